@@ -1,0 +1,1 @@
+"""What every stage shares: atomic files, the cohort table, study paths, settings, worker processes."""

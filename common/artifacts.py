@@ -1,0 +1,170 @@
+"""Files that appear whole or not at all, and HDF5 array files that prove they are complete.
+
+Every output is written under a temporary name beside its target, flushed to disk and renamed, so a process killed at
+any moment leaves the old file or the new one. No file holds a clock time: same inputs and settings, same bytes.
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # left by a killed process
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically, with Unix line ends on every system."""
+    with replacing(path) as partial:
+        partial.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN has no JSON form and is an error."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table atomically; floats in their shortest exact form."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+
+
+def settings_text(settings: Mapping[str, object]) -> str:
+    """Return settings as canonical JSON: sorted, so equal settings are equal text."""
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def file_fingerprint(path: Path) -> str:
+    """Identify a file's content by its size and three 1 MiB samples (start, middle, end): a sha256, hex.
+
+    A folder (a DICOM series) is identified by all its files. Name, place and dates do not count.
+    """
+    digest = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    sample = 1 << 20
+    for part in files:
+        size = part.stat().st_size
+        digest.update(f"{size};".encode())
+        with part.open("rb") as file:
+            for start in sorted({0, max(0, size // 2 - sample // 2), max(0, size - sample)}):
+                file.seek(start)
+                digest.update(file.read(sample))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """What an HDF5 array file holds: named arrays and file attributes (str, int, float, bool)."""
+
+    arrays: Mapping[str, np.ndarray]
+    attributes: Mapping[str, Any]
+
+
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, str | int | float | bool],
+    *,
+    array_attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write arrays contiguously to one HDF5 file, atomically, with a sha256 over their content.
+
+    Args:
+        path: the target file.
+        arrays: name to array, written in the given order.
+        attributes: file attributes.
+        array_attributes: attributes of single arrays, by array name (for other tools' readers).
+    """
+    import h5py  # noqa: PLC0415  (half of a --help's time, and only these two functions need it)
+
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        for name, array in arrays.items():
+            dataset = file.create_dataset(name, data=array)
+            for key, value in (array_attributes or {}).get(name, {}).items():
+                dataset.attrs[key] = value
+        for key, value in attributes.items():
+            file.attrs[key] = value
+        file.attrs["content_sha256"] = _content_sha256(arrays)
+
+
+def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
+    """Read an array file whole, or only the named arrays and all attributes.
+
+    Raises:
+        ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
+    """
+    import h5py  # noqa: PLC0415
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
+        ) from error
+    if names is None and attributes.get("content_sha256") != _content_sha256(arrays):
+        raise ValueError(
+            f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
+        )
+    return ArrayFile(arrays=arrays, attributes=attributes)
+
+
+def read_attributes(path: Path) -> Mapping[str, Any]:
+    """Read only the file attributes."""
+    return read_arrays(path, names=()).attributes
+
+
+def whats_stale(path: Path, wanted: Mapping[str, object]) -> str | None:
+    """Return None when `path` is complete and its attributes equal `wanted`, else the reason to make it again."""
+    if not path.exists():
+        return "not made yet"
+    try:
+        found = read_arrays(path).attributes
+    except ValueError as error:
+        return str(error)
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            return f"{key} changed from {found.get(key)!r} to {value!r}"
+    return None
+
+
+def _content_sha256(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"{name};{array.shape};".encode())
+        if array.dtype.kind in "OSU":
+            digest.update("\0".join(_plain(item) for item in array.ravel().tolist()).encode())
+        else:
+            digest.update(array.dtype.str.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,100 @@
+"""What can go wrong and what the user reads: two errors, one status row a slide, one exit code.
+
+ValueError
+├── StudyError   the command, the table or the study folder is wrong: exit 2, nothing is done
+└── SlideError   one slide cannot be used: a row in status.csv, the rest goes on, exit 1
+"""
+
+import functools
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from common.artifacts import write_table
+
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class StudyError(ValueError):
+    """The command, the clinical table or the study folder is wrong; the message says how to repair it."""
+
+
+class SlideError(ValueError):
+    """One slide cannot be used: `reason` says what was found and wanted, `remedy` what to do."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason, remedy)  # both as arguments, so that the error survives pickling
+        self.reason, self.remedy = reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideStatus:
+    """One row of a status table: what became of one slide in one step, with the step's own figures."""
+
+    slide_id: str
+    step: str
+    state: str  # "done" or "failed"
+    reason: str = ""
+    remedy: str = ""
+    figures: Mapping[str, object] = field(default_factory=dict)
+
+
+def failed(slide_id: str, step: str, error: SlideError) -> SlideStatus:
+    """Turn an error into its status row."""
+    return SlideStatus(slide_id=slide_id, step=step, state="failed", reason=error.reason, remedy=error.remedy)
+
+
+def write_status(path: Path, rows: Iterable[SlideStatus]) -> None:
+    """Write the status table, sorted by slide; it holds no times, so a rerun writes the same bytes."""
+    flat = []
+    for row in sorted(rows, key=lambda row: row.slide_id):
+        columns = asdict(row)
+        figures = columns.pop("figures")
+        flat.append({**columns, **figures})
+    names = list(dict.fromkeys(name for row in flat for name in row)) or [
+        "slide_id",
+        "step",
+        "state",
+        "reason",
+        "remedy",
+    ]
+    write_table(path, names, [[row.get(name, "") for name in names] for row in flat])
+
+
+def failure_table(rows: Sequence[SlideStatus]) -> str:
+    """Return the failed slides as text for the screen; empty when there are none."""
+    bad = sorted((row for row in rows if row.state == "failed"), key=lambda row: row.slide_id)
+    if not bad:
+        return ""
+    lines = [f"{len(bad)} of {len(rows)} slides failed:"]
+    for row in bad:
+        text = f"{row.reason}; {row.remedy}" if row.remedy else row.reason
+        lines += textwrap.wrap(f"{row.slide_id}: {text}", width=110, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def exit_code(rows: Iterable[SlideStatus]) -> int:
+    """Return 0 when every slide is done, else 1."""
+    return EXIT_SOME_FAILED if any(row.state == "failed" for row in rows) else EXIT_DONE
+
+
+def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback."""
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except StudyError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_WRONG_USE
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+    return wrapped

@@ -1,0 +1,99 @@
+"""Slides over worker processes: one that crashes, hangs or is killed costs its own slide only.
+
+pebble's pool restarts a dead worker and ends one past its time limit; the standard library's pool breaks as a whole.
+Workers are spawned, never forked, so they hold no half-copied state of the parent and behave alike on every system.
+"""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from common.failures import SlideError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Value]):
+    """What became of one job: its value, or the error that stopped it (exactly one is set)."""
+
+    name: str
+    value: Value | None
+    error: SlideError | None
+
+
+def default_workers() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_slides(
+    function: Callable[..., Value],
+    jobs: Sequence[tuple[str, tuple[Any, ...]]],
+    *,
+    workers: int,
+    timeout_s: float,
+    title: str,
+) -> Iterator[Outcome[Value]]:
+    """Yield the outcome of `function(*arguments)` for each job (name, arguments), in the order of the jobs.
+
+    Args:
+        function: an importable function; a SlideError it raises is its slide's failure.
+        jobs: a name and the (picklable) arguments of each.
+        workers: number of processes; 0 runs everything in this process (for debugging, no time limit).
+        timeout_s: seconds after which a job is ended.
+        title: shown beside the progress bar.
+    """
+    from tqdm import tqdm  # noqa: PLC0415
+
+    with tqdm(total=len(jobs), desc=title, unit="slide", disable=None) as progress:
+        for outcome in _outcomes(function, jobs, workers, timeout_s):
+            progress.update()
+            yield outcome
+
+
+def _outcomes(
+    function: Callable[..., Value],
+    jobs: Sequence[tuple[str, tuple[Any, ...]]],
+    workers: int,
+    timeout_s: float,
+) -> Iterator[Outcome[Value]]:
+    if workers == 0:
+        for name, arguments in jobs:
+            yield _outcome(name, lambda arguments=arguments: function(*arguments), timeout_s)  # type: ignore[misc]
+        return
+    from pebble import ProcessPool  # noqa: PLC0415
+
+    pool = ProcessPool(max_workers=min(workers, max(1, len(jobs))), context=multiprocessing.get_context("spawn"))
+    try:
+        futures = [(name, pool.schedule(function, args=arguments, timeout=timeout_s)) for name, arguments in jobs]
+        for name, future in futures:
+            yield _outcome(name, future.result, timeout_s)
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
+
+
+def _outcome(name: str, result: Callable[[], Value], timeout_s: float) -> Outcome[Value]:
+    from pebble import ProcessExpired  # noqa: PLC0415
+
+    try:
+        return Outcome(name, result(), None)
+    except SlideError as error:
+        return Outcome(name, None, error)
+    except (TimeoutError, FutureTimeoutError):
+        reason = f"no result within the time limit of {timeout_s:g} s"
+        return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
+    except ProcessExpired as error:
+        reason = f"the worker process died (exit code {error.exitcode})"
+        return Outcome(name, None, SlideError(reason, "the file may crash its decoder, or memory ran out"))
+    except Exception as error:
+        traceback.print_exception(error)  # a defect of ours: the slide is named and the trace is kept
+        return Outcome(name, None, SlideError(f"unexpected {type(error).__name__}: {error}", "see the trace above"))

@@ -1,0 +1,125 @@
+"""A frozen dataclass is a command line: each field an option with its type, default, help and group.
+
+The same names stand in `study.yaml`, under the name of the script; a flag overrides the file:
+
+    tile_slides:
+      tile_um: 128
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from common.failures import StudyError
+
+Config = TypeVar("Config")
+SETTINGS_FILE = "study.yaml"
+
+
+def option(default: Any, *, help: str, group: str = "settings") -> Any:
+    """Declare a field of a settings dataclass; the unit and the meaning of the value stand in `help`."""
+    return dataclasses.field(default=default, metadata={"help": help, "group": group})
+
+
+def parse_config(
+    config_class: type[Config], argv: Sequence[str] | None, *, section: str, description: str | None
+) -> Config:
+    """Read settings from `<study>/study.yaml` (its part `section`) and the command line, which wins.
+
+    Args:
+        config_class: a dataclass whose fields were made with `option`; one named `study` is the study folder.
+        argv: the arguments after the program's name; None takes them from the process.
+        section: the script's name without ending.
+        description: the script's docstring.
+
+    Raises:
+        StudyError: the settings file is no mapping, names an unknown option, or a value breaks a rule.
+        SystemExit: a flag is unknown or has the wrong type (code 2), or help was asked for (code 0).
+    """
+    flags = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(config_class, section, description)
+    study = _study_folder(flags, config_class)
+    from_file = [] if study is None else _file_flags(study / SETTINGS_FILE, section, config_class)
+    namespace = parser.parse_args([*from_file, *flags])  # the later flag wins
+    values = {field.name: namespace[field.name] for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+
+
+def settings_of(config: Any, *, without: Sequence[str] = ()) -> dict[str, object]:
+    """Return a config as plain values for YAML and JSON, without fields that do not change a result."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.name not in without
+    }
+
+
+def _parser(config_class: type, section: str, description: str | None) -> Any:
+    import jsonargparse  # noqa: PLC0415  (workers that import a settings class need no parser)
+
+    parser = jsonargparse.ArgumentParser(
+        prog=f"{section}.py",
+        description=description,
+        formatter_class=jsonargparse.DefaultHelpFormatter,
+        default_env=False,
+    )
+    types = get_type_hints(config_class)
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):
+        title = field.metadata["group"]
+        group = groups.setdefault(title, None) or parser.add_argument_group(title)
+        groups[title] = group
+        group.add_argument(
+            f"--{field.name}", type=types[field.name], default=field.default, help=field.metadata["help"]
+        )
+    return parser
+
+
+def _study_folder(flags: Sequence[str], config_class: type) -> Path | None:
+    names = {field.name: field.default for field in dataclasses.fields(config_class)}
+    if "study" not in names:
+        return None
+    study = names["study"]
+    for position, flag in enumerate(flags):
+        if flag == "--study" and position + 1 < len(flags):
+            study = flags[position + 1]
+        elif flag.startswith("--study="):
+            study = flag.removeprefix("--study=")
+    return Path(str(study))
+
+
+def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
+    if not path.is_file():
+        return []
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not readable as YAML ({error})") from error
+    part = content.get(section, {}) if isinstance(content, dict) else None
+    if not isinstance(part, dict):
+        raise StudyError(f"{path}: wanted a mapping of option to value under '{section}:', found {type(part).__name__}")
+    known = [field.name for field in dataclasses.fields(config_class)]
+    unknown = sorted(set(part) - set(known))
+    if unknown:
+        raise StudyError(
+            f"{path}: '{section}' has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+        )
+    return [f"--{name}={_as_flag(value)}" for name, value in part.items()]
+
+
+def _as_flag(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return value.as_posix()
+    return list(value) if isinstance(value, tuple) else value

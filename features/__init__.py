@@ -1,0 +1,1 @@
+"""Tiles to embeddings: a frozen CNN, its runtimes, the tile stream and the feature files."""

@@ -1,0 +1,1 @@
+"""Bags to predictions: attention heads, Cox, evaluation, baselines, model files and the report."""

@@ -1,0 +1,1 @@
+"""Slides to tiles: reading, tissue, tile grid, stain fit, and the synthetic study with known truth."""

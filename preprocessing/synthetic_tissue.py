@@ -1,0 +1,325 @@
+"""Haematoxylin and eosin densities of tissue as a microscope would meet them, painted at 0.5 µm a pixel.
+
+Ground substance is noise filtered along an orientation field (collagen, fascicles); nuclei are sprites stamped at seeded
+places; vacuoles clear what lies under them. Densities are stain amounts: 1 is a well-stained nucleus or muscle fibre.
+Five tumours differ in what a pathologist looks at; stroma, fat and necrosis are the same in all of them.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+PAINT_MPP = 0.5  # µm a pixel of everything painted here
+SUBTYPES = ("DDLPS", "LMS", "MFS", "SS", "UPS")
+GLASS, STROMA, TUMOUR, NECROSIS, FAT = range(5)  # region codes
+TEXTURE_PX = 1024
+N_ORIENTATIONS = 16
+N_VARIANTS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nucleus:
+    """Shape of a kind of nucleus: half axes in µm, irregularity of its outline (0 round), stain amount."""
+
+    length_um: float
+    width_um: float
+    irregularity: float
+    density: float
+    size_spread: float = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a tissue kind looks like: ground densities, fibre strength and direction scale, nuclei a mm²."""
+
+    eosin: float
+    haematoxylin: float
+    fibre: float
+    turn_um: float  # over which distance fibres change direction
+    is_fascicular: bool
+    nuclei: tuple[tuple[str, float], ...]  # kind, number a mm²
+    mottle: float = 0.08  # slow unevenness
+    grain: float = 0.05  # fine unevenness
+
+
+NUCLEI = {
+    "fibroblast": Nucleus(length_um=7.0, width_um=1.4, irregularity=0.08, density=0.75),
+    "cigar": Nucleus(length_um=7.5, width_um=2.3, irregularity=0.05, density=0.85),
+    "small_round": Nucleus(length_um=3.7, width_um=2.9, irregularity=0.05, density=0.9, size_spread=0.06),
+    "stellate": Nucleus(length_um=4.5, width_um=2.2, irregularity=0.3, density=0.8),
+    "atypical": Nucleus(length_um=6.5, width_um=4.2, irregularity=0.22, density=1.05, size_spread=0.3),
+    "giant": Nucleus(length_um=12.0, width_um=8.0, irregularity=0.35, density=1.15, size_spread=0.35),
+    "lymphocyte": Nucleus(length_um=2.7, width_um=2.6, irregularity=0.04, density=1.15, size_spread=0.06),
+    "mitosis": Nucleus(length_um=4.6, width_um=2.4, irregularity=0.5, density=2.1, size_spread=0.2),
+    "ghost": Nucleus(length_um=4.5, width_um=3.5, irregularity=0.2, density=0.22, size_spread=0.3),
+    "dust": Nucleus(length_um=1.1, width_um=0.9, irregularity=0.3, density=0.9, size_spread=0.4),
+}
+
+STROMA_LOOK = Look(
+    eosin=0.50, haematoxylin=0.03, fibre=0.15, turn_um=420, is_fascicular=False,
+    nuclei=(("fibroblast", 650.0), ("lymphocyte", 60.0)),
+)  # fmt: skip
+NECROSIS_LOOK = Look(
+    eosin=0.45,
+    haematoxylin=0.07,
+    fibre=0.03,
+    turn_um=300,
+    is_fascicular=False,
+    nuclei=(("dust", 2600.0), ("ghost", 350.0)),
+    mottle=0.09,
+    grain=0.13,
+)
+FAT_LOOK = Look(
+    eosin=0.22, haematoxylin=0.01, fibre=0.04, turn_um=300, is_fascicular=False, nuclei=(("fibroblast", 90.0),)
+)
+TUMOUR_LOOKS = {
+    "DDLPS": Look(
+        eosin=0.42, haematoxylin=0.04, fibre=0.16, turn_um=200, is_fascicular=False,
+        nuclei=(("atypical", 800.0), ("fibroblast", 400.0)),
+    ),
+    "LMS": Look(eosin=0.74, haematoxylin=0.05, fibre=0.19, turn_um=260, is_fascicular=True, nuclei=(("cigar", 2300.0),)),
+    "MFS": Look(
+        eosin=0.13, haematoxylin=0.10, fibre=0.04, turn_um=240, is_fascicular=False, nuclei=(("stellate", 650.0),), mottle=0.05
+    ),
+    "SS": Look(
+        eosin=0.30, haematoxylin=0.05, fibre=0.08, turn_um=300, is_fascicular=False, nuclei=(("small_round", 5600.0),)
+    ),
+    "UPS": Look(
+        eosin=0.52, haematoxylin=0.05, fibre=0.18, turn_um=90, is_fascicular=False,
+        nuclei=(("giant", 330.0), ("atypical", 750.0), ("small_round", 250.0)),
+    ),
+}  # fmt: skip
+
+
+def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
+    """Return noise of mean 0 and standard deviation 1 that changes over about `scale_px` pixels."""
+    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+
+    field = gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale_px, mode="reflect")
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def enlarge(field: Float32[np.ndarray, "h w"], shape: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """Resample a coarse field to `shape` (rows, columns), bilinearly."""
+    from PIL import Image  # noqa: PLC0415
+
+    return np.asarray(Image.fromarray(field, mode=None).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+@functools.lru_cache(maxsize=1)
+def fibre_textures() -> Float32[np.ndarray, "orientation n n"]:
+    """Return periodic fibre textures at each orientation (mean 0, standard deviation 1), the same in every process."""
+    rng = np.random.default_rng(20210607)
+    frequency = np.fft.fftfreq(TEXTURE_PX).astype(np.float32)
+    spectrum = np.fft.rfft2(rng.standard_normal((TEXTURE_PX, TEXTURE_PX)))
+    fy, fx = frequency[:, None], np.abs(frequency[None, : TEXTURE_PX // 2 + 1])
+    textures = np.empty((N_ORIENTATIONS, TEXTURE_PX, TEXTURE_PX), dtype=np.float32)
+    for index, angle in enumerate(np.arange(N_ORIENTATIONS) * np.pi / N_ORIENTATIONS):
+        along = fx * np.cos(angle) + fy * np.sin(angle)
+        across = -fx * np.sin(angle) + fy * np.cos(angle)
+        coarse = np.exp(-2 * np.pi**2 * ((26 * along) ** 2 + (2.2 * across) ** 2))
+        fine = np.exp(-2 * np.pi**2 * ((12 * along) ** 2 + (1.0 * across) ** 2))
+        for strength, transfer in ((1.0, coarse), (0.5, fine)):
+            texture = np.fft.irfft2(spectrum * transfer, s=(TEXTURE_PX, TEXTURE_PX))
+            texture = strength * texture / texture.std()
+            textures[index] = texture if strength == 1.0 else textures[index] + texture
+        textures[index] /= textures[index].std()
+    return textures
+
+
+@functools.lru_cache(maxsize=1)
+def grain_texture() -> Float32[np.ndarray, "n n"]:
+    """Return a periodic, fine, directionless texture (mean 0, standard deviation 1)."""
+    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+
+    noise = np.random.default_rng(11).standard_normal((TEXTURE_PX, TEXTURE_PX))
+    texture = gaussian_filter(noise, 1.1, mode="wrap") + 2.2 * gaussian_filter(noise.T, 3.5, mode="wrap")
+    return (texture / texture.std()).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=256)
+def sprites(kind: str, orientation: int) -> tuple[np.ndarray, ...]:
+    """Return a few haematoxylin sprites of a nucleus kind at one orientation."""
+    nucleus = NUCLEI[kind]
+    rng = np.random.default_rng([7, list(NUCLEI).index(kind), orientation])
+    return tuple(_sprite(nucleus, orientation * np.pi / N_ORIENTATIONS, rng) for _ in range(N_VARIANTS))
+
+
+def _sprite(nucleus: Nucleus, angle: float, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
+    size = max(0.4, 1 + nucleus.size_spread * rng.standard_normal())
+    length, width = nucleus.length_um * size / PAINT_MPP, nucleus.width_um * size / PAINT_MPP
+    reach = int(np.ceil(length * (1 + nucleus.irregularity))) + 2
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
+    along, across = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
+    theta = np.arctan2(across / width, along / length)
+    outline = np.ones_like(x)
+    for order in (2, 3, 5):
+        outline += (
+            nucleus.irregularity * rng.normal() * np.cos(order * theta + rng.uniform(0, 2 * np.pi)) / np.sqrt(order)
+        )
+    radius = np.hypot(along / length, across / width) / np.maximum(outline, 0.35)
+    inside = 1 / (1 + np.exp((radius - 1) * min(length, width) * 1.6))  # an edge about one pixel wide
+    chromatin = smooth_noise(x.shape, 1.3, rng)
+    rim = np.exp(-(((radius - 0.88) / 0.16) ** 2))
+    density = nucleus.density * (0.78 + 0.16 * chromatin + 0.25 * rim) * inside
+    return np.maximum(density, 0).astype(np.float32)
+
+
+@dataclass
+class Canvas:
+    """The two stain densities of a slide while it is painted, and the direction of its fibres (radians)."""
+
+    haematoxylin: Float32[np.ndarray, "h w"]
+    eosin: Float32[np.ndarray, "h w"]
+    orientation: UInt8[np.ndarray, "h w"]  # index into fibre_textures
+
+
+def paint(
+    regions: UInt8[np.ndarray, "h w"], subtype: str, *, mitotic_density: float, rng: np.random.Generator
+) -> Canvas:
+    """Paint the regions of a slide.
+
+    Args:
+        regions: GLASS, STROMA, TUMOUR, NECROSIS or FAT for each pixel of 0.5 µm.
+        subtype: one of SUBTYPES; decides the tumour's look only.
+        mitotic_density: 0 (quiet) to 1 (very active); crowds and darkens tumour nuclei and adds mitoses.
+        rng: the slide's generator.
+    """
+    canvas = Canvas(
+        np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.uint8)
+    )
+    looks = {STROMA: STROMA_LOOK, TUMOUR: TUMOUR_LOOKS[subtype], NECROSIS: NECROSIS_LOOK, FAT: FAT_LOOK}
+    for code, look in looks.items():
+        is_here = regions == code
+        if is_here.any():
+            _paint_ground(canvas, is_here, look, rng)
+    if (regions == FAT).any():
+        _clear_vacuoles(canvas, regions == FAT, radius_um=(26, 48), spacing_um=74, rng=rng)
+    if subtype == "DDLPS":
+        _clear_vacuoles(canvas, regions == TUMOUR, radius_um=(9, 32), spacing_um=66, rng=rng)
+    if subtype == "MFS":
+        _paint_vessels(canvas, regions == TUMOUR, rng)
+    for code, look in looks.items():
+        crowding = 0.75 + 0.6 * mitotic_density if code == TUMOUR else 1.0
+        darkness = 0.92 + 0.25 * mitotic_density if code == TUMOUR else 1.0
+        for kind, number in look.nuclei:
+            _stamp_nuclei(canvas, regions == code, kind, number * crowding, darkness, rng)
+    _stamp_nuclei(canvas, regions == TUMOUR, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
+    return canvas
+
+
+def _paint_ground(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator) -> None:
+    shape = is_here.shape
+    step = 16  # coarse fields at 8 µm a pixel
+    coarse = (-(-shape[0] // step), -(-shape[1] // step))
+    turn = look.turn_um / PAINT_MPP / step
+    angle = enlarge(smooth_noise(coarse, turn / 2, rng) * 0.9 + np.float32(rng.uniform(0, np.pi)), shape)[is_here]
+    mottle = enlarge(smooth_noise(coarse, 4, rng), shape)[is_here]
+    rows, columns = np.nonzero(is_here)
+    place = (rows % TEXTURE_PX, columns % TEXTURE_PX)
+    grain = grain_texture()[place]
+    if look.is_fascicular:  # bundles that meet at sharp angles, along a ragged line
+        angle = np.round(angle * 2.2 + 0.06 * grain) * np.float32(1.1)
+    index = np.mod(np.round(angle * np.float32(N_ORIENTATIONS / np.pi)), N_ORIENTATIONS).astype(np.uint8)
+    texture = fibre_textures()[(index, *place)]
+    texture *= look.fibre
+    texture += look.mottle * mottle
+    texture += look.grain * grain
+    canvas.orientation[rows, columns] = index
+    canvas.eosin[rows, columns] = np.maximum(look.eosin + texture, 0.02)
+    canvas.haematoxylin[rows, columns] = np.maximum(look.haematoxylin * (1 + texture), 0)
+
+
+def _places(
+    is_here: Bool[np.ndarray, "h w"], spacing_px: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of a jittered grid inside a region: even, never regular."""
+    height, width = is_here.shape
+    y, x = np.mgrid[0 : height : max(spacing_px, 1.0), 0 : width : max(spacing_px, 1.0)]
+    y = (y + rng.uniform(-0.5, 0.5, y.shape) * spacing_px * 0.9).ravel().round().astype(int)
+    x = (x + rng.uniform(-0.5, 0.5, x.shape) * spacing_px * 0.9).ravel().round().astype(int)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    y, x = y[inside], x[inside]
+    kept = is_here[y, x]
+    return y[kept], x[kept]
+
+
+def _stamp_nuclei(
+    canvas: Canvas,
+    is_here: Bool[np.ndarray, "h w"],
+    kind: str,
+    per_mm2: float,
+    darkness: float,
+    rng: np.random.Generator,
+) -> None:
+    rows, columns = _places(is_here, 1000 / np.sqrt(per_mm2) / PAINT_MPP, rng)
+    orientation = canvas.orientation[rows, columns].astype(int) + rng.integers(-1, 2, len(rows))
+    variants = rng.integers(0, N_VARIANTS, len(rows))
+    height, width = is_here.shape
+    strength = (darkness * rng.uniform(0.8, 1.15, len(rows))).astype(np.float32)
+    # a nucleus does not lie in the middle of a vacuole
+    on_ground = canvas.eosin[rows, columns] > 0.04
+    for y, x, angle, variant, dark, is_on in zip(
+        rows, columns, orientation, variants, strength, on_ground, strict=True
+    ):
+        sprite = sprites(kind, angle % N_ORIENTATIONS)[variant]
+        reach = sprite.shape[0] // 2
+        if not is_on or y < reach or x < reach or y + reach >= height or x + reach >= width:
+            continue
+        view = canvas.haematoxylin[y - reach : y + reach + 1, x - reach : x + reach + 1]
+        np.maximum(view, sprite * dark, out=view)
+
+
+def _clear_vacuoles(
+    canvas: Canvas,
+    is_here: Bool[np.ndarray, "h w"],
+    *,
+    radius_um: tuple[float, float],
+    spacing_um: float,
+    rng: np.random.Generator,
+) -> None:
+    rows, columns = _places(is_here, spacing_um / PAINT_MPP, rng)
+    height, width = is_here.shape
+    for y, x in zip(rows, columns, strict=True):
+        radius = rng.uniform(*radius_um) / PAINT_MPP
+        reach = int(radius * 1.3) + 3
+        if y < reach or x < reach or y + reach >= height or x + reach >= width:
+            continue
+        dy, dx = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+        squeeze = rng.uniform(0.85, 1.18)
+        distance = np.sqrt((dy * squeeze) ** 2 + (dx / squeeze) ** 2).astype(np.float32) - radius
+        place = (slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1))
+        kept = 1 / (1 + np.exp(np.clip(-distance * 1.2, -30, 30)))
+        wall = 0.35 * np.exp(-((distance / 2.2) ** 2))
+        canvas.eosin[place] = canvas.eosin[place] * kept + wall
+        canvas.haematoxylin[place] *= kept
+
+
+def _paint_vessels(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> None:
+    """Draw the curved, thick-walled vessels of myxofibrosarcoma with nuclei along them."""
+    height, width = is_here.shape
+    rows, columns = _places(is_here, 170 / PAINT_MPP, rng)
+    reach = 9
+    dy, dx = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    wall = (0.42 * np.exp(-((np.hypot(dy, dx) / 6.5) ** 4))).astype(np.float32)
+    for y0, x0 in zip(rows, columns, strict=True):
+        angle, turn = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1]) / rng.uniform(60, 160)
+        n_steps = int(rng.uniform(90, 220) / PAINT_MPP / 4)
+        angles = angle + turn * 4 * np.arange(n_steps)
+        ys = (y0 + np.cumsum(4 * np.sin(angles))).astype(int)
+        xs = (x0 + np.cumsum(4 * np.cos(angles))).astype(int)
+        for step, (y, x) in enumerate(zip(ys, xs, strict=True)):
+            if not (reach <= y < height - reach and reach <= x < width - reach) or not is_here[y, x]:
+                continue
+            view = canvas.eosin[y - reach : y + reach + 1, x - reach : x + reach + 1]
+            np.maximum(view, wall, out=view)
+            if step % 6 == 0:
+                sprite = sprites("fibroblast", round(angles[step] / np.pi * N_ORIENTATIONS) % N_ORIENTATIONS)[
+                    step % N_VARIANTS
+                ]
+                half = sprite.shape[0] // 2
+                if half <= y < height - half and half <= x < width - half:
+                    spot = canvas.haematoxylin[y - half : y + half + 1, x - half : x + half + 1]
+                    np.maximum(spot, sprite, out=spot)

@@ -1,0 +1,37 @@
+"""Find the tissue on every slide of a study, lay a grid of tiles over it, and fit the slide's stains.
+
+A tile is the same size in micrometres on every slide. Leaves tiles/<slide>.h5 (tile file), tiles/<slide>.geojson
+(outline, opens in QuPath), tiles/previews/<slide>.jpg (look at these) and tiles/status.csv (one row a slide).
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in {None, ""}:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
+
+from common.failures import command, exit_code, failure_table, write_status
+from common.settings import parse_config
+from common.study import find_slides, open_study
+from preprocessing.tiling import TilingConfig, summary, tile_study
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Tile the slides of a study and say what became of each."""
+    config = parse_config(TilingConfig, argv, section="tile_slides", description=__doc__)
+    study = open_study(config.study)
+    from common.cohort import read_cohort  # noqa: PLC0415  (pandas, which --help does not need)
+
+    cohort = read_cohort(study.cohort_table, where=config.where)
+    statuses = tile_study(study, find_slides(study.slides), cohort.slides, config)
+    status_file = study.tiles / "status.csv"
+    write_status(status_file, statuses)
+    print(failure_table(statuses) or summary(statuses))
+    print(f"status of each slide: {status_file}; pictures to check: {study.previews}")
+    return exit_code(statuses)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
