@@ -1,6 +1,6 @@
 """How near the pipeline comes to the known truth of a synthetic study: tissue Dice, stain angles, attention AUROC.
 
-    python benchmarks/demo_truth.py --study study
+python benchmarks/demo_truth.py --study study
 """
 
 import argparse
@@ -12,6 +12,7 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from common.cohort import read_cohort
 from common.study import Study
 from preprocessing.synthetic_slide import read_truth_mask
 from preprocessing.tile_store import read_tile_sheet
@@ -69,9 +70,9 @@ def attention_auroc(study: Study, run: str, encoder: str) -> list[float]:
     run_dir = study.run("subtype", run)
     record = json.loads((run_dir / "run.json").read_text())
     aurocs = []
+    bags, _, _ = open_bags(study, read_cohort(study.cohort_table), encoder)
     for fold in record["folds"]:
         model = read_model(run_dir / fold["model_file"])
-        bags = open_bags(study, encoder, model.metadata["test_patients"])
         for patient in model.metadata["test_patients"]:
             bag = bags.read(patient)
             weights = model.attention(bag.tiles)
@@ -102,7 +103,9 @@ def main() -> None:
     print("  lowest:", sorted(dices, key=dices.__getitem__)[:3])
     angles = np.array([stain_angles(study, slide_id) for slide_id in slides])
     for name, column in zip(("haematoxylin", "eosin"), angles.T, strict=True):
-        print(f"angle to {name:25s} n {len(column):4d}   median {np.median(column):.2f} deg   worst {column.max():.2f} deg")
+        print(
+            f"angle to {name:25s} n {len(column):4d}   median {np.median(column):.2f} deg   worst {column.max():.2f} deg"
+        )
     if (study.run("subtype", arguments.run) / "run.json").is_file():
         show("attention AUROC for tumour tiles", attention_auroc(study, arguments.run, arguments.encoder))
 

@@ -97,7 +97,7 @@ def write_arrays(
         attributes: file attributes.
         array_attributes: attributes of single arrays, by array name (for other tools' readers).
     """
-    import h5py  # noqa: PLC0415  (half of a --help's time, and only these two functions need it)
+    import h5py
 
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         for name, array in arrays.items():
@@ -115,7 +115,7 @@ def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
     Raises:
         ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
     """
-    import h5py  # noqa: PLC0415
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:

@@ -83,7 +83,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415  (a --help needs no pandas)
+    import pandas as pd
 
     if not path.is_file():
         raise StudyError(
@@ -135,7 +135,7 @@ def _with_barcodes(table: pd.DataFrame) -> pd.DataFrame:
 
 def _converted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Give every known column its type; values that do not fit become missing and a fault."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     faults: list[str] = []
     table = table.assign(slide_id=table["slide_id"].map(_without_ending, na_action="ignore"))

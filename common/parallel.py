@@ -48,7 +48,7 @@ def over_slides(
         timeout_s: seconds after which a job is ended.
         title: shown beside the progress bar.
     """
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
     with tqdm(total=len(jobs), desc=title, unit="slide", disable=None) as progress:
         for outcome in _outcomes(function, jobs, workers, timeout_s):
@@ -64,15 +64,15 @@ def _outcomes(
 ) -> Iterator[Outcome[Value]]:
     if workers == 0:
         for name, arguments in jobs:
-            yield _outcome(name, lambda arguments=arguments: function(*arguments), timeout_s)  # type: ignore[misc]
+            yield outcome_of(name, lambda arguments=arguments: function(*arguments), timeout_s)  # type: ignore[misc]
         return
-    from pebble import ProcessPool  # noqa: PLC0415
+    from pebble import ProcessPool
 
     pool = ProcessPool(max_workers=min(workers, max(1, len(jobs))), context=multiprocessing.get_context("spawn"))
     try:
         futures = [(name, pool.schedule(function, args=arguments, timeout=timeout_s)) for name, arguments in jobs]
         for name, future in futures:
-            yield _outcome(name, future.result, timeout_s)
+            yield outcome_of(name, future.result, timeout_s)
         pool.close()
     except BaseException:
         pool.stop()
@@ -81,8 +81,9 @@ def _outcomes(
         pool.join()
 
 
-def _outcome(name: str, result: Callable[[], Value], timeout_s: float) -> Outcome[Value]:
-    from pebble import ProcessExpired  # noqa: PLC0415
+def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outcome[Value]:
+    """Call `result` (a pool's future) and turn whatever stopped the worker into a SlideError that names it."""
+    from pebble import ProcessExpired
 
     try:
         return Outcome(name, result(), None)

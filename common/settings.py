@@ -63,7 +63,7 @@ def settings_of(config: Any, *, without: Sequence[str] = ()) -> dict[str, object
 
 
 def _parser(config_class: type, section: str, description: str | None) -> Any:
-    import jsonargparse  # noqa: PLC0415  (workers that import a settings class need no parser)
+    import jsonargparse
 
     parser = jsonargparse.ArgumentParser(
         prog=f"{section}.py",

@@ -41,8 +41,8 @@ class DemoConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the study and say what is in it."""
     config = parse_config(DemoConfig, argv, section="make_demo_study", description=__doc__)
-    from preprocessing.synthetic_cohort import cohort_rows, make_cohort, truth_rows  # noqa: PLC0415
-    from preprocessing.synthetic_slide import make_slide  # noqa: PLC0415
+    from preprocessing.synthetic_cohort import cohort_rows, make_cohort, truth_rows
+    from preprocessing.synthetic_slide import make_slide
 
     study = Study(config.study)
     patients = make_cohort(config.patients, config.seed)
@@ -76,7 +76,7 @@ def _as_table(rows: list[dict[str, object]]) -> tuple[list[str], list[list[objec
 
 def _refuse_another(study: Study, table: tuple[list[str], list[list[object]]]) -> None:
     """Never write over a study that is not this one."""
-    import csv  # noqa: PLC0415
+    import csv
 
     if study.cohort_table.is_file():
         with study.cohort_table.open(encoding="utf-8", newline="") as file:

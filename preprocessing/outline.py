@@ -17,9 +17,9 @@ def outlines(is_tissue: Bool[np.ndarray, "h w"], *, slide_px: tuple[int, int]) -
         is_tissue: mask of the whole slide at any scale.
         slide_px: width and height of level 0.
     """
-    from shapely import Polygon  # noqa: PLC0415
-    from shapely.affinity import scale  # noqa: PLC0415
-    from skimage.measure import find_contours  # noqa: PLC0415
+    from shapely import Polygon
+    from shapely.affinity import scale
+    from skimage.measure import find_contours
 
     rings = [
         ring[:, ::-1] - 0.5 for ring in find_contours(np.pad(is_tissue, 1).astype(np.float32), 0.5) if len(ring) >= 4
@@ -38,7 +38,7 @@ def outlines(is_tissue: Bool[np.ndarray, "h w"], *, slide_px: tuple[int, int]) -
 
 def geojson(pieces: list[Any]) -> str:
     """Return pieces as a QuPath FeatureCollection of annotations, numbered in order."""
-    from shapely.geometry import mapping  # noqa: PLC0415
+    from shapely.geometry import mapping
 
     features = [
         {

@@ -31,7 +31,7 @@ def draw_preview(
         slide_px: width and height of level 0.
         tile_level0: width and height of a tile in level-0 pixels.
     """
-    from PIL import Image, ImageDraw  # noqa: PLC0415
+    from PIL import Image, ImageDraw
 
     shown = overview.copy()
     shown[is_ink] = (0.45 * shown[is_ink] + 0.55 * np.array(INK)).astype(np.uint8)
@@ -53,7 +53,7 @@ def draw_preview(
 
 def write_preview(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write a JPEG, atomically."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     with replacing(path) as partial:
         Image.fromarray(image).save(partial, format="JPEG", quality=88)

@@ -46,7 +46,7 @@ class Slide:
         Raises:
             SlideError: the area cannot be read. It is never replaced by white.
         """
-        from PIL import Image  # noqa: PLC0415
+        from PIL import Image
 
         level = self._level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
         downsample = self._handle.level_downsamples[level]
@@ -71,8 +71,8 @@ class Slide:
         return max(fine_enough, default=0)
 
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
-        import openslide  # noqa: PLC0415
-        from PIL import Image  # noqa: PLC0415
+        import openslide
+        from PIL import Image
 
         try:
             region = self._handle.read_region(origin, level, size)
@@ -136,7 +136,7 @@ def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source
 
 
 def _open(path: Path) -> Any:
-    import openslide  # noqa: PLC0415
+    import openslide
 
     if path.is_dir():  # a DICOM series: any of its files opens all
         path = max(sorted(path.glob("*.dcm")), key=lambda file: file.stat().st_size)

@@ -57,7 +57,7 @@ def make_slide(recipe: SlideRecipe, slide_path: Path, truth_path: Path) -> str:
 
     Returns "made" or "kept".
     """
-    recipe_text = settings_text({**asdict(recipe), "painter": 2})
+    recipe_text = settings_text({**asdict(recipe), "painter": 3})
     if truth_path.is_file() and slide_path.is_file() and _made_from(truth_path) == recipe_text:
         return "kept"
     rng = np.random.default_rng(recipe.seed)
@@ -123,7 +123,7 @@ def _share_field(
 
 def _pen_field(tissue: Float32[np.ndarray, "h w"], rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
     """Return strokes as a pathologist draws them: an arc beside and across the tissue's edge."""
-    from scipy.ndimage import distance_transform_edt  # noqa: PLC0415
+    from scipy.ndimage import distance_transform_edt
 
     height, width = tissue.shape
     angle = np.linspace(0, rng.uniform(1.2, 2.4), 400) + rng.uniform(0, 2 * np.pi)
@@ -169,7 +169,7 @@ def _soften(density: Float32[np.ndarray, "h w"], blur: Float32[np.ndarray, "h w"
     """Put a region out of focus, in place."""
     if blur is None:
         return
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+    from scipy.ndimage import gaussian_filter
 
     rows, columns = np.any(blur > 0, axis=1).nonzero()[0], np.any(blur > 0, axis=0).nonzero()[0]
     if len(rows) == 0:
@@ -212,7 +212,7 @@ def _scan(
     image: UInt8[np.ndarray, "h w 3"], recipe: SlideRecipe, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Sample at the scanner's mpp and add sensor noise (a periodic field: independent pixels cost more than they show)."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     size = (round(recipe.width_mm * 1000 / recipe.mpp), round(recipe.height_mm * 1000 / recipe.mpp))
     if size != (image.shape[1], image.shape[0]):
@@ -227,7 +227,7 @@ def _scan(
 
 def write_pyramid(path: Path, image: UInt8[np.ndarray, "h w 3"], mpp: float, *, is_single_level: bool = False) -> None:
     """Write a tiled JPEG TIFF with halved levels and its resolution in the header, atomically."""
-    import tifffile  # noqa: PLC0415
+    import tifffile
 
     with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=False) as file:
         level = 0
@@ -271,14 +271,14 @@ def write_truth(path: Path, recipe: SlideRecipe, layout: Layout, recipe_text: st
         "polygons": {name: _polygons(field, scale) for name, field in regions.items() if field is not None},
         "recipe": recipe_text,
     }
-    from common.artifacts import write_json  # noqa: PLC0415
+    from common.artifacts import write_json
 
     write_json(path, truth)
 
 
 def _polygons(field: Float32[np.ndarray, "h w"], scale: float) -> list[list[list[float]]]:
     """Return the rings where a field is zero, in level-0 px; rings inside rings are holes (even-odd rule)."""
-    from skimage.measure import find_contours  # noqa: PLC0415
+    from skimage.measure import find_contours
 
     padded = np.pad(field, 1, constant_values=-1.0)
     # a coarse value stands at its pixel's centre, as in the bilinear enlargement
@@ -288,7 +288,7 @@ def _polygons(field: Float32[np.ndarray, "h w"], scale: float) -> list[list[list
 
 def read_truth_mask(path: Path, kind: str, mpp: float) -> Bool[np.ndarray, "h w"]:
     """Rasterise one kind of region of a truth file at `mpp` (even-odd rule)."""
-    from PIL import Image, ImageChops, ImageDraw  # noqa: PLC0415
+    from PIL import Image, ImageChops, ImageDraw
 
     truth = json.loads(path.read_text(encoding="utf-8"))
     scale = truth["mpp"] / mpp

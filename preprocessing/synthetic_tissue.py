@@ -6,7 +6,7 @@ Five tumours differ in what a pathologist looks at; stroma, fat and necrosis are
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -95,7 +95,7 @@ TUMOUR_LOOKS = {
 
 def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
     """Return noise of mean 0 and standard deviation 1 that changes over about `scale_px` pixels."""
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+    from scipy.ndimage import gaussian_filter
 
     field = gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale_px, mode="reflect")
     return ((field - field.mean()) / field.std()).astype(np.float32)
@@ -103,7 +103,7 @@ def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generat
 
 def enlarge(field: Float32[np.ndarray, "h w"], shape: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
     """Resample a coarse field to `shape` (rows, columns), bilinearly."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     return np.asarray(Image.fromarray(field, mode=None).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
@@ -132,7 +132,7 @@ def fibre_textures() -> Float32[np.ndarray, "orientation n n"]:
 @functools.lru_cache(maxsize=1)
 def grain_texture() -> Float32[np.ndarray, "n n"]:
     """Return a periodic, fine, directionless texture (mean 0, standard deviation 1)."""
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+    from scipy.ndimage import gaussian_filter
 
     noise = np.random.default_rng(11).standard_normal((TEXTURE_PX, TEXTURE_PX))
     texture = gaussian_filter(noise, 1.1, mode="wrap") + 2.2 * gaussian_filter(noise.T, 3.5, mode="wrap")
@@ -190,7 +190,7 @@ def paint(
     canvas = Canvas(
         np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.uint8)
     )
-    looks = {STROMA: STROMA_LOOK, TUMOUR: TUMOUR_LOOKS[subtype], NECROSIS: NECROSIS_LOOK, FAT: FAT_LOOK}
+    looks = {STROMA: STROMA_LOOK, TUMOUR: _varied(TUMOUR_LOOKS[subtype], rng), NECROSIS: NECROSIS_LOOK, FAT: FAT_LOOK}
     for code, look in looks.items():
         is_here = regions == code
         if is_here.any():
@@ -208,6 +208,17 @@ def paint(
             _stamp_nuclei(canvas, regions == code, kind, number * crowding, darkness, rng)
     _stamp_nuclei(canvas, regions == TUMOUR, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
     return canvas
+
+
+def _varied(look: Look, rng: np.random.Generator) -> Look:
+    """Return a tumour's look as it is on one slide: no two are alike."""
+    return replace(
+        look,
+        eosin=look.eosin * rng.uniform(0.75, 1.25),
+        fibre=look.fibre * rng.uniform(0.6, 1.3),
+        turn_um=look.turn_um * rng.uniform(0.7, 1.4),
+        nuclei=tuple((kind, number * float(np.exp(rng.normal(0, 0.25)))) for kind, number in look.nuclei),
+    )
 
 
 def _paint_ground(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator) -> None:

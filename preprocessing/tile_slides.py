@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Tile the slides of a study and say what became of each."""
     config = parse_config(TilingConfig, argv, section="tile_slides", description=__doc__)
     study = open_study(config.study)
-    from common.cohort import read_cohort  # noqa: PLC0415  (pandas, which --help does not need)
+    from common.cohort import read_cohort
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     statuses = tile_study(study, find_slides(study.slides), cohort.slides, config)

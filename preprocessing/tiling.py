@@ -169,10 +169,11 @@ def _tile(slide_id: str, slide: Slide, study: Study, config: TilingConfig) -> Ti
             "lower --min_tissue or --tile_um, or leave the slide out",
         )
     write_text(study.outline_file(slide_id), geojson(pieces))
+    stain = _fit(slide, coords, _fitness(share, coords, tissue, slide, config), tissue.glass, config)
     return TileSheet(
         slide_id=slide_id, coords=coords, tissue_fraction=share.astype(np.float32), mpp_x=slide.mpp_x, mpp_y=slide.mpp_y,
         mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px, slide_width=slide.width,
-        slide_height=slide.height, tissue_mm2=tissue_mm2, stain=_fit(slide, coords, _fitness(share, coords, tissue, slide, config), tissue.glass, config),
+        slide_height=slide.height, tissue_mm2=tissue_mm2, stain=stain,
         slide_fingerprint="", settings="",
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def find_tissue(overview: UInt8[np.ndarray, "h w 3"], *, mpp: float) -> Tissue:
     """
     if not 2 <= mpp <= 32:
         raise ValueError(f"tissue is sought at 2 to 32 µm a pixel, got {mpp:g}")
-    from scipy import ndimage  # noqa: PLC0415
+    from scipy import ndimage
 
     glass = glass_colour(overview)
     smooth = ndimage.gaussian_filter(overview.astype(np.float32), (6.0 / mpp, 6.0 / mpp, 0))
@@ -79,12 +79,12 @@ def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, fl
 
 def _find_ink(od: Float32[np.ndarray, "h w 3"], mpp: float) -> Bool[np.ndarray, "h w"]:
     """Find pen: colours that haematoxylin and eosin never make, and even black."""
-    from scipy import ndimage  # noqa: PLC0415
+    from scipy import ndimage
 
     red, green, blue = od[..., 0], od[..., 1], od[..., 2]
     strongest = od.max(axis=2)
     is_strong = strongest > 0.35
-    is_blue_or_green = is_strong & (red > 1.3 * green)  # haematoxylin absorbs about as much green as red
+    is_blue_or_green = is_strong & (red > 1.15 * green)  # haematoxylin absorbs about as much green as red
     is_red = is_strong & (red < 0.12 * green) & (blue > 0.95 * green)  # eosin absorbs less blue than green
     is_black = (od.min(axis=2) > 1.1) & (strongest - od.min(axis=2) < 0.45)
     sure = _without_small(is_blue_or_green | is_red | is_black, MIN_INK_MM2, mpp)
@@ -98,7 +98,7 @@ def _find_ink(od: Float32[np.ndarray, "h w 3"], mpp: float) -> Bool[np.ndarray, 
 
 
 def _hysteresis(values: Float32[np.ndarray, "h w"], weak: float, strong: float) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage  # noqa: PLC0415
+    from scipy import ndimage
 
     labels, n_labels = ndimage.label(values > weak, structure=np.ones((3, 3)))
     kept = np.zeros(n_labels + 1, dtype=bool)
@@ -108,7 +108,7 @@ def _hysteresis(values: Float32[np.ndarray, "h w"], weak: float, strong: float) 
 
 
 def _without_small(mask: Bool[np.ndarray, "h w"], area_mm2: float, mpp: float) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage  # noqa: PLC0415
+    from scipy import ndimage
 
     labels, _ = ndimage.label(mask)
     is_large = np.bincount(labels.ravel()) * (mpp / 1000) ** 2 >= area_mm2
@@ -122,7 +122,7 @@ def _filled(mask: Bool[np.ndarray, "h w"], area_mm2: float, mpp: float) -> Bool[
 
 
 def _without_colourless(mask: Bool[np.ndarray, "h w"], od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage  # noqa: PLC0415
+    from scipy import ndimage
 
     labels, n_labels = ndimage.label(mask)
     if n_labels == 0:

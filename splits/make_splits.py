@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the splits and print how the classes fall."""
     config = parse_config(SplitConfig, argv, section="make_splits", description=__doc__)
     study = open_study(config.study)
-    from common.cohort import read_cohort  # noqa: PLC0415  (pandas, which --help does not need)
-    from splits.split_store import make_given, make_k_fold, read_splits, write_splits  # noqa: PLC0415
+    from common.cohort import read_cohort
+    from splits.split_store import make_given, make_k_fold, read_splits, write_splits
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     is_given = config.method == "given" or (config.method == "auto" and "set" in cohort.slides.columns)
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _overview(splits: object, patients: object) -> str:
     """Return test patients by class (and events) for each fold, or the sizes of the sets."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     assert isinstance(splits, pd.DataFrame)
     assert isinstance(patients, pd.DataFrame)

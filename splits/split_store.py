@@ -66,7 +66,7 @@ def read_splits(path: Path) -> pd.DataFrame:
         StudyError: it is missing, has other columns or sets, a patient twice in a fold, not the same patients in each
             fold, or a patient in two test sets of one repeat.
     """
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     if not path.is_file():
         raise StudyError(
@@ -130,7 +130,7 @@ def _strata(patients: pd.DataFrame) -> np.ndarray:
 
 
 def _table(patients: pd.DataFrame, folds: list[tuple[int, int, np.ndarray]]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     parts = [
         pd.DataFrame({"repeat": repeat, "fold": fold, "patient_id": patients.index, "set": sets})

@@ -1,0 +1,126 @@
+"""A table of tile images, the form of the 2021 sarcoma notebook: patient_ID, Path, Label, training_set, is_valid.
+
+One bag a patient. TRAIN patients train, VALID patients are the test set. Paths are absolute or relative to the table.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.artifacts import write_table
+from common.failures import StudyError
+from common.study import Study
+
+COLUMNS = {  # our name: the names it goes by, in lower case
+    "patient_id": ("patient_id", "patient"),
+    "path": ("path", "file", "image"),
+    "subtype": ("label", "subtype"),
+    "set": ("training_set", "set"),
+    "is_valid": ("is_valid",),
+}
+SETS = {"train": "train", "training": "train", "valid": "test", "validation": "test", "test": "test", "val": "test"}
+TRUTHS = {"true": "test", "1": "test", "false": "train", "0": "train"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilePatient:
+    """A patient of a tile table: the images of its bag, in the order of their paths."""
+
+    patient_id: str
+    subtype: str
+    set: str  # "train" or "test"; "" when the table names no sets
+    images: tuple[Path, ...]
+
+
+def read_tile_table(path: Path) -> tuple[TilePatient, ...]:
+    """Read and check a table of tile images; patients are sorted by id.
+
+    Raises:
+        StudyError: the table is missing, lacks a column, or has faults: all are listed with their rows.
+    """
+    rows, names = _rows(path)
+    faults: list[str] = []
+    seen: dict[str, dict[str, set[str]]] = {}
+    images: dict[str, list[Path]] = {}
+    for number, row in enumerate(rows, start=2):
+        patient, image = row[names["patient_id"]].strip(), row[names["path"]].strip()
+        if not patient or not image:
+            faults.append(f"row {number}: no {'patient' if not patient else 'path'}")
+            continue
+        chosen = _set_of(row, names)
+        if chosen is None:
+            faults.append(f"row {number}: the set is neither TRAIN nor VALID")
+        values = seen.setdefault(patient, {"subtype": set(), "set": set()})
+        values["subtype"].add(row[names["subtype"]].strip())
+        values["set"].add(chosen or "")
+        images.setdefault(patient, []).append(path.parent / image)
+    for patient, values in sorted(seen.items()):
+        for name, word in (("subtype", "labels"), ("set", "sets")):
+            if len(values[name]) > 1:
+                faults.append(f"patient {patient} is in two {word}: {', '.join(sorted(values[name]))}")
+        if "" in values["subtype"]:
+            faults.append(f"patient {patient} has no label")
+        double = {image for image in images[patient] if images[patient].count(image) > 1}
+        faults += [f"patient {patient}: {image.name} stands in the table twice" for image in sorted(double)]
+    if faults or not images:
+        raise StudyError(f"{path} has {len(faults)} fault(s):\n  " + "\n  ".join(faults[:30] or ["no rows"]))
+    return tuple(
+        TilePatient(
+            patient_id=patient,
+            subtype=next(iter(seen[patient]["subtype"])),
+            set=next(iter(seen[patient]["set"])),
+            images=tuple(sorted(images[patient])),
+        )
+        for patient in sorted(images)
+    )
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+    if not path.is_file():
+        raise StudyError(
+            f"no tile table at {path}; wanted a CSV with the columns patient_ID, Path, Label, training_set"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+            header = {str(name).strip().lower(): str(name) for name in reader.fieldnames or []}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{path}: not readable as a CSV table ({error})") from error
+    names = {ours: header[theirs] for ours, known in COLUMNS.items() for theirs in known[::-1] if theirs in header}
+    missing = [ours for ours in ("patient_id", "path", "subtype") if ours not in names]
+    if missing:
+        raise StudyError(
+            f"{path}: no column for {', '.join(missing)}; wanted patient_ID, Path, Label; found {', '.join(header)}"
+        )
+    return rows, names
+
+
+def _set_of(row: dict[str, str], names: dict[str, str]) -> str | None:
+    """Return "train" or "test", "" when the table has no sets, None when the value is neither."""
+    if "set" in names:
+        return SETS.get(row[names["set"]].strip().lower())
+    if "is_valid" in names:
+        return TRUTHS.get(row[names["is_valid"]].strip().lower())
+    return ""
+
+
+def write_cohort_of_tiles(study: Study, patients: tuple[TilePatient, ...]) -> None:
+    """Write the clinical table that a tile table implies, one bag a patient; an equal one is kept.
+
+    Raises:
+        StudyError: the study already has another cohort.
+    """
+    names = ["patient_id", "slide_id", "subtype"] + (["set"] if patients[0].set else [])
+    rows = [[getattr(patient, name.replace("slide_id", "patient_id")) for name in names] for patient in patients]
+    if study.cohort_table.is_file():
+        with study.cohort_table.open(encoding="utf-8", newline="") as file:
+            found = list(csv.reader(file))
+        if found[:1] != [names] or sorted(found[1:]) != sorted(rows):
+            raise StudyError(
+                f"{study.cohort_table} belongs to another study; give the tile table a folder of its own with --study DIR"
+            )
+        return
+    write_table(study.cohort_table, names, rows)

@@ -1,0 +1,55 @@
+"""The settings of train.py, in a module that imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.settings import option
+
+# what does not change a result, and so does not make finished folds invalid
+WITHOUT_EFFECT = ("study", "name", "splits", "where", "bootstrap", "memory_gb")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of train.py."""
+
+    task: Literal["subtype", "survival"] = option("subtype", help="what to predict", group="study")
+    study: Path = option(Path("study"), help="study folder", group="study")
+    name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
+    encoder: str = option("efficientnet_lite0", help="whose features: features/ENCODER/", group="study")
+    splits: str = option("default", help="name of the splits: splits/NAME.csv", group="study")
+    where: str | None = option(None, help="only rows for which this holds, such as \"subtype == 'LMS'\"", group="study")
+    seed: int = option(0, help="seed of weights, order and dropout", group="training")
+    epochs: int = option(
+        60, help="most epochs (survival: one step each, over the whole training part)", group="training"
+    )
+    patience: int = option(15, help="epochs without a better inner validation before stopping", group="training")
+    learning_rate: float = option(3e-4, help="AdamW's learning rate (survival takes 3 times as much)", group="training")
+    weight_decay: float = option(1e-2, help="AdamW's weight decay", group="training")
+    dropout: float = option(0.25, help="share of inputs and hidden units left out, 0 to 0.9", group="head")
+    hidden: int = option(128, help="hidden width of the head", group="head")
+    attention: int = option(64, help="width of the attention branches", group="head")
+    max_tiles: int = option(
+        4096, help="tiles drawn from a bag an epoch in training; evaluation takes all", group="training"
+    )
+    batch_patients: int = option(
+        8, help="patients a step (subtype), or a block of the gradient (survival)", group="training"
+    )
+    bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
+    threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")
+    memory_gb: float = option(4.0, help="memory for bags, GB; what does not fit is read again", group="work")
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("epochs", "patience", "hidden", "attention", "max_tiles", "batch_patients", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} is a number from 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout <= 0.9:
+            raise ValueError(f"--dropout is a fraction from 0 to 0.9, got {self.dropout}")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
+        if self.bootstrap < 100:
+            raise ValueError(f"--bootstrap is a number from 100, got {self.bootstrap}")
+        if self.seed < 0:
+            raise ValueError(f"--seed is a number from 0, got {self.seed}")
