@@ -6,6 +6,7 @@ The same names stand in `study.yaml`, under the name of the script; a flag overr
       tile_um: 128
 """
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -65,10 +66,18 @@ def settings_of(config: Any, *, without: Sequence[str] = ()) -> dict[str, object
 def _parser(config_class: type, section: str, description: str | None) -> Any:
     import jsonargparse
 
+    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Shows what an option means and its default; Python's names of types help nobody."""
+
+        def _get_help_string(self, action: argparse.Action) -> str:
+            is_plain = action.default is None or action.default is argparse.SUPPRESS
+            return str(action.help) if is_plain else f"{action.help} (default: %(default)s)"
+
     parser = jsonargparse.ArgumentParser(
         prog=f"{section}.py",
+        usage=f"{section}.py [--option VALUE ...]",
         description=description,
-        formatter_class=jsonargparse.DefaultHelpFormatter,
+        formatter_class=Formatter,
         default_env=False,
     )
     types = get_type_hints(config_class)

@@ -113,9 +113,13 @@ def _stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: tuple[float, float
 
 def _fit_by(method: str, pixels: Sequence[np.ndarray]) -> StainFit:
     by_patch = np.array([macenko_matrix(od) for od in pixels])
-    start = _unit(np.median(by_patch, axis=0))
+    # a patch of one tissue shows no pure haematoxylin, and its two directions close up: the wider half shows both stains
+    cosines = (by_patch[:, 0] * by_patch[:, 1]).sum(axis=1)
+    shows_both = np.flatnonzero(cosines <= np.median(cosines))
+    by_patch = by_patch[shows_both]
     if method == "vahadane":
-        by_patch = np.array([sparse_stain_matrix(od, start) for od in pixels])
+        starts = zip(shows_both, by_patch, strict=True)
+        by_patch = np.array([sparse_stain_matrix(pixels[index], start) for index, start in starts])
     matrix = _haematoxylin_first(_unit(np.median(by_patch, axis=0)))
     return StainFit(method=method, matrix=matrix, p99=_percentiles(matrix, pixels))
 

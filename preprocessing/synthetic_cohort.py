@@ -134,7 +134,7 @@ def _slide(
     return SlideRecipe(
         slide_id=slide_id, subtype=subtype, seed=(*seed, 1), mpp=site.mpp, width_mm=round(float(rng.uniform(2.3, 2.9)), 2),
         height_mm=round(float(rng.uniform(1.8, 2.3)), 2), n_pieces=int(rng.choice([1, 2, 3], p=[0.75, 0.17, 0.08])),
-        tumour_share=float(rng.uniform(0.15, 0.45)),
+        tumour_share=float(rng.uniform(0.32, 0.60)),
         necrosis_share=float(np.clip(necrosis_share * rng.uniform(0.8, 1.2), 0, 0.36)),
         fat_share=float(rng.uniform(0.1, 0.35)),
         mitotic_density=float(np.clip(mitotic_density + rng.normal(0, 0.04), 0, 1)),

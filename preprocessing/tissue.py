@@ -127,9 +127,8 @@ def _without_colourless(mask: Bool[np.ndarray, "h w"], od: Float32[np.ndarray, "
     labels, n_labels = ndimage.label(mask)
     if n_labels == 0:
         return mask
-    chroma = ndimage.mean(od.max(axis=2) - od.min(axis=2), labels, index=np.arange(n_labels + 1))
-    kept = np.asarray(chroma) >= MIN_CHROMA
-    kept[0] = False
+    chroma = ndimage.mean(od.max(axis=2) - od.min(axis=2), labels, index=np.arange(1, n_labels + 1))
+    kept = np.concatenate([[False], np.asarray(chroma) >= MIN_CHROMA])
     return kept[labels]
 
 

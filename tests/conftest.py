@@ -7,7 +7,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Before any project module is imported: every annotated array is checked against its shape and type.
-install_import_hook(["common", "preprocessing", "features", "splits", "mil"], "beartype.beartype")
+install_import_hook(
+    ["common", "preprocessing", "features", "splits", "mil"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int serves where a float is wanted
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("PYTHONWARNINGS", "default")  # child processes are not turned to errors by their libraries

@@ -1,0 +1,44 @@
+"""Colour, pixel by pixel as the formulas read."""
+
+import math
+
+import numpy as np
+
+
+def slow_codes(pixel, matrix, sparsity):
+    """Best non-negative code of one pixel: try inside, each axis, and zero; keep the lowest objective."""
+
+    def objective(code):
+        rest = pixel - code @ matrix
+        return 0.5 * rest @ rest + sparsity * code.sum()
+
+    candidates = [np.zeros(2)]
+    for stain in (0, 1):
+        code = np.zeros(2)
+        code[stain] = max(0.0, (pixel @ matrix[stain] - sparsity) / (matrix[stain] @ matrix[stain]))
+        candidates.append(code)
+    inside = np.linalg.solve(matrix @ matrix.T, matrix @ pixel - sparsity)
+    if (inside >= 0).all():
+        candidates.append(inside)
+    return min(candidates, key=objective)
+
+
+def slow_apply(pixel, matrix, glass, background):
+    """One pixel through the map, in floats."""
+    od = [max(0.0, math.log((g + 1) / (value + 1))) for g, value in zip(glass, pixel, strict=True)]
+    share = min(1.0, max(0.0, 2 * max(od) / background - 1))
+    mapped = [sum(od[row] * matrix[row][column] for row in range(3)) for column in range(3)]
+    moved = [own + share * (to - own) for own, to in zip(od, mapped, strict=True)]
+    return [min(255.0, max(0.0, 256 * math.exp(-value) - 1)) for value in moved]
+
+
+def slow_macenko(od, percentile):
+    """Macenko's two directions by an explicit loop over angles."""
+    centred = od - od.mean(axis=0)
+    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    first, second = (v if v.sum() >= 0 else -v for v in right[:2])
+    angles = sorted(math.atan2(float(p @ second), float(p @ first)) for p in od)
+    low, high = np.percentile(angles, [percentile, 100 - percentile])
+    ends = [math.cos(a) * first + math.sin(a) * second for a in (low, high)]
+    ends = [np.maximum(e, 0) / np.linalg.norm(np.maximum(e, 0)) for e in ends]
+    return np.array(sorted(ends, key=lambda e: -e[0]))

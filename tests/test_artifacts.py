@@ -1,0 +1,93 @@
+"""Files appear whole or not at all, and an array file proves that it is complete."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from common.artifacts import (
+    file_fingerprint,
+    read_arrays,
+    replacing,
+    whats_stale,
+    write_arrays,
+    write_json,
+    write_table,
+    write_text,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_partial_file_of_a_killed_process_is_replaced(tmp_path):
+    (tmp_path / ".a.txt.partial").write_text("left behind")
+    write_text(tmp_path / "a.txt", "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_tables_and_json_read_back_exactly(tmp_path):
+    write_table(tmp_path / "t.csv", ["a", "b"], [[0.1 + 0.2, "x,y"]])
+    assert (tmp_path / "t.csv").read_bytes() == b'a,b\n0.30000000000000004,"x,y"\n'
+    write_json(tmp_path / "j.json", {"µm": 0.1})
+    assert json.loads((tmp_path / "j.json").read_text()) == {"µm": 0.1}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "j.json", float("nan"))
+
+
+def test_arrays_read_back_and_two_writes_are_the_same_bytes(tmp_path):
+    arrays = {"features": np.arange(12, dtype=np.float16).reshape(4, 3), "coords": np.arange(8).reshape(4, 2)}
+    for name in ("one.h5", "two.h5"):
+        write_arrays(
+            tmp_path / name, arrays, {"mpp": 0.25, "name": "µ"}, array_attributes={"coords": {"patch_size": 256}}
+        )
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+    found = read_arrays(tmp_path / "one.h5")
+    assert found.attributes["mpp"] == 0.25
+    assert found.attributes["name"] == "µ"
+    assert np.array_equal(found.arrays["features"], arrays["features"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
+def test_a_truncated_array_file_is_noticed(tmp_path, share):
+    path = tmp_path / "a.h5"
+    write_arrays(path, {"features": np.zeros((500, 64))}, {"key": "value"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ValueError, match="delete it and rerun"):
+        read_arrays(path)
+    assert "not a complete HDF5 file" in whats_stale(path, {})
+
+
+def test_a_changed_value_inside_is_noticed(tmp_path):
+    path = tmp_path / "a.h5"
+    write_arrays(path, {"features": np.zeros((5, 2))}, {})
+    with h5py.File(path, "r+") as file:
+        file["features"][3, 1] = 1
+    with pytest.raises(ValueError, match="checksum"):
+        read_arrays(path)
+
+
+def test_staleness_names_the_changed_setting(tmp_path):
+    path = tmp_path / "a.h5"
+    assert whats_stale(path, {}) == "not made yet"
+    write_arrays(path, {"x": np.zeros(1)}, {"tile_um": 256.0})
+    assert whats_stale(path, {"tile_um": 256.0}) is None
+    assert whats_stale(path, {"tile_um": 128.0}) == "tile_um changed from 256.0 to 128.0"
+
+
+def test_fingerprints_follow_content_not_name_or_date(tmp_path):
+    content = np.random.default_rng(0).bytes(5 << 20)
+    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "b").write_bytes(content)
+    assert file_fingerprint(tmp_path / "a") == file_fingerprint(tmp_path / "b")
+    (tmp_path / "b").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert file_fingerprint(tmp_path / "a") != file_fingerprint(tmp_path / "b")

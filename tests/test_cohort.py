@@ -1,0 +1,124 @@
+"""The clinical table: every fault at once with its row, any order the same, TCGA barcodes, mapped names, other formats."""
+
+import pandas as pd
+import pytest
+
+from common.cohort import read_cohort
+from common.failures import StudyError
+from common.study import find_slides, open_study
+
+GOOD = pd.DataFrame(
+    {
+        "patient_id": ["b", "a", "a"],
+        "slide_id": ["3.svs", "2", "1"],
+        "subtype": ["LMS", "SS", "SS"],
+        "time": [5, 12.5, 12.5],
+        "event": ["1", "0", "0"],
+        "age": [70, 50, 50],
+    }
+)
+
+
+def write(tmp_path, table, name="cohort.csv"):
+    path = tmp_path / name
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_rows_are_sorted_and_typed(tmp_path):
+    cohort = read_cohort(write(tmp_path, GOOD))
+    assert cohort.slides["slide_id"].tolist() == ["1", "2", "3"]
+    assert cohort.patients.index.tolist() == ["a", "b"]
+    assert cohort.patients.loc["b", "event"] == 1
+    assert cohort.patients.loc["a", "time"] == 12.5
+    assert cohort.patients["age"].tolist() == [50, 70]
+
+
+def test_row_order_does_not_matter(tmp_path):
+    first = read_cohort(write(tmp_path, GOOD)).slides
+    second = read_cohort(write(tmp_path, GOOD.iloc[[1, 2, 0]])).slides
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_excel_parquet_and_tsv_read_alike(tmp_path):
+    expected = read_cohort(write(tmp_path, GOOD)).slides
+    GOOD.to_excel(tmp_path / "c.xlsx", index=False)
+    GOOD.to_parquet(tmp_path / "c.parquet")
+    GOOD.to_csv(tmp_path / "c.tsv", sep="\t", index=False)
+    for name in ("c.xlsx", "c.parquet", "c.tsv"):
+        pd.testing.assert_frame_equal(read_cohort(tmp_path / name).slides, expected)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("subtype", ["LMS", "SS", "UPS"], r"patient a has two values of subtype: SS \(row 3\), UPS \(row 4\)"),
+        ("time", [5, 1, 2], "patient a has two values of time"),
+        ("slide_id", ["1", "2", "1"], "row 4: slide 1 stands in the table twice"),
+        ("slide_id", ["1", "2", "../x"], "row 4: slide_id '../x' cannot be a file name"),
+        ("slide_id", ["1", None, "3"], "row 3: no slide_id"),
+        ("time", [-1, 3, 3], "row 2: time -1 is negative"),
+        ("time", ["soon", 3, 3], "row 2: time 'soon' is not a number"),
+        ("event", ["2", "0", "0"], r"row 2: event '2' is not 0 \(censored\) or 1"),
+        ("event", [None, "0", "0"], "row 2: time and event belong together"),
+    ],
+)
+def test_faults_are_named_with_their_row(tmp_path, column, values, message):
+    with pytest.raises(StudyError, match=message):
+        read_cohort(write(tmp_path, GOOD.assign(**{column: values})))
+
+
+def test_all_faults_stand_in_one_message(tmp_path):
+    table = GOOD.assign(event=["x", "0", "0"], time=[-2, 4, 4])
+    with pytest.raises(StudyError, match=r"has 3 fault\(s\)(.|\n)*not 0(.|\n)*negative"):
+        read_cohort(write(tmp_path, table))
+
+
+def test_missing_and_unreadable_tables(tmp_path):
+    with pytest.raises(StudyError, match="no clinical table"):
+        read_cohort(tmp_path / "cohort.csv")
+    (tmp_path / "cohort.csv").write_text("")
+    with pytest.raises(StudyError, match="not readable as a table"):
+        read_cohort(tmp_path / "cohort.csv")
+    with pytest.raises(StudyError, match="no column patient_id; it has slide_id, subtype"):
+        read_cohort(write(tmp_path, GOOD[["slide_id", "subtype"]]))
+    with pytest.raises(StudyError, match="only one of the two"):
+        read_cohort(write(tmp_path, GOOD.drop(columns="event")))
+
+
+def test_tcga_barcodes_give_patient_and_site(tmp_path, shared_data):
+    table = pd.read_csv(shared_data / "tables" / "tcga_sarc_dx_slides_566.csv")
+    cohort = read_cohort(write(tmp_path, table[["slide_id"]]))
+    assert cohort.patients["site"].to_dict() == dict(zip(table["case_id"], table["tss"], strict=True))
+
+
+def test_mapped_names_and_restriction(tmp_path):
+    path = write(tmp_path, GOOD.rename(columns={"patient_id": "case", "subtype": "dx"}))
+    (tmp_path / "study.yaml").write_text("columns:\n  patient_id: case\n  subtype: dx\n")
+    assert read_cohort(path, where="subtype == 'SS'").patients.index.tolist() == ["a"]
+    with pytest.raises(StudyError, match="keeps no row"):
+        read_cohort(path, where="subtype == 'UPS'")
+    with pytest.raises(StudyError, match="does not fit"):
+        read_cohort(path, where="stage == 1")
+    (tmp_path / "study.yaml").write_text("columns:\n  patient_id: nobody\n")
+    with pytest.raises(StudyError, match="no column nobody"):
+        read_cohort(path)
+
+
+def test_slides_are_found_in_subfolders_and_series(tmp_path):
+    for name in ("b/2.SVS", "1.tif", ".hidden/3.svs", "notes.txt", "series/x.dcm", "series/y.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_slides(tmp_path)) == ["1", "2", "series"]
+    (tmp_path / "b" / "1.ndpi").touch()
+    with pytest.raises(StudyError, match="two files with one slide id"):
+        find_slides(tmp_path)
+
+
+def test_missing_folders_say_what_a_study_needs(tmp_path):
+    with pytest.raises(StudyError, match=r"cohort.csv(.|\n)*make_demo_study.py"):
+        open_study(tmp_path / "nowhere")
+    with pytest.raises(StudyError, match="no folder"):
+        find_slides(tmp_path / "slides")
+    with pytest.raises(StudyError, match="no slides in"):
+        find_slides(tmp_path)

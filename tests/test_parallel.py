@@ -1,0 +1,51 @@
+"""A worker that crashes, hangs or fails costs its own job only."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from common.failures import SlideError
+from common.parallel import over_slides
+
+
+def work(kind: str) -> str:
+    if kind == "abort":
+        os.abort()
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "sleep":
+        time.sleep(600)
+    if kind == "slide error":
+        raise SlideError("found this", "do that")
+    if kind == "defect":
+        raise KeyError("oops")
+    return kind.upper()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_other_job_is_done_in_order(workers, capfd):
+    kinds = ["a", "abort", "b", "sleep", "kill", "c", "slide error", "defect", "d"]
+    jobs = [(f"{index} {kind}", (kind,)) for index, kind in enumerate(kinds)]
+    outcomes = list(over_slides(work, jobs, workers=workers, timeout_s=4.0, title="test"))
+    assert [outcome.name for outcome in outcomes] == [name for name, _ in jobs]
+    assert [outcome.value for outcome in outcomes if outcome.error is None] == ["A", "B", "C", "D"]
+    reasons = {outcome.name.split(" ", 1)[1]: outcome.error.reason for outcome in outcomes if outcome.error}
+    assert "died" in reasons["abort"]
+    assert "died" in reasons["kill"]
+    assert "time limit of 4 s" in reasons["sleep"]
+    assert reasons["slide error"] == "found this"
+    assert "KeyError" in reasons["defect"]
+    assert "oops" in capfd.readouterr().err  # a defect of ours leaves its trace
+
+
+def test_a_slide_error_keeps_its_remedy_through_the_worker():
+    (outcome,) = over_slides(work, [("x", ("slide error",))], workers=1, timeout_s=30.0, title="test")
+    assert str(outcome.error) == "found this; do that"
+
+
+def test_no_worker_runs_in_this_process():
+    outcomes = list(over_slides(work, [("x", ("a",)), ("y", ("slide error",))], workers=0, timeout_s=1.0, title="test"))
+    assert outcomes[0].value == "A"
+    assert outcomes[1].error.remedy == "do that"

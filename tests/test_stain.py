@@ -1,0 +1,218 @@
+"""Stain fits and maps against slow twins, scikit-image, scikit-learn, known mixtures and the guards."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pytest import approx
+from skimage.color import separate_stains
+from sklearn.linear_model import Lasso
+
+from preprocessing.stain import (
+    NO_STAIN,
+    OD_BACKGROUND,
+    REFERENCE,
+    SPARSITY,
+    StainFit,
+    apply_map,
+    fit_stain,
+    macenko_matrix,
+    optical_density,
+    sparse_codes,
+    stain_map,
+)
+from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko
+
+GLASS = (240.0, 238.0, 242.0)
+
+
+def painted_patches(matrix, rng, n_patches=8, side=96, amounts=(1.6, 1.1)):
+    """Patches of nuclei on an eosin ground, by Beer and Lambert, with sensor noise."""
+    patches = []
+    for _ in range(n_patches):
+        eosin = amounts[1] * rng.gamma(3, 0.2, (side, side))
+        haematoxylin = np.where(rng.random((side, side)) < 0.25, amounts[0] * rng.gamma(6, 0.12, (side, side)), 0.02)
+        eosin = np.where(haematoxylin > 0.3, 0.15 * eosin, eosin)
+        od = haematoxylin[..., None] * matrix[0] + eosin[..., None] * matrix[1]
+        light = (np.array(GLASS) + 1) * np.exp(-od) - 1 + rng.normal(0, 1.5, od.shape)
+        patches.append(np.clip(light, 0, 255).round().astype(np.uint8))
+    return patches
+
+
+def unit(matrix):
+    matrix = np.array(matrix, dtype=float)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def random_stains(rng):
+    base = unit([[0.60, 0.71, 0.36], [0.18, 0.85, 0.49]])
+    return unit(np.clip(base + rng.normal(0, 0.035, (2, 3)), 0.02, None))
+
+
+@pytest.mark.parametrize("method", ["vahadane", "macenko"])
+def test_known_stains_are_found_and_never_swapped(method):
+    angles = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        matrix = random_stains(rng)
+        fit = fit_stain(painted_patches(matrix, rng), method=method, glass=GLASS)
+        assert fit.method == method, fit.fallback
+        angles.append(np.degrees(np.arccos(np.clip((fit.matrix * matrix).sum(axis=1), -1, 1))))
+    assert np.median(angles) < 3
+    assert np.max(angles) < 8
+
+
+def test_fits_are_the_same_bytes_on_two_runs():
+    patches = painted_patches(REFERENCE.matrix, np.random.default_rng(1))
+    one, two = (fit_stain(patches, method="vahadane", glass=GLASS) for _ in range(2))
+    assert one.matrix.tobytes() == two.matrix.tobytes()
+    assert one.p99.tobytes() == two.p99.tobytes()
+
+
+@given(st.lists(st.floats(0, 3), min_size=3, max_size=3), st.integers(0, 1000))
+@settings(max_examples=200, deadline=None)
+def test_sparse_codes_equal_the_best_of_all_cases(pixel, seed):
+    matrix = random_stains(np.random.default_rng(seed))
+    od = np.array([pixel])
+    found, expected = sparse_codes(od, matrix)[0], slow_codes(od[0], matrix, SPARSITY)
+
+    def objective(code):
+        return 0.5 * ((od[0] - code @ matrix) ** 2).sum() + SPARSITY * code.sum()
+
+    assert objective(found) == approx(objective(expected), abs=1e-12)
+
+
+def test_sparse_codes_equal_scikit_learn():
+    rng = np.random.default_rng(3)
+    matrix, od = random_stains(rng), rng.uniform(0, 2, (40, 3))
+    lasso = Lasso(alpha=SPARSITY / 3, positive=True, fit_intercept=False, tol=1e-12, max_iter=100_000)
+    theirs = np.array([lasso.fit(matrix.T, pixel).coef_.copy() for pixel in od])  # its loss is divided by 3 channels
+    assert sparse_codes(od, matrix) == approx(theirs, abs=1e-6)
+
+
+def test_macenko_equals_its_slow_twin():
+    rng = np.random.default_rng(4)
+    patch = painted_patches(random_stains(rng), rng, n_patches=1)[0]
+    od = optical_density(patch, GLASS).reshape(-1, 3).astype(float)
+    od = od[od.max(axis=1) > OD_BACKGROUND]
+    assert macenko_matrix(od) == approx(slow_macenko(od, 1.0), abs=1e-6)
+
+
+def test_concentrations_equal_scikit_image():
+    rng = np.random.default_rng(5)
+    matrix = random_stains(rng)
+    image = painted_patches(matrix, rng, n_patches=1)[0]
+    cross = np.cross(matrix[0], matrix[1])
+    whole = np.vstack([matrix, cross / np.linalg.norm(cross)])
+    theirs = separate_stains(image, np.linalg.inv(whole))  # white 1.0, floor 1e-6, natural logarithm
+    light = np.maximum(image / 255, 1e-6)
+    ours = (-np.log(light).reshape(-1, 3) @ np.linalg.pinv(matrix)).reshape(*image.shape[:2], 2)
+    # scikit-image takes the logarithm to the base of its floor, and clips at 0
+    assert theirs[..., :2] == approx(np.maximum(ours, 0) / -np.log(1e-6), abs=1e-6)
+
+
+def test_maps_equal_the_slow_formula_within_one_grey_level():
+    rng = np.random.default_rng(6)
+    source = StainFit(method="macenko", matrix=random_stains(rng), p99=np.array([2.0, 1.2]), glass=GLASS)
+    to_target = stain_map(source, REFERENCE)
+    pixels = rng.integers(0, 256, (500, 3), dtype=np.uint8)
+    mapped = apply_map(pixels, to_target)
+    slow = np.array([slow_apply(p.tolist(), to_target.matrix.tolist(), GLASS, OD_BACKGROUND) for p in pixels])
+    assert np.abs(mapped - slow).max() <= 1.0
+
+
+def test_glass_becomes_white_and_takes_no_tinge():
+    rng = np.random.default_rng(7)
+    source = StainFit(method="macenko", matrix=random_stains(rng), p99=np.array([0.8, 0.5]), glass=GLASS)
+    noisy = np.clip(np.array(GLASS) + rng.normal(0, 2, (1000, 3)), 0, 255).round().astype(np.uint8)
+    mapped = apply_map(noisy, stain_map(source, REFERENCE)).astype(int)
+    assert mapped.min() >= 240
+    assert np.abs(mapped.mean(axis=0) - mapped.mean()).max() < 1.5
+
+
+def test_two_labs_become_one_colour():
+    rng = np.random.default_rng(8)
+    means = []
+    for seed in range(2):
+        lab = np.random.default_rng(50 + seed)
+        patches = painted_patches(random_stains(lab), lab, amounts=(1.2 + seed, 0.7 + 0.6 * seed))
+        fit = fit_stain(patches, method="vahadane", glass=GLASS)
+        before = np.mean([p.mean(axis=(0, 1)) for p in patches], axis=0)
+        after = np.mean([apply_map(p, stain_map(fit, REFERENCE)).mean(axis=(0, 1)) for p in patches], axis=0)
+        means.append((before, after))
+    gap = [np.abs(means[0][k] - means[1][k]).max() for k in (0, 1)]
+    assert gap[1] < 0.25 * gap[0], (gap, rng)
+
+
+def test_a_slide_without_fit_is_left_alone():
+    fit = fit_stain([], method="none", glass=GLASS)
+    assert fit.method == NO_STAIN.method == "none"
+
+
+@pytest.mark.parametrize(
+    ("patch", "reason"),
+    [
+        (np.full((96, 96, 3), 240, np.uint8), "0 stained pixels"),
+        (None, "rejected"),
+    ],
+)
+def test_implausible_slides_fall_back_and_say_why(patch, reason):
+    if patch is None:  # one stain only: grey to violet
+        rng = np.random.default_rng(9)
+        od = rng.gamma(3, 0.3, (96, 96, 1)) * np.array([0.58, 0.58, 0.57])
+        patch = np.clip(255 * np.exp(-od), 0, 255).astype(np.uint8)
+    fit = fit_stain([patch] * 4, method="vahadane")
+    assert fit.method in ("macenko", "reference")
+    assert reason in fit.fallback
+
+
+def test_pen_does_not_move_the_fit():
+    rng = np.random.default_rng(10)
+    patches = painted_patches(REFERENCE.matrix, rng)
+    inked = [patch.copy() for patch in patches]
+    for patch in inked[:3]:
+        patch[:30] = (40, 60, 190)
+    clean, found = (fit_stain(p, method="vahadane", glass=GLASS) for p in (patches, inked))
+    assert np.degrees(np.arccos(np.clip((clean.matrix * found.matrix).sum(axis=1), -1, 1))).max() < 1.5
+
+
+def test_unknown_methods_are_refused():
+    with pytest.raises(ValueError, match="vahadane, macenko, none"):
+        fit_stain([], method="reinhardt")
+
+
+def test_the_reference_is_the_median_of_the_2021_tiles(shared_data):
+    matrices = []
+    for path in sorted((shared_data / "sarcoma_tiles").glob("*_0[13].jpg")):
+        image = np.asarray(Image.open(path).convert("RGB"))
+        patches = [image[y : y + 256, x : x + 256] for y in range(0, 1024, 256) for x in range(0, 1024, 256)]
+        matrices.append(fit_stain(patches, method="vahadane").matrix)
+    assert np.median(matrices, axis=0) == approx(REFERENCE.matrix, abs=0.02)
+
+
+def test_spcn_outputs_of_its_authors_are_met(shared_data):
+    folder = shared_data / "stain" / "spcn_original"
+    for number in (1, 2):
+        source, target = (_image(folder, f"{name}{number}") for name in ("source", "target"))
+        normed = _image(folder, f"source{number}_norm")
+        fits = [fit_stain(_cut(image), method="vahadane") for image in (source, target)]
+        ours = apply_map(source, stain_map(fits[0], replace(fits[1], glass=(255.0, 255.0, 255.0))))
+        before = np.abs(source.astype(int) - normed).mean()
+        after = np.abs(ours.astype(int) - normed[: ours.shape[0], : ours.shape[1]]).mean()
+        assert after < 0.6 * before, (number, before, after)
+
+
+def _image(folder, stem):
+    (path,) = [p for p in folder.rglob("*") if p.stem == stem]
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def _cut(image, side=128):
+    return [
+        image[y : y + side, x : x + side]
+        for y in range(0, image.shape[0] - side + 1, side)
+        for x in range(0, image.shape[1] - side + 1, side)
+    ]

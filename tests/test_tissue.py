@@ -1,0 +1,146 @@
+"""Tissue on painted overviews: pale, all tissue, fat, pen, shadows; the grid against a slow twin; outlines with holes."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx
+from scipy.ndimage import gaussian_filter
+from shapely.geometry import shape
+
+from preprocessing.grid import tile_grid
+from preprocessing.outline import geojson, outlines
+from preprocessing.tissue import find_tissue, glass_colour
+
+MPP = 8.0
+
+
+def overview(*, strength=1.0, glass=(240, 240, 243), size=(300, 400), seed=0):
+    """Glass with an ellipse of stained tissue; returns the image and the truth."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    truth = ((y - size[0] / 2) / (0.33 * size[0])) ** 2 + ((x - size[1] / 2) / (0.3 * size[1])) ** 2 < 1
+    amount = strength * truth * (0.45 + 0.2 * gaussian_filter(rng.standard_normal(size), 1.5) * 3)
+    od = np.maximum(amount, 0)[..., None] * np.array([0.35, 0.85, 0.45])
+    light = np.array(glass) * np.exp(-od) + rng.normal(0, 1.5, (*size, 3))
+    return np.clip(light, 0, 255).astype(np.uint8), truth
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("strength", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("glass", [(240, 240, 243), (222, 220, 216), (254, 254, 254)])
+def test_pale_and_dark_tissue_is_found_on_any_glass(strength, glass):
+    image, truth = overview(strength=strength, glass=glass)
+    found = find_tissue(image, mpp=MPP)
+    assert dice(found.is_tissue, truth) > 0.97
+    assert found.glass == approx(glass, abs=4)
+    assert not found.is_ink.any()
+
+
+def test_bare_glass_has_no_tissue():
+    rng = np.random.default_rng(1)
+    image = np.clip(238 + rng.normal(0, 2.5, (200, 300, 3)), 0, 255).astype(np.uint8)
+    assert not find_tissue(image, mpp=MPP).is_tissue.any()
+
+
+def test_a_view_full_of_tissue_is_tissue():
+    image, _ = overview(size=(300, 300))
+    image = image[90:210, 90:210]
+    assert find_tissue(image, mpp=MPP).is_tissue.mean() > 0.99
+
+
+def test_fat_is_kept():
+    image, truth = overview()
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    for _ in range(120):  # vacuoles of 30 to 80 µm, as bright as glass
+        cy, cx = rng.uniform(110, 190), rng.uniform(130, 270)
+        image[(y - cy) ** 2 + (x - cx) ** 2 < rng.uniform(2, 5) ** 2] = (240, 240, 243)
+    found = find_tissue(image, mpp=MPP).is_tissue
+    assert found[truth].mean() > 0.97
+
+
+@pytest.mark.parametrize("colour", [(40, 60, 190), (30, 140, 80), (28, 28, 34)])
+def test_pen_on_glass_and_across_tissue_is_left_out(colour):
+    image, truth = overview()
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    stroke = np.abs(y - 0.5 * x - 40) < 8
+    image[stroke] = colour
+    found = find_tissue(image, mpp=MPP)
+    assert found.is_ink[stroke].mean() > 0.98
+    assert not (found.is_tissue & stroke).any()
+    clean = truth & ~found.is_ink
+    assert dice(found.is_tissue, clean) > 0.95
+    assert (found.is_ink & truth).sum() < 0.35 * truth.sum()
+
+
+def test_grey_shadows_and_dust_are_no_tissue():
+    image, truth = overview()
+    image = image.astype(float)
+    image[:, 370:376] *= 0.8  # the edge of a cover slip
+    image[20:24, 20:24] = 60
+    found = find_tissue(image.astype(np.uint8), mpp=MPP).is_tissue
+    assert dice(found, truth) > 0.97
+    assert not found[:, 365:].any()
+
+
+def test_white_filling_does_not_pass_for_glass():
+    image, _ = overview(glass=(225, 222, 220))
+    image[:, :150] = 255
+    assert glass_colour(image) == approx((225, 222, 220), abs=4)
+
+
+def test_a_wrong_scale_is_refused():
+    with pytest.raises(ValueError, match="2 to 32"):
+        find_tissue(overview()[0], mpp=0.5)
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 1.1), st.floats(0.2, 1.1), st.floats(60, 400))
+@settings(max_examples=40, deadline=None)
+def test_grid_equals_counting_pixels(seed, mpp_x, mpp_y, tile_um):
+    rng = np.random.default_rng(seed)
+    slide_px = (int(rng.integers(900, 3000)), int(rng.integers(900, 3000)))
+    mask = gaussian_filter(rng.standard_normal((60, 70)), 3) > 0
+    coords, share = tile_grid(mask, slide_px=slide_px, mpp=(mpp_x, mpp_y), tile_um=tile_um, min_tissue=0.3)
+    fine = np.kron(mask, np.ones((20, 20)))  # 20 samples a mask pixel
+    for (x, y), value in zip(coords[:8], share[:8], strict=True):
+        assert x + tile_um / mpp_x <= slide_px[0] + 0.5
+        assert y + tile_um / mpp_y <= slide_px[1] + 0.5
+        left, right = (round(v / slide_px[0] * fine.shape[1]) for v in (x, x + tile_um / mpp_x))
+        top, bottom = (round(v / slide_px[1] * fine.shape[0]) for v in (y, y + tile_um / mpp_y))
+        assert value == approx(fine[top:bottom, left:right].mean(), abs=0.03)
+    assert (share >= 0.3).all()
+    order = np.lexsort((coords[:, 0], coords[:, 1]))
+    assert (order == np.arange(len(coords))).all()  # row by row
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.299, 0.310, 0.5])
+def test_corners_are_multiples_of_the_tile_in_micrometres(mpp):
+    side = round(4000 / mpp)
+    coords, _ = tile_grid(
+        np.ones((100, 100), bool), slide_px=(side, side), mpp=(mpp, mpp), tile_um=256.0, min_tissue=0.5
+    )
+    um = np.unique(coords[:, 0]) * mpp
+    assert um == approx(np.arange(len(um)) * 256.0, abs=mpp / 2 + 1e-9)
+    assert len(um) == 15
+
+
+def test_outlines_keep_holes_and_pieces_and_area():
+    mask = np.zeros((100, 120), bool)
+    mask[10:60, 10:70] = True
+    mask[25:40, 30:50] = False
+    mask[28:36, 36:44] = True  # an island in the hole
+    mask[70:90, 80:110] = True
+    pieces = outlines(mask, slide_px=(1200, 1000))
+    assert len(pieces) == 3
+    assert sum(piece.area for piece in pieces) == approx(mask.sum() * 100, rel=0.03)
+    found = json.loads(geojson(pieces))
+    assert [feature["properties"]["objectType"] for feature in found["features"]] == ["annotation"] * 3
+    read = [shape(feature["geometry"]) for feature in found["features"]]
+    assert sum(len(piece.interiors) for piece in read) == 1
+    assert max(piece.bounds[2] for piece in read) == approx(1100, abs=11)
