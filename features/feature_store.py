@@ -24,7 +24,7 @@ class FeatureBag:
     coords: Int64[np.ndarray, "n 2"]
     unreadable: Int64[np.ndarray, " m"]  # rows of the tile file that could not be read
     attributes: Mapping[str, Any]
-    image_index: Int64[np.ndarray, " n"] = field(default_factory=lambda: np.empty(0, np.int64))  # tile tables only
+    image_index: Int64[np.ndarray, " n_or_0"] = field(default_factory=lambda: np.empty(0, np.int64))  # tile tables only
 
 
 def write_feature_bag(

@@ -210,7 +210,7 @@ def stain_matrix(recipe: SlideRecipe) -> Float64[np.ndarray, "2 3"]:
 
 def _scan(
     image: UInt8[np.ndarray, "h w 3"], recipe: SlideRecipe, rng: np.random.Generator
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "H W 3"]:
     """Sample at the scanner's mpp and add sensor noise (a periodic field: independent pixels cost more than they show)."""
     from PIL import Image
 

@@ -272,15 +272,14 @@ def _stamp_nuclei(
     strength = (darkness * rng.uniform(0.8, 1.15, len(rows))).astype(np.float32)
     # a nucleus does not lie in the middle of a vacuole
     on_ground = canvas.eosin[rows, columns] > 0.04
-    for y, x, angle, variant, dark, is_on in zip(
-        rows, columns, orientation, variants, strength, on_ground, strict=True
-    ):
+    places = [each.tolist() for each in (rows, columns, orientation, variants, strength, on_ground)]
+    for y, x, angle, variant, dark, is_on in zip(*places, strict=True):
         sprite = sprites(kind, angle % N_ORIENTATIONS)[variant]
         reach = sprite.shape[0] // 2
         if not is_on or y < reach or x < reach or y + reach >= height or x + reach >= width:
             continue
         view = canvas.haematoxylin[y - reach : y + reach + 1, x - reach : x + reach + 1]
-        np.maximum(view, sprite * dark, out=view)
+        np.maximum(view, sprite * np.float32(dark), out=view)
 
 
 def _clear_vacuoles(
@@ -319,6 +318,7 @@ def _paint_vessels(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], rng: np.ran
         angle, turn = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1]) / rng.uniform(60, 160)
         n_steps = int(rng.uniform(90, 220) / PAINT_MPP / 4)
         angles = angle + turn * 4 * np.arange(n_steps)
+        orientations = np.round(angles / np.pi * N_ORIENTATIONS).astype(int).tolist()
         ys = (y0 + np.cumsum(4 * np.sin(angles))).astype(int)
         xs = (x0 + np.cumsum(4 * np.cos(angles))).astype(int)
         for step, (y, x) in enumerate(zip(ys, xs, strict=True)):
@@ -327,9 +327,7 @@ def _paint_vessels(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], rng: np.ran
             view = canvas.eosin[y - reach : y + reach + 1, x - reach : x + reach + 1]
             np.maximum(view, wall, out=view)
             if step % 6 == 0:
-                sprite = sprites("fibroblast", round(angles[step] / np.pi * N_ORIENTATIONS) % N_ORIENTATIONS)[
-                    step % N_VARIANTS
-                ]
+                sprite = sprites("fibroblast", orientations[step] % N_ORIENTATIONS)[step % N_VARIANTS]
                 half = sprite.shape[0] // 2
                 if half <= y < height - half and half <= x < width - half:
                     spot = canvas.haematoxylin[y - half : y + half + 1, x - half : x + half + 1]

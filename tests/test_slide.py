@@ -41,9 +41,7 @@ def test_a_tile_is_the_same_square_of_tissue_at_any_scale(tmp_path, mpp):
     # edges of the 64 µm stripes must lie at 64, 128 and 192 px of a tile at 1 µm a pixel
     profile = tile[128, :, 0]
     crossings = np.flatnonzero(np.diff((profile > 120).astype(int)))
-    fractions = [
-        index + (120 - profile[index]) / (profile[index + 1] - profile[index]) for index in crossings
-    ]
+    fractions = [index + (120 - profile[index]) / (profile[index + 1] - profile[index]) for index in crossings]
     offset_um = 512 - corner * mpp  # the corner is a whole pixel
     assert np.array(fractions) - offset_um == approx(np.array([63.5, 127.5, 191.5]), abs=mpp / 2 + 0.05)
 

@@ -1,0 +1,192 @@
+"""Metrics, concordance, bootstrap and baselines against scikit-learn, lifelines, scikit-survival and published numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines.utils import concordance_index
+from pytest import approx
+from sklearn import metrics as theirs
+from sklearn.linear_model import LogisticRegression
+from sksurv.metrics import concordance_index_censored
+
+from mil import metrics
+from mil.baseline import fit_mean_pool_classifier, fit_mean_pool_cox, ridge_cox
+from mil.bootstrap import draw, interval, resamples
+from mil.survival import c_index, concordance, concordance_pairs, kaplan_meier, log_rank_p
+
+
+@st.composite
+def classified(draw_):
+    n, k = draw_(st.integers(12, 60)), draw_(st.integers(2, 5))
+    rng = np.random.default_rng(draw_(st.integers(0, 10_000)))
+    labels = np.concatenate([np.arange(k), rng.integers(0, k, n - k)])
+    probabilities = rng.dirichlet(np.ones(k), n).round(1) + 1e-3  # many ties
+    return probabilities / probabilities.sum(axis=1, keepdims=True), labels
+
+
+@given(classified())
+@settings(max_examples=60, deadline=None)
+def test_classification_metrics_equal_scikit_learn(case):
+    probabilities, labels = case
+    k = probabilities.shape[1]
+    for index, value in enumerate(metrics.class_aurocs(probabilities, labels)):
+        assert value == approx(theirs.roc_auc_score(labels == index, probabilities[:, index]), abs=1e-12)
+    if k > 2:
+        expected = theirs.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+        assert metrics.macro_auroc(probabilities, labels) == approx(expected, abs=1e-12)
+    predicted = probabilities.argmax(axis=1)
+    confusion = metrics.confusion_matrix(predicted, labels, k)
+    assert np.array_equal(confusion, theirs.confusion_matrix(labels, predicted, labels=range(k)))
+    assert metrics.accuracy(confusion) == approx(theirs.accuracy_score(labels, predicted), abs=1e-12)
+    assert metrics.balanced_accuracy(confusion) == approx(theirs.balanced_accuracy_score(labels, predicted), abs=1e-12)
+    assert metrics.macro_f1(confusion) == approx(theirs.f1_score(labels, predicted, average="macro"), abs=1e-12)
+
+
+def test_auroc_is_the_share_of_ordered_pairs():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 5, 40).astype(float), rng.random(40) < 0.4
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[positive] for b in scores[~positive]]
+    assert metrics.auroc(scores, positive) == approx(np.mean(pairs), abs=1e-12)
+    with pytest.raises(ValueError, match="0 negatives"):
+        metrics.auroc(scores, np.ones(40, bool))
+
+
+def test_a_class_without_patients_is_left_out_of_the_macro_average():
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
+    values = metrics.class_aurocs(probabilities, np.array([0, 1, 0]))
+    assert np.isnan(values[2])
+    assert metrics.macro_auroc(probabilities, np.array([0, 1, 0])) == 1.0
+
+
+@st.composite
+def followed(draw_):
+    n = draw_(st.integers(4, 40))
+    rng = np.random.default_rng(draw_(st.integers(0, 10_000)))
+    event = rng.integers(0, 2, n)
+    event[0] = 1
+    time = rng.integers(2, 9, n)
+    time[0] = 1
+    return rng.integers(0, 6, n).astype(float), time, event
+
+
+@given(followed())
+@settings(max_examples=80, deadline=None)
+def test_c_index_equals_lifelines_and_scikit_survival(case):
+    risk, time, event = case
+    assert c_index(risk, time, event) == approx(concordance_index(time, -risk, event), abs=1e-12)
+    assert c_index(risk, time, event) == approx(concordance_index_censored(event == 1, time, risk)[0], abs=1e-12)
+
+
+def test_published_c_indices_are_reproduced(shared_data):
+    predictions = pd.read_csv(shared_data / "tables" / "mcat_val_predictions.csv.gz")
+    published = pd.read_csv(shared_data / "tables" / "mcat_cindex_recomputed_lifelines.csv")
+    keys = ["model", "cohort", "fold"]
+    groups = predictions.groupby(keys, sort=False)
+    assert len(published) == len(groups) == 275
+    for _, row in published.iterrows():
+        own = groups.get_group(tuple(row[name] for name in keys))
+        event = 1 - own["censorship"].to_numpy(int)
+        found = c_index(own["risk"].to_numpy(float), own["survival_months"].to_numpy(float), event)
+        assert found == approx(row["pub"], abs=1e-12)
+
+
+def test_weights_count_patients_as_often_as_they_are_drawn():
+    rng = np.random.default_rng(1)
+    risk, time, event = rng.normal(size=30), rng.integers(1, 9, 30), rng.integers(0, 2, 30)
+    drawn = rng.integers(0, 30, 30)
+    weighted = concordance(concordance_pairs(risk, time, event), np.bincount(drawn, minlength=30).astype(float))
+    assert weighted == approx(c_index(risk[drawn], time[drawn], event[drawn]), abs=1e-12)
+
+
+def test_strata_compare_only_inside():
+    risk = np.array([3.0, 1.0, 10.0, 9.0])
+    pairs = concordance_pairs(risk, np.array([1, 2, 1, 2]), np.array([1, 1, 1, 1]), np.array([0, 0, 1, 1]))
+    assert (pairs.comparable.sum(), concordance(pairs)) == (2, 1.0)
+    assert np.isnan(c_index(np.zeros(3), np.ones(3), np.zeros(3)))
+
+
+def test_kaplan_meier_equals_lifelines():
+    rng = np.random.default_rng(2)
+    time, event = rng.integers(1, 20, 60), rng.integers(0, 2, 60)
+    steps, survival = kaplan_meier(time, event)
+    fitted = KaplanMeierFitter().fit(time, event)
+    assert survival == approx(fitted.survival_function_at_times(steps).to_numpy(), abs=1e-12)
+    assert log_rank_p(time, event, np.ones(60, bool)) is None
+    assert log_rank_p(np.concatenate([time, time + 40]), np.ones(120), np.arange(120) < 60) < 1e-6
+
+
+def test_resamples_keep_the_size_of_every_stratum():
+    strata = np.repeat([0, 1, 2], [10, 5, 2])
+    for drawn in resamples(strata, 20, np.random.default_rng(0)):
+        assert np.array_equal(np.bincount(strata[drawn]), [10, 5, 2])
+
+
+def test_intervals_of_noise_contain_chance_about_as_often_as_they_say():
+    hits = {"auroc": 0, "c": 0}
+    n_studies = 120
+    for seed in range(n_studies):
+        rng = np.random.default_rng(seed)
+        labels, probabilities = rng.permutation(np.repeat([0, 1, 2], 20)), rng.dirichlet(np.ones(3), 60)
+        indices = list(resamples(labels, 200, rng))
+        found = interval(
+            metrics.macro_auroc(probabilities, labels),
+            draw(lambda d, p=probabilities, y=labels: metrics.macro_auroc(p[d], y[d]), indices),
+        )
+        hits["auroc"] += found.low <= 0.5 <= found.high
+        risk, time, event = rng.normal(size=60), rng.integers(1, 40, 60), rng.permutation(np.repeat([0, 1], 30))
+        pairs = concordance_pairs(risk, time, event)
+        draws = draw(
+            lambda d, p=pairs: concordance(p, np.bincount(d, minlength=60).astype(float)),
+            list(resamples(event, 200, rng)),
+        )
+        found = interval(concordance(pairs), draws)
+        hits["c"] += found.low <= 0.5 <= found.high
+    assert min(hits.values()) >= 0.88 * n_studies, hits
+
+
+def test_undefined_figures_have_no_interval():
+    assert interval(float("nan"), np.zeros(10)).value is None
+    assert interval(0.5, np.full(10, np.nan)).low is None
+
+
+def test_ridge_cox_equals_lifelines():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(80, 4))
+    time = rng.permutation(80) + np.ceil(5 * np.exp(-x[:, 0]))
+    event = rng.integers(0, 2, 80)
+    table = pd.DataFrame(x).rename(columns=str).assign(t=time, e=event)
+    fitted = CoxPHFitter(penalizer=0.3).fit(
+        table, "t", "e"
+    )  # its penalty is n * penalizer / 2 * |b|^2 on scaled inputs
+    scaled = x / x.std(axis=0, ddof=1)
+    ours = ridge_cox(scaled, time, event, 0.3 * 80) / x.std(axis=0, ddof=1)
+    assert ours == approx(fitted.params_.to_numpy(), abs=2e-4)
+
+
+def test_ridge_cox_with_more_features_than_patients_meets_its_optimum():
+    from mil.losses import efron_gradient
+
+    rng = np.random.default_rng(4)
+    x, time, event = rng.normal(size=(30, 200)), rng.integers(1, 30, 30), rng.integers(0, 2, 30)
+    b = ridge_cox(x, time, event, 50.0)
+    slope = x.T @ efron_gradient(x @ b, time, event) * event.sum() + 50.0 * b
+    assert np.abs(slope).max() < 1e-3
+
+
+def test_baselines_learn_and_keep_absent_classes_at_zero():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 20))
+    labels = (x[:, 0] > 0).astype(int) * 2  # classes 0 and 2 of 3
+    model = fit_mean_pool_classifier(x, labels, 3)
+    found = model.probabilities(x)
+    assert found.shape == (60, 3)
+    assert (found[:, 1] == 0).all()
+    assert metrics.auroc(found[:, 2], labels == 2) > 0.9
+    own = LogisticRegression(C=9 / 20, class_weight="balanced", max_iter=5000, tol=1e-6)
+    own.fit((x - x.mean(axis=0)) / x.std(axis=0), labels)
+    assert found[:, [0, 2]] == approx(own.predict_proba((x - x.mean(axis=0)) / x.std(axis=0)), abs=1e-9)
+    cox = fit_mean_pool_cox(x, np.exp(-x[:, 0]) * 10, np.ones(60))
+    assert c_index(cox.log_hazard(x), np.exp(-x[:, 0]) * 10, np.ones(60)) > 0.9

@@ -1,0 +1,138 @@
+"""The synthetic study: optics by Beer and Lambert, truth that fits the pixels, cohorts that are what they say."""
+
+import json
+
+import numpy as np
+import openslide
+import pytest
+from pytest import approx
+
+from preprocessing import synthetic_tissue
+from preprocessing.make_demo_study import main
+from preprocessing.slide import open_slide
+from preprocessing.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
+from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask, stain_matrix
+from preprocessing.synthetic_tissue import SUBTYPES, TUMOUR, paint
+
+
+def recipe(**changes):
+    settings = {
+        "slide_id": "x", "subtype": "LMS", "seed": (1, 2), "mpp": 0.5, "width_mm": 1.2, "height_mm": 1.0, "n_pieces": 1,
+        "tumour_share": 0.5, "necrosis_share": 0.15, "fat_share": 0.2, "mitotic_density": 0.5,
+        "haematoxylin": (0.56, 0.72, 0.41), "eosin": (0.22, 0.80, 0.56), "intensities": (0.6, 0.5),
+        "glass": (243.0, 241.0, 244.0),
+    }  # fmt: skip
+    return SlideRecipe(**{**settings, **changes})
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.5])
+def test_openslide_reads_scale_and_levels_and_the_bytes_repeat(tmp_path, mpp):
+    for name in ("one", "two"):
+        assert make_slide(recipe(mpp=mpp), tmp_path / f"{name}.tif", tmp_path / f"{name}.json") == "made"
+    assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "two.tif").read_bytes()
+    assert make_slide(recipe(mpp=mpp), tmp_path / "one.tif", tmp_path / "one.json") == "kept"
+    with openslide.OpenSlide(tmp_path / "one.tif") as slide:
+        assert slide.dimensions == (round(1200 / mpp), round(1000 / mpp))
+        assert slide.level_count >= 2
+        assert float(slide.properties["openslide.mpp-x"]) == approx(mpp, rel=1e-4)
+        assert float(slide.properties["openslide.mpp-y"]) == approx(mpp, rel=1e-4)
+    assert make_slide(recipe(mpp=mpp, mitotic_density=0.9), tmp_path / "one.tif", tmp_path / "one.json") == "made"
+
+
+def test_truth_fits_the_pixels(tmp_path):
+    make_slide(recipe(pen="blue", is_single_level=True), tmp_path / "s.tif", tmp_path / "s.json")
+    with open_slide(tmp_path / "s.tif") as slide:
+        overview = slide.overview(8.0).astype(float)
+    masks = {
+        kind: read_truth_mask(tmp_path / "s.json", kind, 8.0) for kind in ("tissue", "tumour", "necrosis", "fat", "pen")
+    }
+    assert all(mask.shape == overview.shape[:2] for mask in masks.values())
+    bare = ~masks["tissue"] & ~masks["pen"]
+    assert overview[bare].mean(axis=0) == approx((243, 241, 244), abs=3)
+    assert overview[masks["tissue"] & ~masks["pen"] & ~masks["fat"]].mean() < 215
+    red, _, blue = overview[masks["pen"]].mean(axis=0)
+    assert blue > red + 60
+    n_tissue = masks["tissue"].sum()
+    assert masks["necrosis"].sum() / n_tissue == approx(0.15, abs=0.02)
+    assert (masks["tumour"].sum() + masks["necrosis"].sum()) / n_tissue == approx(0.65, abs=0.08)
+    assert (masks["tumour"] & masks["necrosis"]).sum() < 0.02 * n_tissue  # a shared edge
+
+
+def test_light_obeys_beer_and_lambert(tmp_path):
+    make_slide(recipe(), tmp_path / "s.tif", tmp_path / "s.json")
+    truth = json.loads((tmp_path / "s.json").read_text())
+    assert np.array(truth["stain_matrix"]) == approx(stain_matrix(recipe()))
+    with open_slide(tmp_path / "s.tif") as slide:
+        pixels = slide.read_area((0, 0), (slide.width, slide.height), (slide.width // 4, slide.height // 4)).reshape(
+            -1, 3
+        )
+    od = np.log(244 / (pixels.astype(float) + 1))
+    od = od[od.max(axis=1) > 0.3]
+    normal = np.cross(*stain_matrix(recipe()))
+    off_plane = np.abs(od @ normal / np.linalg.norm(normal)) / np.linalg.norm(od, axis=1)
+    assert np.median(off_plane) < 0.05  # all colours lie in the plane of the two stains
+
+
+def test_subtypes_look_different_and_mitoses_add_nuclei():
+    regions = np.full((512, 512), TUMOUR, np.uint8)
+    share = {}
+    for subtype in SUBTYPES:
+        quiet, busy = (
+            paint(regions, subtype, mitotic_density=level, rng=np.random.default_rng(0)).haematoxylin
+            for level in (0.0, 1.0)
+        )
+        share[subtype] = float((quiet > 0.5).mean())
+        assert (busy > 1.5).mean() > (quiet > 1.5).mean() + 0.002, subtype
+    assert share["SS"] > 2 * share["MFS"]
+    assert len({round(value, 3) for value in share.values()}) == 5
+
+
+def test_vacuoles_clear_and_textures_repeat():
+    regions = np.full((512, 512), TUMOUR, np.uint8)
+    fatty = paint(regions, "DDLPS", mitotic_density=0.2, rng=np.random.default_rng(0))
+    plain = paint(regions, "LMS", mitotic_density=0.2, rng=np.random.default_rng(0))
+    assert (fatty.eosin < 0.02).mean() > (plain.eosin < 0.02).mean() + 0.1
+    texture = synthetic_tissue.fibre_textures()
+    assert texture.std(axis=(1, 2)) == approx(np.ones(16), abs=1e-3)
+
+
+@pytest.mark.parametrize("n_patients", [1, 6, 10, 60, 250])
+def test_subtypes_are_shared_out_as_in_life(n_patients):
+    counts = subtype_counts(n_patients)
+    assert sum(counts.values()) == n_patients
+    assert min(counts.values()) >= (5 if n_patients >= 40 else 2 if n_patients >= 10 else 0)
+    assert counts["LMS"] == max(counts.values())
+
+
+def test_cohorts_have_ties_censoring_sites_and_a_hazard_that_tells():
+    from mil.survival import c_index
+
+    patients = make_cohort(240, 1)
+    time, event = np.array([p.time for p in patients]), np.array([p.event for p in patients])
+    assert 0.4 < event.mean() < 0.65
+    assert len(np.unique(time)) < len(time) / 2
+    assert {p.site for p in patients} == {"A", "B", "C"}
+    assert {len(p.slides) for p in patients} == {1, 2, 3}
+    assert c_index(np.array([p.log_hazard for p in patients]), time, event) > 0.75
+    flags = [slide for p in patients for slide in p.slides]
+    assert all(
+        0.02 < np.mean([bool(getattr(s, name)) for s in flags]) < 0.2
+        for name in ("pen", "is_blurred", "is_pale", "has_fold")
+    )
+
+
+def test_a_patient_is_the_same_in_any_study_size():
+    few, many = make_cohort(60, 3), make_cohort(60, 3)
+    assert few == many
+    assert {row["patient_id"] for row in cohort_rows(few)} == {p.patient_id for p in few}
+
+
+def test_another_study_is_never_written_over(tmp_path, capsys):
+    (tmp_path / "cohort.csv").write_text("patient_id,slide_id\nmine,1\n")
+    assert main(["--study", str(tmp_path), "--patients", "1"]) == 2
+    assert "another study" in capsys.readouterr().err
+    (tmp_path / "cohort.csv").unlink()
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "mine.svs").touch()
+    assert main(["--study", str(tmp_path), "--patients", "1"]) == 2
+    assert (tmp_path / "slides" / "mine.svs").exists()

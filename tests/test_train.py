@@ -1,0 +1,248 @@
+"""Training by the script, from feature files to report: honest, resumable, the same bytes, faults named."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.cohort import read_cohort
+from common.failures import StudyError
+from features.feature_store import read_feature_bag, write_feature_bag
+from mil.bags import open_bags
+from mil.model_file import read_model
+from mil.train import main as train
+from splits.make_splits import main as make_splits
+from tests.feature_study import ENCODER, make_feature_study
+
+FAST = [
+    "--epochs",
+    "30",
+    "--hidden",
+    "16",
+    "--attention",
+    "8",
+    "--bootstrap",
+    "200",
+    "--threads",
+    "1",
+    "--learning_rate",
+    "0.003",
+]
+
+
+def run(study, task, *flags):
+    return train(["--study", str(study.root), "--task", task, *FAST, *flags])
+
+
+def metrics(study, task, name="default"):
+    return json.loads((study.run(task, name) / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    study = make_feature_study(tmp_path_factory.mktemp("feature_study"))
+    assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
+    for task in ("subtype", "survival"):
+        assert run(study, task) == 0
+    return study
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    shutil.copytree(study.root, tmp_path / "study")
+    return type(study)(tmp_path / "study")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_signal_is_found_out_of_fold(study):
+    assert metrics(study, "subtype")["attention"]["macro_auroc"]["low"] > 0.6
+    assert metrics(study, "survival")["attention"]["c_index"]["low"] > 0.5
+
+
+def test_every_patient_is_predicted_once_by_a_model_that_never_saw_it(study):
+    for task in ("subtype", "survival"):
+        folder = study.run(task, "default")
+        table = pd.read_csv(folder / "predictions.csv")
+        for _, own in table.groupby("model"):
+            assert sorted(own["patient_id"]) == sorted(read_cohort(study.cohort_table).patients.index)
+        for fold in json.loads((folder / "run.json").read_text())["folds"]:
+            known = read_model(folder / fold["model_file"]).metadata
+            parts = [set(known[f"{name}_patients"]) for name in ("train", "val", "test")]
+            assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+            tested = table[(table["fold"] == fold["fold"]) & (table["model"] == "attention")]["patient_id"]
+            assert set(tested) == parts[2]
+
+
+def test_test_labels_change_nothing_but_the_score(copied):
+    """Scrambled labels of one fold's test patients leave that fold's model and predictions as they are."""
+    before = read_model(copied.run("subtype", "default") / "models" / "repeat0_fold0.safetensors")
+    table = pd.read_csv(copied.cohort_table)
+    tested = table["patient_id"].isin(before.metadata["test_patients"])
+    table.loc[tested, "subtype"] = table.loc[tested, "subtype"].map({"DDLPS": "LMS", "LMS": "UPS", "UPS": "DDLPS"})
+    table.to_csv(copied.cohort_table, index=False)
+    assert run(copied, "subtype") == 0
+    after = read_model(copied.run("subtype", "default") / "models" / "repeat0_fold0.safetensors")
+    for name, value in before.head.state_dict().items():
+        assert value.equal(after.head.state_dict()[name])
+
+
+def test_shuffled_labels_are_at_chance(tmp_path):
+    """With 95 % intervals one in twenty misses chance by luck: at most one of six may, and none by far."""
+    misses = []
+    for seed in range(3):
+        study = make_feature_study(tmp_path / str(seed), seed=seed, is_shuffled=True)
+        assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
+        for task, name in (("subtype", "macro_auroc"), ("survival", "c_index")):
+            assert run(study, task, "--epochs", "10") == 0
+            found = metrics(study, task)["attention"][name]
+            misses.append(max(found["low"] - 0.5, 0.5 - found["high"], 0.0))
+    assert sum(miss > 0 for miss in misses) <= 1
+    assert max(misses) < 0.05
+
+
+def test_row_order_changes_no_byte(study, copied):
+    table = pd.read_csv(copied.cohort_table).sample(frac=1, random_state=1)
+    table.to_csv(copied.cohort_table, index=False)
+    shutil.rmtree(copied.root / "runs")
+    for task in ("subtype", "survival"):
+        assert run(copied, task) == 0
+        assert contents(copied.run(task, "default")) == contents(study.run(task, "default"))
+
+
+def test_a_second_run_trains_nothing_and_changes_nothing(copied, monkeypatch):
+    before = contents(copied.run("survival", "default"))
+    monkeypatch.setattr("mil.cross_validation.fit", pytest.fail)
+    assert run(copied, "survival") == 0
+    assert contents(copied.run("survival", "default")) == before
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_bytes(study, copied, root):
+    shutil.rmtree(copied.root / "runs")
+    models = copied.run("survival", "default") / "models"
+    command = [sys.executable, root / "mil" / "train.py", "--study", copied.root, "--task", "survival", *FAST]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(models.glob("*.json")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (copied.run("survival", "default") / "report.html").exists()
+    assert run(copied, "survival") == 0
+    assert contents(copied.run("survival", "default")) == contents(study.run("survival", "default"))
+
+
+def test_damaged_models_and_changed_settings_are_trained_again(copied):
+    folder = copied.run("subtype", "default")
+    before = contents(folder)
+    model = folder / "models" / "repeat0_fold1.safetensors"
+    model.write_bytes(model.read_bytes()[:-50])
+    assert run(copied, "subtype") == 0
+    assert contents(folder) == before
+    assert run(copied, "subtype", "--dropout", "0.5") == 0
+    assert contents(folder)["models/repeat0_fold1.safetensors"] != before["models/repeat0_fold1.safetensors"]
+
+
+def test_given_sets_are_kept_and_without_test_patients_nothing_is_evaluated(tmp_path, capsys):
+    study = make_feature_study(tmp_path / "study", n_patients=24)
+    table = pd.read_csv(study.cohort_table)
+    tested = table["patient_id"].isin(sorted(table["patient_id"].unique())[-6:])
+    table.assign(set=np.where(tested, "test", "train")).to_csv(study.cohort_table, index=False)
+    assert run(study, "subtype") == 0
+    predicted = pd.read_csv(study.run("subtype", "default") / "predictions.csv")["patient_id"]
+    assert set(predicted) == set(table.loc[tested, "patient_id"])
+    capsys.readouterr()
+    other = make_feature_study(tmp_path / "other", n_patients=6)
+    pd.read_csv(other.cohort_table).assign(set="train").to_csv(other.cohort_table, index=False)
+    assert run(other, "subtype") == 0
+    assert "NOTHING WAS EVALUATED" in capsys.readouterr().out
+    folder = other.run("subtype", "default")
+    assert read_model(folder / "models" / "repeat0_fold0.safetensors").metadata["classes"] == ["DDLPS", "LMS", "UPS"]
+    assert "Nothing was evaluated" in (folder / "report.html").read_text()
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 1
+
+
+def test_patients_left_out_are_listed(copied, capsys):
+    table = pd.read_csv(copied.cohort_table)
+    table.loc[table["patient_id"] == "P03", "subtype"] = None
+    table.to_csv(copied.cohort_table, index=False)
+    for path in copied.features(ENCODER).glob("P05-*.h5"):
+        path.unlink()
+    assert run(copied, "subtype") == 0
+    out = capsys.readouterr().out
+    assert "left out: P03: no subtype" in out
+    assert "left out: P05: none of its slides has features" in out
+    page = (copied.run("subtype", "default") / "report.html").read_text()
+    assert "P03" in page
+    assert "P05" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "task", "message"),
+    [
+        (lambda t: t.drop(columns="subtype"), "subtype", "needs the column subtype"),
+        (lambda t: t.assign(subtype="LMS"), "subtype", "two classes or more, found LMS"),
+        (lambda t: t.drop(columns=["time", "event"]), "survival", "needs the column time and event"),
+        (lambda t: t.assign(event=[1] + [0] * (len(t) - 1)), "survival", "two events or more, found 1"),
+        (lambda t: t.iloc[1:], "subtype", "stand in the splits but not the cohort: P00"),
+    ],
+)
+def test_tables_that_cannot_be_trained_are_named(copied, capsys, change, task, message):
+    change(pd.read_csv(copied.cohort_table)).to_csv(copied.cohort_table, index=False)
+    assert run(copied, task) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_splits_and_features_name_the_command(copied, capsys):
+    shutil.rmtree(copied.features(ENCODER))
+    assert run(copied, "subtype") == 2
+    assert "features/extract_features.py" in capsys.readouterr().err
+    shutil.rmtree(copied.root / "splits")
+    assert run(copied, "subtype") == 2
+    assert "splits/make_splits.py" in capsys.readouterr().err
+
+
+def test_features_made_in_two_ways_are_refused_and_damaged_ones_named(copied):
+    cohort = read_cohort(copied.cohort_table)
+    path = copied.feature_file(ENCODER, "P00-0")
+    bag = read_feature_bag(path)
+    own = {key: value for key, value in bag.attributes.items() if key not in ("schema", "slide_id", "content_sha256")}
+    write_feature_bag(path, type(bag)(**{**vars(bag), "attributes": own | {"stain": "normalised"}}))
+    with pytest.raises(StudyError, match=r"made in two ways: stain is 'normalised' in P00-0\.h5 and 'none'"):
+        open_bags(copied, cohort, ENCODER)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(StudyError, match="not a complete HDF5 file"):
+        open_bags(copied, cohort, ENCODER)
+
+
+def test_bags_unite_slides_and_keep_to_their_memory(study):
+    cohort = read_cohort(study.cohort_table)
+    bags, _, missing = open_bags(study, cohort, ENCODER, limit_bytes=2000)
+    bag = bags.read("P01")
+    assert bag.slide_ids == ("P01-0", "P01-1")
+    assert not missing
+    parts = [read_feature_bag(study.feature_file(ENCODER, slide)).features for slide in bag.slide_ids]
+    assert np.array_equal(bag.tiles, np.concatenate(parts))
+    assert np.bincount(bag.slide_of_tile).tolist() == [len(part) for part in parts]
+    for patient in bags.patients:
+        bags.read(patient)
+    assert len(bags._bags) <= 3
+
+
+def test_where_trains_on_a_part_with_the_same_folds(copied):
+    assert run(copied, "survival", "--where", "subtype != 'UPS'", "--name", "part") == 0
+    part = pd.read_csv(copied.run("survival", "part") / "predictions.csv")
+    whole = pd.read_csv(copied.run("survival", "default") / "predictions.csv")
+    folds = whole.set_index(["model", "patient_id"])["fold"]
+    assert 0 < part["patient_id"].nunique() < whole["patient_id"].nunique()
+    assert all(
+        folds[model, patient] == fold
+        for model, patient, fold in part[["model", "patient_id", "fold"]].itertuples(index=False)
+    )
