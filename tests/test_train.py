@@ -242,7 +242,5 @@ def test_where_trains_on_a_part_with_the_same_folds(copied):
     whole = pd.read_csv(copied.run("survival", "default") / "predictions.csv")
     folds = whole.set_index(["model", "patient_id"])["fold"]
     assert 0 < part["patient_id"].nunique() < whole["patient_id"].nunique()
-    assert all(
-        folds[model, patient] == fold
-        for model, patient, fold in part[["model", "patient_id", "fold"]].itertuples(index=False)
-    )
+    kept = part[["model", "patient_id", "fold"]].itertuples(index=False)
+    assert all(folds[model, patient] == fold for model, patient, fold in kept)
