@@ -74,8 +74,18 @@ def failure_table(rows: Sequence[SlideStatus]) -> str:
     lines = [f"{len(bad)} of {len(rows)} slides failed:"]
     for row in bad:
         text = f"{row.reason}; {row.remedy}" if row.remedy else row.reason
-        lines += textwrap.wrap(f"{row.slide_id}: {text}", width=110, initial_indent="  ", subsequent_indent="      ")
+        lines += wrapped_lines(f"{row.slide_id}: {text}")
     return "\n".join(lines)
+
+
+wrapped_lines = functools.partial(  # a path that is copied off the screen must be whole
+    textwrap.wrap,
+    width=110,
+    initial_indent="  ",
+    subsequent_indent="      ",
+    break_long_words=False,
+    break_on_hyphens=False,
+)
 
 
 def exit_code(rows: Iterable[SlideStatus]) -> int:

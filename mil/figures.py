@@ -115,8 +115,8 @@ def _survival_curves(predictions: pd.DataFrame, found: Mapping[str, Any]) -> Fig
         level = np.interp(time[event == 0], steps, np.arange(len(steps))).astype(int)
         axes.plot(time[event == 0], survival[level], "|", color=colour, markersize=6)
         for moment in moments:
-            axes.text(moment, -0.26 - 0.08 * row, str(int((time >= moment).sum())), color=colour, ha="center", va="top")
-    axes.text(0, -0.18, "at risk", ha="center", va="top", fontsize=8)
+            axes.text(moment, -0.25 - 0.07 * row, str(int((time >= moment).sum())), color=colour, ha="center", va="top")
+    axes.text(0, -0.18, "at risk:", ha="center", va="top", fontsize=8)
     p = found["risk_groups"]["log_rank_p"]
     title = None if p is None else f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
     axes.legend(frameon=False, title=title)
@@ -124,7 +124,7 @@ def _survival_curves(predictions: pd.DataFrame, found: Mapping[str, Any]) -> Fig
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("surviving")
     axes.set_xlabel("time, as in the table")
-    axes.xaxis.set_label_coords(0.5, -0.07)
+    axes.xaxis.set_label_coords(0.5, -0.1)
     return figure
 
 

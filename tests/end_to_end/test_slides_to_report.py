@@ -50,6 +50,10 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def on_one_line(text):
+    return " ".join(text.split())
+
+
 def drop(path):
     """Remove without touching the other copy (the files are hard links)."""
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -107,7 +111,7 @@ def test_a_killed_step_run_again_ends_with_the_same_bytes(study, copied, root, s
         assert contents(copied.root / folder) == contents(study.root / folder)
 
 
-def test_truncated_files_are_noticed_and_made_again(study, copied, capsys):
+def test_truncated_files_are_noticed_and_made_again(study, copied, capfd):
     slide = sorted(path.stem for path in study.tiles.glob("*.h5"))[0]
     tile_file, feature_file = copied.tile_file(slide), copied.feature_file(ENCODER, slide)
     for path in (tile_file, feature_file):
@@ -115,10 +119,11 @@ def test_truncated_files_are_noticed_and_made_again(study, copied, capsys):
         path.unlink()
         path.write_bytes(half)
     assert extract(["--study", str(copied.root)]) == 1
-    assert "not a complete HDF5 file" in capsys.readouterr().out
+    assert "not a complete HDF5 file" in on_one_line(capfd.readouterr().out)
     assert not feature_file.exists()  # what cannot be proven whole is not left for training
     assert tile(["--study", str(copied.root)]) == 0
-    assert "made again, because" in capsys.readouterr().out or tile_file.is_file()
+    assert "not a complete HDF5 file" in on_one_line(capfd.readouterr().out)  # why it was made again
+    assert tile_file.is_file()
     assert extract(["--study", str(copied.root)]) == 0
     assert contents(copied.tiles) == contents(study.tiles)
     assert contents(copied.root / "features") == contents(study.root / "features")
