@@ -8,7 +8,7 @@ from common.failures import StudyError
 
 # The endings of OpenSlide's formats and of flat images. DICOM stands apart: several files are one slide.
 SLIDE_ENDINGS = frozenset(
-    {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi"}
+    {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".avs", ".svslide", ".vms", ".vmu", ".czi"}
     | {".png", ".jpg", ".jpeg"}
 )
 SPLIT_ENDINGS = frozenset({".vms", ".vmu"})  # Hamamatsu's older formats: an index whose pixels lie in JPEGs beside it
