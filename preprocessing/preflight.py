@@ -155,7 +155,9 @@ def off_scale(checks: Sequence[SlideCheck]) -> tuple[list[SlideCheck], list[Slid
 
     A tenth of the cohort (and three slides) at one scale is a second scanner or magnification, no fault.
     """
-    median, lone, in_company = median_mpp(checks), [], []
+    median = median_mpp(checks)
+    lone: list[SlideCheck] = []
+    in_company: list[SlideCheck] = []
     for check in checks:
         if max(check.mpp_x / median, median / check.mpp_x) > MPP_RATIO:
             n_alike = sum(1 / SAME_SCALE <= other.mpp_x / check.mpp_x <= SAME_SCALE for other in checks)

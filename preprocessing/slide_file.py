@@ -42,8 +42,10 @@ def open_handle(path: Path) -> Any:
         except SlideError as error:
             raise SlideError(f"{refused.reason}; {error.reason}", error.remedy) from error
         return upright(flat, flat.orientation)
-    if handle.properties.get("openslide.vendor") == "generic-tiff":  # scanners' own formats are always upright
-        return upright(handle, _tiff_orientation(path))
+    if handle.properties.get("openslide.vendor") == "generic-tiff" and _tiff_orientation(path) != 1:
+        handle.close()  # its decoder turns every tile in its place; scanners' own formats are always upright
+        flat = FlatTiff(path)
+        return upright(flat, flat.orientation)
     return handle
 
 
