@@ -42,6 +42,15 @@ class Study:
         """The folder of preview pictures."""
         return self.tiles / "previews"
 
+    def preview_file(self, slide_id: str) -> Path:
+        """The picture to check of a slide."""
+        return self.previews / f"{slide_id}.jpg"
+
+    @property
+    def masks(self) -> Path:
+        """The folder of tissue masks made by another tool, if there are any."""
+        return self.root / "masks"
+
     @property
     def truth(self) -> Path:
         """The known truth of a synthetic study."""
