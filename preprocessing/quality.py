@@ -23,7 +23,10 @@ FINE_UM, NUCLEAR_UM = 2.0, 8.0  # band against which the finest detail is set
 STAINED_OD = 0.15  # a coarse pixel that belongs to tissue, not to a hole in it
 FOLD_WIDTH_UM = 170.0  # a ridge wider than this is a region of its own
 FOLD_LENGTH_UM = 200.0
-FOLD_RISE = 1.35  # two layers where there is one around: in every channel
+FOLD_OD = 0.4  # of the strongest channel
+FOLD_SLIMNESS = 4.0  # square of a ridge's length over its area
+FOLD_RISES = (1.4, 2.6)  # two layers where there is one around, in every channel; more is another tissue
+FOLD_HUE = 1.3  # largest ratio of the rises of two channels: a fold doubles both stains, a nest of cells does not
 BLOOD_OD = 0.85  # of green, beyond what eosin reaches
 NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
 COLUMNS = ("sharpness", "pen", "fold", "blood", "necrosis_like", "od")
@@ -38,7 +41,7 @@ class QualityConfig:
         0.5, help="least sharpness of a kept tile, as a share of the slide's median; 0 keeps all", group="quality"
     )
     max_pen: float = option(0.1, help="largest share of pen in a kept tile; 1 keeps all", group="quality")
-    max_fold: float = option(0.4, help="largest share of fold in a kept tile; 1 keeps all", group="quality")
+    max_fold: float = option(0.3, help="largest share of fold in a kept tile; 1 keeps all", group="quality")
     max_blood: float = option(1.0, help="largest share of blood in a kept tile; 1 keeps all", group="quality")
     max_necrosis: float = option(
         1.0, help="largest share of necrosis-like ground in a kept tile; 1 keeps all", group="quality"
@@ -47,7 +50,7 @@ class QualityConfig:
         2.0, help="median sharpness under which a whole slide is flagged as out of focus; sharp slides have 3 to 4",
         group="quality",
     )  # fmt: skip
-    min_od: float = option(0.22, help="median optical density under which a slide is flagged as pale", group="quality")
+    min_od: float = option(0.175, help="median optical density under which a slide is flagged as pale", group="quality")
     min_tiles: int = option(10, help="number of kept tiles under which a slide is flagged", group="quality")
     flag_from: float = option(0.05, help="share of a slide's tiles from which on a fault is a flag", group="quality")
 
@@ -155,13 +158,23 @@ def _folds(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"])
         opened = ndimage.grey_opening(filled, size=(size, size), mode="nearest")
         rises.append(smooth / np.maximum(opened, 0.03))
     rise = np.stack(rises, axis=2)
-    is_ridge = is_stained & (rise.min(axis=2) > FOLD_RISE) & (od.max(axis=2) > 0.6)
+    least, most = rise.min(axis=2), rise.max(axis=2)
+    is_ridge = is_stained & (least > FOLD_RISES[0]) & (most < FOLD_RISES[1]) & (most < FOLD_HUE * least)
+    is_ridge &= od.max(axis=2) > FOLD_OD
     is_ridge = ndimage.binary_opening(is_ridge, np.ones((3, 3)))  # thicker than nuclei
-    labels, n_labels = ndimage.label(is_ridge, structure=np.ones((3, 3)))
+    return _slim(is_ridge)
+
+
+def _slim(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Keep the parts that are long and narrow."""
+    from scipy import ndimage
+
+    labels, n_labels = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=n_labels + 1)
     kept = np.zeros(n_labels + 1, dtype=bool)
     for label, place in enumerate(ndimage.find_objects(labels), start=1):
-        length = np.hypot(*(part.stop - part.start for part in place)) * COARSE_UM
-        kept[label] = length >= FOLD_LENGTH_UM
+        length = np.hypot(*(part.stop - part.start for part in place))
+        kept[label] = length * COARSE_UM >= FOLD_LENGTH_UM and length * length >= FOLD_SLIMNESS * areas[label]
     return kept[labels]
 
 
