@@ -64,10 +64,14 @@ def measure_slide(
     for key in np.unique(keys, axis=0):
         chosen = (keys == key).all(axis=1)
         first = np.maximum(corners_um[chosen].min(axis=0) - margin, 0)
-        last = np.minimum(corners_um[chosen].max(axis=0) + tile_um + margin, np.array([slide.width, slide.height]) * scale)
+        last = np.minimum(
+            corners_um[chosen].max(axis=0) + tile_um + margin, np.array([slide.width, slide.height]) * scale
+        )
         size_px = np.maximum(np.round((last - first) / QUALITY_MPP).astype(int), 1)
         block = slide.read_area(tuple(first / scale), tuple((last - first) / scale), (int(size_px[0]), int(size_px[1])))
-        x, y = ((first[axis] + (np.arange(size_px[axis]) + 0.5) * QUALITY_MPP) / (slide_um(slide)[axis]) for axis in (0, 1))
+        x, y = (
+            (first[axis] + (np.arange(size_px[axis]) + 0.5) * QUALITY_MPP) / (slide_um(slide)[axis]) for axis in (0, 1)
+        )
         rows = np.minimum((y * is_tissue.shape[0]).astype(int), is_tissue.shape[0] - 1)
         cols = np.minimum((x * is_tissue.shape[1]).astype(int), is_tissue.shape[1] - 1)
         found = measure_tiles(
@@ -85,7 +89,9 @@ def slide_um(slide: Slide) -> tuple[float, float]:
 
 def truth_shares(truth_file: Path, coords: np.ndarray, mpp: float) -> dict[str, np.ndarray]:
     """Return the share of each kind of region in each tile; the fold is laid out again from the recipe."""
-    masks = {name: read_truth_mask(truth_file, name, COARSE_UM) for name in ("tissue", "blur", "pen", "fat", "necrosis")}
+    masks = {
+        name: read_truth_mask(truth_file, name, COARSE_UM) for name in ("tissue", "blur", "pen", "fat", "necrosis")
+    }
     masks["fold"] = fold_mask(truth_file, masks["tissue"].shape)
     for name in ("fold", "blur"):
         masks[name] = masks[name] & masks["tissue"]

@@ -4,6 +4,7 @@ Pictures are linked, not inlined: a few hundred previews would make a page of a 
 loaded as they come into view, so that thousands of slides open at once. The page needs no network and no server.
 """
 
+import math
 import os
 import re
 from collections import Counter
@@ -63,7 +64,7 @@ def _number(row: Mapping[str, object], key: str) -> float | None:
         value = float(str(row.get(key, "")))
     except ValueError:
         return None
-    return value if value == value else None  # NaN was not measured
+    return None if math.isnan(value) else value  # NaN was not measured
 
 
 def _n_out(row: Mapping[str, object]) -> float | None:
@@ -171,7 +172,7 @@ cursor:pointer;padding:2px 7px} th[aria-sort=ascending] button::after{content:" 
 th[aria-sort=descending] button::after{content:" ▼"} .by{font-weight:normal;color:#666} [hidden]{display:none!important}
 td{padding:4px 8px;border-top:1px solid #e4e4e4;vertical-align:top} .picture img{max-width:100%;height:90px;object-fit:contain}
 .flag{background:#fff0c2;border:1px solid #d9a400;border-radius:3px;padding:0 5px;white-space:nowrap}
-.flag.bad{background:#ffdcdc;border-color:#c00} .none{color:#999} .name{font-weight:600;overflow-wrap:anywhere}
+.flag.bad{background:#ffdcdc;border-color:#c00} .none{color:#999} .name{font-weight:600;overflow-wrap:anywhere;min-width:9em}
 tr:focus{outline:3px solid #1e5adc;outline-offset:-2px} em{color:#555} .said{overflow-wrap:anywhere}
 .cards table,.cards tbody,.cards thead{display:block} .cards thead tr{display:flex;flex-wrap:wrap;align-items:center;padding:0 9px}
 .cards thead .rest{display:none}
@@ -180,7 +181,9 @@ tr:focus{outline:3px solid #1e5adc;outline-offset:-2px} em{color:#555} .said{ove
 contain-intrinsic-size:auto 360px} .cards td{display:inline;border:0;padding:0 6px 0 0}
 .cards tr.failed{border-color:#c00} .cards .picture{display:block;text-align:center;padding:0 0 4px}
 .cards .picture img{height:270px;width:100%} .cards .name,.cards .said{display:block}
-.cards .figure:not(:empty)::before{content:attr(data-label) " ";color:#777} .cards .figure:empty{display:none}
+.cards .figure:not(:empty)::before{content:attr(data-label) " ";color:#777} .cards
+.figure{display:inline-block;white-space:nowrap}
+.cards .figure:empty{display:none}
 @media print{header label,header small,thead,header output{display:none!important} header{position:static}
 .cards tbody{grid-template-columns:repeat(3,1fr)} .cards tbody tr{content-visibility:visible}
 tr{break-inside:avoid} .cards .picture img{height:150px}}

@@ -82,10 +82,10 @@ def draw_preview(
     image = Image.fromarray(shown).resize(size, Image.Resampling.LANCZOS)
     layer = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = _Pen(ImageDraw.Draw(layer), size[0] / slide_px[0], size[1] / slide_px[1])
-    for x, y in coords:
+    for x, y in coords.tolist():
         pen.box((x, y, *tile_level0), TILE)
     if marks is not None:
-        for x, y in [] if marks.excluded is None else marks.excluded:
+        for x, y in [] if marks.excluded is None else marks.excluded.tolist():
             pen.box((x, y, *tile_level0), EXCLUDED, is_crossed=True)
         for box in marks.unreadable:
             pen.box(box, UNREADABLE, fill=110)
@@ -106,12 +106,19 @@ class _Pen:
     fy: float
 
     def box(
-        self, box: tuple[float, float, float, float], colour: tuple[int, int, int], *, fill: int = 22, is_crossed: bool = False
+        self,
+        box: tuple[float, float, float, float],
+        colour: tuple[int, int, int],
+        *,
+        fill: int = 22,
+        is_crossed: bool = False,
     ) -> None:
         left, top = box[0] * self.fx, box[1] * self.fy
         right = max(left, (box[0] + box[2]) * self.fx - 1)
         bottom = max(top, (box[1] + box[3]) * self.fy - 1)
-        self.draw.rectangle((left, top, right, bottom), outline=(*colour, 200), fill=(*colour, 60 if is_crossed else fill))
+        self.draw.rectangle(
+            (left, top, right, bottom), outline=(*colour, 200), fill=(*colour, 60 if is_crossed else fill)
+        )
         if is_crossed and right - left >= MIN_CROSS_PX:
             self.draw.line((left, top, right, bottom), fill=(*colour, 220), width=1)
             self.draw.line((left, bottom, right, top), fill=(*colour, 220), width=1)

@@ -12,24 +12,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from common.settings import option
-from preprocessing.ink import is_ink_colour
+from preprocessing.artefacts import (
+    COARSE,
+    QUALITY_MPP,
+    coarse_mean,
+    find_folds,
+    is_blood,
+    is_ink_colour,
+    is_necrosis_like,
+)
 
-QUALITY_MPP = 2.0  # µm a pixel; a blur of 1.5 µm (sigma) already halves the sharpness here
 MARGIN_UM = 160.0  # what a block should show beyond its tiles: folds are judged against their surroundings
-COARSE = 4  # pixels of a block to one pixel where colours are judged: 8 µm
-COARSE_UM = COARSE * QUALITY_MPP
 BARE_OD = 0.05  # mean optical density below which a pixel is glass, lumen or the inside of a fat cell
 FINE_UM, NUCLEAR_UM = 2.0, 8.0  # band against which the finest detail is set
-STAINED_OD = 0.15  # a coarse pixel that belongs to tissue, not to a hole in it
-FOLD_WIDTH_UM = 170.0  # a ridge wider than this is a region of its own
-FOLD_LENGTH_UM = 200.0
-FOLD_OD = 0.9  # of the strongest channel: nests of tumour in pale stroma stay below, and so do folds of pale slides
-FOLD_SLIMNESS = 4.0  # square of a ridge's length over its area
-FOLD_RISES = (1.4, 2.6)  # two layers where there is one around, in every channel; more is another tissue
-FOLD_HUE = 1.3  # largest ratio of the rises of two channels: a fold doubles both stains, a nest of cells does not
-BLOOD_OD = 0.85  # of green, beyond what eosin reaches
-NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
 COLUMNS = ("sharpness", "pen", "fold", "blood", "necrosis_like", "od")
+OWN_FLAG_FROM = {"pen": 0.01, "blood": 0.2, "necrosis_like": 0.2}  # any pen counts; a little blood is everywhere
 REASONS = ("kept", "pen", "fold", "blurred", "blood", "necrosis_like")  # what the index of rate_tiles means
 
 
@@ -41,7 +38,7 @@ class QualityConfig:
         0.5, help="least sharpness of a kept tile, as a share of the slide's median; 0 keeps all", group="quality"
     )
     max_pen: float = option(0.1, help="largest share of pen in a kept tile; 1 keeps all", group="quality")
-    max_fold: float = option(0.3, help="largest share of fold in a kept tile; 1 keeps all", group="quality")
+    max_fold: float = option(0.35, help="largest share of fold in a kept tile; 1 keeps all", group="quality")
     max_blood: float = option(1.0, help="largest share of blood in a kept tile; 1 keeps all", group="quality")
     max_necrosis: float = option(
         1.0, help="largest share of necrosis-like ground in a kept tile; 1 keeps all", group="quality"
@@ -99,13 +96,13 @@ def measure_tiles(
     fine = od.mean(axis=2)
     is_stained = is_tissue & (fine > BARE_OD)
     columns = _sharpness(fine, is_stained, corners_px, side_px)
-    coarse_od = np.maximum(zero - np.log(_coarse(block.astype(np.float32)) + 1), 0)
-    coarse_tissue = _coarse(is_tissue.astype(np.float32)) >= 0.5
+    coarse_od = np.maximum(zero - np.log(coarse_mean(block.astype(np.float32)) + 1), 0)
+    coarse_tissue = coarse_mean(is_tissue.astype(np.float32)) >= 0.5
     masks = {
         "pen": is_ink_colour(coarse_od),
-        "fold": _folds(coarse_od, coarse_tissue),
-        "blood": coarse_tissue & _is_blood(coarse_od),
-        "necrosis_like": coarse_tissue & _is_necrosis_like(od[..., 0], fine, coarse_od),
+        "fold": find_folds(coarse_od, coarse_tissue),
+        "blood": coarse_tissue & is_blood(coarse_od),
+        "necrosis_like": coarse_tissue & is_necrosis_like(od[..., 0], fine, coarse_od),
     }
     masks["fold"] &= ~masks["pen"]
     for name, mask in masks.items():
@@ -115,7 +112,10 @@ def measure_tiles(
 
 
 def _sharpness(
-    fine: Float32[np.ndarray, "h w"], is_stained: Bool[np.ndarray, "h w"], corners: Float[np.ndarray, "n 2"], side: float
+    fine: Float32[np.ndarray, "h w"],
+    is_stained: Bool[np.ndarray, "h w"],
+    corners: Float[np.ndarray, "n 2"],
+    side: float,
 ) -> dict[str, np.ndarray]:
     """Return the root of Laplacian energy over band energy on stained pixels, and their mean optical density."""
     from scipy import ndimage
@@ -131,88 +131,6 @@ def _sharpness(
     # 1e-4: a band of 0.01, about the sensor's noise; ground without any texture is not called blurred for its noise alone
     ratio = np.sqrt(energies[0] / (energies[1] + 1e-4 * n_stained))
     return {"sharpness": np.where(enough, ratio, np.nan), "od": np.where(enough, total / n_stained, np.nan)}
-
-
-def _folds(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Find long ridges, wider than nuclei, that are darker than both sides in every channel by the same measure.
-
-    A strand of nuclei gains red density above all, a strand of muscle or collagen hardly any: neither is a fold.
-    """
-    from scipy import ndimage
-
-    is_stained = is_tissue & (od.mean(axis=2) > STAINED_OD)
-    if not is_stained.any():
-        return is_stained
-    weight = ndimage.gaussian_filter(is_stained.astype(np.float32), 3.0)
-    radius = round(FOLD_WIDTH_UM / 2 / COARSE_UM)
-    size = 2 * radius + 1
-    rises = []
-    for channel in range(3):
-        inside = np.where(is_stained, od[..., channel], 0)
-        smooth = ndimage.gaussian_filter(inside, 1.5) / np.maximum(
-            ndimage.gaussian_filter(is_stained.astype(np.float32), 1.5), 1e-3
-        )
-        # holes and glass are filled with what surrounds them, lest every septum stand out
-        ground = ndimage.gaussian_filter(inside, 3.0) / np.maximum(weight, 1e-3)
-        filled = np.where(is_stained, smooth, np.where(weight > 0.05, ground, np.inf))
-        opened = ndimage.grey_opening(filled, size=(size, size), mode="nearest")
-        rises.append(smooth / np.maximum(opened, 0.03))
-    rise = np.stack(rises, axis=2)
-    least, most = rise.min(axis=2), rise.max(axis=2)
-    is_ridge = is_stained & (least > FOLD_RISES[0]) & (most < FOLD_RISES[1]) & (most < FOLD_HUE * least)
-    is_ridge &= od.max(axis=2) > FOLD_OD
-    is_ridge = ndimage.binary_opening(is_ridge, np.ones((3, 3)))  # thicker than nuclei
-    return _slim(is_ridge)
-
-
-def _slim(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Keep the parts that are long and narrow."""
-    from scipy import ndimage
-
-    labels, n_labels = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=n_labels + 1)
-    kept = np.zeros(n_labels + 1, dtype=bool)
-    for label, place in enumerate(ndimage.find_objects(labels), start=1):
-        length = np.hypot(*(part.stop - part.start for part in place))
-        kept[label] = length * COARSE_UM >= FOLD_LENGTH_UM and length * length >= FOLD_SLIMNESS * areas[label]
-    return kept[labels]
-
-
-def _is_blood(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Find saturated red: hardly any red absorbed, more green and blue than eosin takes."""
-    red, green, blue = od[..., 0], od[..., 1], od[..., 2]
-    return (green > BLOOD_OD) & (red < 0.3 * green) & (blue > 0.6 * green)
-
-
-def _is_necrosis_like(
-    red: Float32[np.ndarray, "h w"], fine: Float32[np.ndarray, "h w"], coarse_od: Float32[np.ndarray, "H W 3"]
-) -> Bool[np.ndarray, "H W"]:
-    """Find eosinophilic ground with few nuclei and no direction of fibres."""
-    from scipy import ndimage
-
-    surroundings = ndimage.uniform_filter(red, round(32 / QUALITY_MPP))
-    nuclear = _smooth(_coarse((red - surroundings > NUCLEAR_RISE).astype(np.float32)))
-    down, across = np.gradient(ndimage.gaussian_filter(fine, 1.0))
-    xx, yy, xy = (_smooth(_coarse(product)) for product in (across * across, down * down, across * down))
-    coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / (xx + yy + 1e-6)
-    colour = np.stack([_smooth(coarse_od[..., channel]) for channel in range(3)], axis=2)
-    is_eosinophilic = (colour[..., 1] > 0.25) & (colour[..., 0] < 0.6 * colour[..., 1])
-    return is_eosinophilic & (nuclear < 0.03) & (coherence < 0.25)
-
-
-def _smooth(field: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """Average over the surroundings, about 50 µm."""
-    from scipy import ndimage
-
-    return ndimage.gaussian_filter(field, 24 / COARSE_UM)
-
-
-def _coarse(field: Float32[np.ndarray, "h w *c"]) -> Float32[np.ndarray, "H W *c"]:
-    """Average COARSE x COARSE pixels; the last row and column are repeated to fill."""
-    fill = [(0, -side % COARSE) for side in field.shape[:2]] + [(0, 0)] * (field.ndim - 2)
-    full = np.pad(field, fill, mode="edge")
-    blocks = full.reshape(full.shape[0] // COARSE, COARSE, full.shape[1] // COARSE, COARSE, *field.shape[2:])
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
 
 
 def _box_sums(
@@ -292,8 +210,8 @@ def slide_flags(
     shares["pen"] = max(shares["pen"], ink_share)
     if n_tiles:  # never left out by default, so their shares are of the area
         shares |= {name: max(shares[name], float(columns[name].mean())) for name in ("blood", "necrosis_like")}
-    least = {name: config.flag_from for name in REASONS[1:]} | {"pen": 0.01, "blood": 0.2, "necrosis_like": 0.2}
-    flags = [f"{_said(name)} {shares[name]:.0%}" for name in REASONS[1:] if shares[name] >= least[name] > 0]
+    least = dict.fromkeys(REASONS[1:], config.flag_from) | OWN_FLAG_FROM
+    flags = [f"{_said(name)} {shares[name]:.0%}" for name in REASONS[1:] if shares[name] >= max(least[name], 1e-9)]
     if median_sharpness(columns, (reason == 1) | (reason == 2)) < config.min_focus:
         flags.append("out of focus")
     od = columns["od"][~np.isnan(columns["od"])]

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from pytest import approx
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from preprocessing.ink import is_ink_colour
+from preprocessing.artefacts import QUALITY_MPP, is_ink_colour
 from preprocessing.quality import (
     COLUMNS,
-    QUALITY_MPP,
     REASONS,
     QualityConfig,
     _box_sums,
@@ -124,15 +123,14 @@ def test_no_mixture_of_the_stains_is_ink():
         assert not is_ink_colour(od.astype(np.float32)).any()
 
 
-def test_a_fold_is_found_and_a_strand_of_nuclei_or_muscle_is_not():
+def test_a_fold_is_found_and_a_strand_of_nuclei_is_not():
     size = (400, 400)
-    od = tissue_od(size)
+    od = tissue_od(size, strength=1.8)
     band = np.abs(np.arange(400) - 200)[:, None] < 20  # 80 µm
     fold = measure(picture(od * np.where(band, 2.0, 1.0)[..., None]), corners=((136.0, 136.0),))["fold"][0]
     assert fold == approx(40 / 128, abs=0.08)
-    for stain in (HAEMATOXYLIN, EOSIN):
-        strand = od + band[..., None] * stain * 1.0
-        assert measure(picture(strand), corners=((136.0, 136.0),))["fold"][0] < 0.05
+    strand = od + band[..., None] * HAEMATOXYLIN
+    assert measure(picture(strand), corners=((136.0, 136.0),))["fold"][0] < 0.05
 
 
 def test_blood_is_saturated_red_and_eosin_is_not():

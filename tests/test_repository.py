@@ -11,6 +11,7 @@ import yaml
 SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
+    "preprocessing/make_contact_sheet.py",
     "features/extract_features.py",
     "splits/make_splits.py",
     "mil/train.py",
