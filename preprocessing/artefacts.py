@@ -118,5 +118,11 @@ def coarse_mean(field: Float32[np.ndarray, "h w *c"]) -> Float32[np.ndarray, "H 
     """Average COARSE x COARSE pixels; the last row and column are repeated to fill."""
     fill = [(0, -side % COARSE) for side in field.shape[:2]] + [(0, 0)] * (field.ndim - 2)
     full = np.pad(field, fill, mode="edge")
-    blocks = full.reshape(full.shape[0] // COARSE, COARSE, full.shape[1] // COARSE, COARSE, *field.shape[2:])
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    # strided sums are several times faster than a mean over the axes of a reshaped array
+    rows = full[::COARSE].copy()
+    for start in range(1, COARSE):
+        rows += full[start::COARSE]
+    blocks = rows[:, ::COARSE].copy()
+    for start in range(1, COARSE):
+        blocks += rows[:, start::COARSE]
+    return blocks / np.float32(COARSE**2)

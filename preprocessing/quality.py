@@ -93,7 +93,7 @@ def measure_tiles(
     light = np.log(np.arange(256, dtype=np.float32) + 1)
     zero = np.log(np.asarray(glass, np.float32) + 1)
     od = np.maximum(zero - light[block], 0)
-    fine = od.mean(axis=2)
+    fine = (od[..., 0] + od[..., 1] + od[..., 2]) / np.float32(3)
     is_stained = is_tissue & (fine > BARE_OD)
     columns = _sharpness(fine, is_stained, corners_px, side_px)
     coarse_od = np.maximum(zero - np.log(coarse_mean(block.astype(np.float32)) + 1), 0)
