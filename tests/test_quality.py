@@ -156,8 +156,9 @@ def test_a_tile_without_tissue_has_no_sharpness_and_is_not_left_out_for_it():
 
 
 def test_a_tile_out_of_the_block_and_impossible_limits_are_refused():
-    with pytest.raises(ValueError, match="reaches out of its block"):
-        measure(picture(tissue_od()), corners=((10.0, 0.0),))
+    for corner in ((10.0, 0.0), (0.0, -2.0)):
+        with pytest.raises(ValueError, match="reaches out of its block"):
+            measure(picture(tissue_od()), corners=(corner,), side=SIDE - 4.0 if corner[1] else float(SIDE))
     with pytest.raises(ValueError, match="--max_pen is a share"):
         QualityConfig(max_pen=1.5)
     with pytest.raises(ValueError, match="--min_focus is a number from 0"):
