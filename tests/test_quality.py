@@ -145,6 +145,9 @@ def test_smooth_eosinophilic_ground_is_necrosis_like_and_fibres_with_nuclei_are_
     ground = 0.4 + 0.06 * gaussian_filter(rng.standard_normal((SIDE, SIDE)), 1.0) * 3.5
     assert measure(picture(2.3 * 0.5 * ground[..., None] * EOSIN))["necrosis_like"][0] > 0.8
     assert measure(picture(tissue_od()))["necrosis_like"][0] < 0.1
+    fibres = gaussian_filter1d(gaussian_filter(rng.standard_normal((SIDE, SIDE)), 0.8), 8, axis=1)
+    collagen = 0.4 + 0.08 * fibres / fibres.std()
+    assert measure(picture(2.3 * 0.5 * collagen[..., None] * EOSIN))["necrosis_like"][0] < 0.1
 
 
 def test_a_tile_without_tissue_has_no_sharpness_and_is_not_left_out_for_it():
