@@ -12,6 +12,7 @@ SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
     "preprocessing/check_study.py",
+    "preprocessing/make_contact_sheet.py",
     "features/extract_features.py",
     "splits/make_splits.py",
     "mil/train.py",
