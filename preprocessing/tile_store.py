@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int64
 
 from common.artifacts import read_arrays, write_arrays
 from preprocessing.stain import StainFit
+from preprocessing.stain_store import fit_arrays, fit_attributes, fit_of
 
 SCHEMA = "tiles/1"
 
@@ -38,9 +39,7 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
     arrays = {
         "coords": sheet.coords,
         "tissue_fraction": sheet.tissue_fraction,
-        "stain_matrix": sheet.stain.matrix,
-        "stain_p99": sheet.stain.p99,
-        "glass": np.array(sheet.stain.glass),
+        **fit_arrays(sheet.stain),
     }
     attributes: dict[str, str | int | float | bool] = {
         "schema": SCHEMA,
@@ -54,8 +53,7 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
         "slide_width": sheet.slide_width,
         "slide_height": sheet.slide_height,
         "tissue_mm2": sheet.tissue_mm2,
-        "stain_method": sheet.stain.method,
-        "stain_fallback": sheet.stain.fallback,
+        **fit_attributes(sheet.stain),
         "settings": sheet.settings,
     }
     write_arrays(path, arrays, attributes, array_attributes={"coords": trident_attributes(sheet)})
@@ -86,13 +84,6 @@ def read_tile_sheet(path: Path) -> TileSheet:
     found = file.attributes
     if found.get("schema") != SCHEMA:
         raise ValueError(f"{path}: format {found.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
-    stain = StainFit(
-        method=found["stain_method"],
-        matrix=file.arrays["stain_matrix"],
-        p99=file.arrays["stain_p99"],
-        glass=tuple(file.arrays["glass"].tolist()),
-        fallback=found["stain_fallback"],
-    )
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "slide_width", "slide_height", "tissue_mm2",
         "slide_fingerprint", "settings",
@@ -100,7 +91,7 @@ def read_tile_sheet(path: Path) -> TileSheet:
     sheet = TileSheet(
         coords=file.arrays["coords"],
         tissue_fraction=file.arrays["tissue_fraction"],
-        stain=stain,
+        stain=fit_of(file.arrays, found),
         **{name: found[name] for name in names},
     )
     return replace(sheet, content_sha256=found["content_sha256"])

@@ -34,8 +34,7 @@ def slow_apply(pixel, matrix, glass, background):
 
 def slow_macenko(od, percentile):
     """Macenko's two directions by an explicit loop over angles."""
-    centred = od - od.mean(axis=0)
-    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    _, _, right = np.linalg.svd(od, full_matrices=False)
     first, second = (v if v.sum() >= 0 else -v for v in right[:2])
     angles = sorted(math.atan2(float(p @ second), float(p @ first)) for p in od)
     low, high = np.percentile(angles, [percentile, 100 - percentile])
