@@ -47,7 +47,9 @@ class TilingConfig:
     tile_um: float = option(256.0, help="side of a tile on the slide, micrometres", group="tiles")
     tile_px: int = option(256, help="side of a tile handed to the encoder, pixels", group="tiles")
     min_tissue: float = option(0.5, help="least tissue fraction of a kept tile, 0 to 1", group="tiles")
-    stain: str = option("vahadane", help="colour fit of each slide: vahadane, macenko, reinhard or none", group="colour")
+    stain: str = option(
+        "vahadane", help="colour fit of each slide: vahadane, macenko, reinhard or none", group="colour"
+    )
     workers: int | None = option(None, help="worker processes; unset: one a processor", group="work")
     timeout_s: float = option(900.0, help="time limit of a slide, seconds", group="work")
 
