@@ -11,6 +11,8 @@ import yaml
 SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
+    "preprocessing/make_stain_reference.py",
+    "preprocessing/export_tiles.py",
     "features/extract_features.py",
     "splits/make_splits.py",
     "mil/train.py",
