@@ -20,11 +20,13 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from preprocessing.grid import tile_grid
-from preprocessing.quality import MARGIN_UM, QUALITY_MPP, QualityConfig, measure_tiles, rate_tiles, slide_flags
-from preprocessing.slide import Slide, open_slide
+from preprocessing.quality import QualityConfig, rate_tiles, slide_flags
+from preprocessing.quality_pass import measure_slide
+from preprocessing.segmentation import segment_slide
+from preprocessing.slide import open_slide
 from preprocessing.synthetic_cohort import make_cohort
 from preprocessing.synthetic_slide import COARSE_UM, SlideRecipe, lay_out, make_slide, read_truth_mask
-from preprocessing.tissue import OVERVIEW_MPP, find_tissue
+from preprocessing.tissue import OVERVIEW_MPP
 
 TILE_UM = 256.0
 KINDS: dict[str, dict[str, object]] = {
@@ -118,13 +120,14 @@ def fold_mask(truth_file: Path, shape: tuple[int, ...]) -> np.ndarray:
 def judge(slide_file: Path, truth_file: Path, config: QualityConfig) -> dict[str, object]:
     """Measure one slide and set it against its truth."""
     with open_slide(slide_file) as slide:
-        found = find_tissue(slide.overview(OVERVIEW_MPP), mpp=OVERVIEW_MPP)
+        found = segment_slide(slide)
         painted = read_truth_mask(truth_file, "tissue", OVERVIEW_MPP)
         laid = {"slide_px": (slide.width, slide.height), "mpp": (slide.mpp_x, slide.mpp_y), "tile_um": TILE_UM}
         coords, _ = tile_grid(painted, min_tissue=0.5, **laid)
         helped, _ = tile_grid(found.is_tissue, min_tissue=0.5, **laid)
+        tissue = dataclasses.replace(found, is_tissue=painted)
         start = time.perf_counter()
-        columns = measure_slide(slide, coords, painted, found.glass)
+        columns, _ = measure_slide(slide, coords, tissue, tile_um=TILE_UM)
         seconds = time.perf_counter() - start
         mpp = slide.mpp_x
     shares = truth_shares(truth_file, coords, mpp)

@@ -19,7 +19,8 @@ from features.encoder import EncoderCard
 from features.feature_store import SCHEMA, FeatureBag, write_feature_bag
 from features.tile_stream import TileBlock, TileRequest, stream_blocks
 from features.tile_table import TilePatient
-from preprocessing.stain import REFERENCE, stain_map
+from preprocessing.stain import StainFit, stain_map
+from preprocessing.stain_store import read_reference, reference_text
 from preprocessing.tile_store import TileSheet, read_tile_sheet, trident_attributes
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class ExtractionConfig:
     )
     weights: Path | None = option(None, help="file of the encoder's weights (.pth, .pt, .safetensors)", group="encoder")
     normalise: bool = option(True, help="map each slide's colours to the reference by its stain fit", group="colour")
+    stain_reference: Path | None = option(
+        None, help="colours to map to: an image, or a JSON of make_stain_reference.py; unset: built in", group="colour"
+    )
     device: str = option("auto", help="auto (a GPU if there is one), cpu or cuda", group="work")
     batch: int | None = option(None, help="tiles a batch; unset: 8 on a CPU, 128 on a GPU", group="work")
     workers: int | None = option(None, help="reading processes; unset: one a processor, at most 8", group="work")
@@ -107,9 +111,10 @@ def extract_slides(
     """
     statuses: list[SlideStatus] = []
     bags: list[tuple[_Bag, list[TileRequest]]] = []
+    reference = read_reference(config.stain_reference)
     for slide_id in sorted(slide_ids):
         try:
-            bag = _slide_bag(study, files, slide_id, config, made_by)
+            bag = _slide_bag(study, files, slide_id, config, made_by, reference)
         except SlideError as error:
             study.feature_file(config.encoder, slide_id).unlink(missing_ok=True)
             statuses.append(failed(slide_id, STEP, error))
@@ -119,8 +124,9 @@ def extract_slides(
 
 
 def _slide_bag(
-    study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, made_by: dict[str, Any]
-) -> tuple[_Bag, list[TileRequest]]:
+    study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, made_by: dict[str, Any],
+    reference: StainFit,
+) -> tuple[_Bag, list[TileRequest]]:  # fmt: skip
     if slide_id not in files:
         raise SlideError(
             "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
@@ -140,15 +146,21 @@ def _slide_bag(
         **made_by,
         "schema": SCHEMA,
         "stain": sheet.stain.method if is_mapped else "none",
-        "stain_reference": _reference_text() if is_mapped else "none",
+        "stain_reference": reference_text(reference) if is_mapped else "none",
         "tile_um": sheet.tile_um, "tile_px": sheet.tile_px, "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y,
         "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
     }  # fmt: skip
     # which fit a slide's guards allowed may differ between slides of a run; that colours were mapped may not
     wanted["stain"], wanted["stain_fit"] = ("normalised" if is_mapped else "none"), wanted["stain"]
+    try:
+        colour = stain_map(sheet.stain, reference) if is_mapped else None
+    except ValueError as error:
+        raise SlideError(
+            str(error), "run preprocessing/tile_slides.py again, or give another --stain_reference"
+        ) from error
     request = TileRequest(
         name=slide_id, path=files[slide_id], mpp=(sheet.mpp_x, sheet.mpp_y), coords=sheet.coords, tile_um=sheet.tile_um,
-        tile_px=sheet.tile_px, colour=stain_map(sheet.stain, REFERENCE) if is_mapped else None,
+        tile_px=sheet.tile_px, colour=colour,
     )  # fmt: skip
     return _bag_of(study, config, slide_id, wanted, sheet), [request]
 
@@ -158,10 +170,6 @@ def _bag_of(study: Study, config: ExtractionConfig, slide_id: str, wanted: dict[
     return _Bag(
         slide_id, study.feature_file(config.encoder, slide_id), wanted, sheet.coords, attributes, np.empty(0, np.int64)
     )
-
-
-def _reference_text() -> str:
-    return settings_text({"matrix": REFERENCE.matrix.round(4).tolist(), "p99": REFERENCE.p99.round(4).tolist()})
 
 
 def extract_tile_table(

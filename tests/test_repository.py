@@ -13,6 +13,8 @@ SCRIPTS = (
     "preprocessing/tile_slides.py",
     "preprocessing/check_study.py",
     "preprocessing/make_contact_sheet.py",
+    "preprocessing/make_stain_reference.py",
+    "preprocessing/export_tiles.py",
     "features/extract_features.py",
     "splits/make_splits.py",
     "mil/train.py",
