@@ -54,41 +54,6 @@ def recipes(n_slides: int, seed: int) -> list[SlideRecipe]:
     return chosen
 
 
-def measure_slide(
-    slide: Slide, coords: np.ndarray, is_tissue: np.ndarray, glass: tuple[float, float, float], tile_um: float = TILE_UM
-) -> dict[str, np.ndarray]:
-    """Measure all tiles of a slide, block by block."""
-    margin, block_um = MARGIN_UM, 8 * tile_um
-    scale = np.array([slide.mpp_x, slide.mpp_y])
-    corners_um = coords * scale
-    keys = (corners_um // block_um).astype(int)
-    columns: dict[str, np.ndarray] = {}
-    for key in np.unique(keys, axis=0):
-        chosen = (keys == key).all(axis=1)
-        first = np.maximum(corners_um[chosen].min(axis=0) - margin, 0)
-        last = np.minimum(
-            corners_um[chosen].max(axis=0) + tile_um + margin, np.array([slide.width, slide.height]) * scale
-        )
-        size_px = np.maximum(np.round((last - first) / QUALITY_MPP).astype(int), 1)
-        block = slide.read_area(tuple(first / scale), tuple((last - first) / scale), (int(size_px[0]), int(size_px[1])))
-        x, y = (
-            (first[axis] + (np.arange(size_px[axis]) + 0.5) * QUALITY_MPP) / (slide_um(slide)[axis]) for axis in (0, 1)
-        )
-        rows = np.minimum((y * is_tissue.shape[0]).astype(int), is_tissue.shape[0] - 1)
-        cols = np.minimum((x * is_tissue.shape[1]).astype(int), is_tissue.shape[1] - 1)
-        found = measure_tiles(
-            block, (corners_um[chosen] - first) / QUALITY_MPP, tile_um / QUALITY_MPP, glass=glass,
-            is_tissue=is_tissue[np.ix_(rows, cols)],
-        )  # fmt: skip
-        for name, values in found.items():
-            columns.setdefault(name, np.full(len(coords), np.nan, np.float32))[chosen] = values
-    return columns
-
-
-def slide_um(slide: Slide) -> tuple[float, float]:
-    return slide.width * slide.mpp_x, slide.height * slide.mpp_y
-
-
 def truth_shares(truth_file: Path, coords: np.ndarray, mpp: float) -> dict[str, np.ndarray]:
     """Return the share of each kind of region in each tile; the fold is laid out again from the recipe."""
     masks = {
