@@ -99,6 +99,7 @@ def make_study(root, fits):
         sheet = TileSheet(
             slide_id=slide_id, coords=np.zeros((1, 2), np.int64), tissue_fraction=np.ones(1, np.float32), mpp_x=0.5,
             mpp_y=0.5, mpp_source="file", tile_um=256.0, tile_px=256, slide_width=900, slide_height=900, tissue_mm2=0.1,
+            piece=np.ones(1, np.int32), n_pieces=1, stride_um=256.0, tissue_source="segmented", tissue_fingerprint="",
             stain=fit, slide_fingerprint="", settings="{}",
         )  # fmt: skip
         write_tile_sheet(root / "tiles" / f"{slide_id}.h5", sheet)
