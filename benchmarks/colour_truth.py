@@ -31,7 +31,8 @@ from preprocessing.synthetic_cohort import SITES
 from preprocessing.synthetic_slide import PEN_COLOURS, SlideRecipe, make_slide
 from preprocessing.synthetic_tissue import SUBTYPES
 from preprocessing.tile_store import read_tile_sheet
-from preprocessing.tiling import TilingConfig, tile_study
+from preprocessing.tiling import tile_study
+from preprocessing.tiling_settings import TilingConfig
 
 KINDS = ("plain", "pale", "pen", "fatty", "plain")
 N_TILES = 12  # of a slide, for its mean colour
