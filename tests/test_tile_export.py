@@ -37,7 +37,8 @@ def made(tmp_path_factory):
         sheet = TileSheet(
             slide_id=slide_id, coords=COORDS, tissue_fraction=np.ones(4, np.float32), mpp_x=0.5, mpp_y=0.5,
             mpp_source="file", tile_um=128.0, tile_px=256, slide_width=576, slide_height=576, tissue_mm2=0.1, stain=fit,
-            slide_fingerprint=file_fingerprint(path), settings="{}",
+            slide_fingerprint=file_fingerprint(path), settings="{}", piece=np.ones(4, np.int32), n_pieces=1,
+            stride_um=128.0, tissue_source="segmented", tissue_fingerprint="",
         )  # fmt: skip
         write_tile_sheet(study.tile_file(slide_id), sheet)
     study.cohort_table.write_text("\n".join(rows) + "\n")
