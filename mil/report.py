@@ -140,7 +140,7 @@ def _folds(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 def _how(facts: Mapping[str, Any]) -> str:
     encoder = facts["encoder"]
     shown = ["encoder", "encoder_source", "licence", "weights_sha256", "transform", "stain", "tile_um", "tile_px"]
-    shown += ["runtime", "precision"]
+    shown += ["runtime", "precision", "layout"]
     rows = [[name, str(encoder[name])] for name in shown if name in encoder]
     settings = [[name, str(value)] for name, value in facts["settings"].items()]
     return (

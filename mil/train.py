@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from common.artifacts import write_json, write_text
     from common.cohort import read_cohort
+    from features.exchange import origin
     from mil.bags import open_bags
     from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
     from mil.evaluation import evaluate_run, results_table
@@ -57,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     targets, classes, excluded = find_targets(cohort, config.task)
     splits = _splits(study, cohort, config)
     limit = int(config.memory_gb * 1e9)
-    bags, without_features, missing_slides = open_bags(study, cohort, config.encoder, limit_bytes=limit)
+    bags, without_features, missing_slides = open_bags(
+        study, cohort, config.encoder, features=config.features, limit_bytes=limit
+    )
+    print(origin(bags.made_by), flush=True)
     excluded |= without_features
     usable = set(bags.patients) - set(excluded)
     _check_usable(usable, targets, config.task, cohort)

@@ -12,6 +12,7 @@ SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
     "features/extract_features.py",
+    "features/convert_features.py",
     "splits/make_splits.py",
     "mil/train.py",
     "mil/show_results.py",
