@@ -10,6 +10,7 @@ from typing import Any
 
 from common.artifacts import write_text
 from mil.evaluation import NAMES, verdict
+from mil.image_results import image_section
 
 STYLE = """
 :root { color-scheme: light; }
@@ -47,6 +48,7 @@ def write_report(run_dir: Path) -> None:
         "<p class='use'>Research use only. Not a medical device.</p>",
         f"<p class='lead'>{_text(_headline(found))}</p>",
         *(_results(found, figures) if found["evaluated"] else []),
+        *image_section(found, _table, _value),
         _cohort(facts, found),
         _folds(facts, figures),
         _how(facts),

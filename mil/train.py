@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.bags import open_bags
     from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
     from mil.evaluation import evaluate_run, results_table
+    from mil.image_results import image_line, write_image_predictions
     from mil.report import write_report
 
     cohort = read_cohort(study.cohort_table, where=config.where)
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (run_dir / "models").mkdir(parents=True, exist_ok=True)
     records = run_folds(run_dir, plans, bags, targets, classes, config)
     write_predictions(run_dir / "predictions.csv", records, config.task, classes)
+    if config.task == "subtype":
+        write_image_predictions(run_dir, bags, targets.labels, classes)
     is_evaluated = any(plan.test for plan in plans)
     facts = _facts(config, bags.made_by, classes, sorted(usable), targets, splits)
     facts |= {
@@ -93,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"trained on {len(usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. Model: {model_file}"
         )
     else:
-        print(results_table(metrics))
+        print("\n".join(filter(None, [results_table(metrics), image_line(metrics)])))
     print(f"report: {run_dir / 'report.html'}")
     return 0
 
