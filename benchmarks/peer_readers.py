@@ -38,6 +38,7 @@ from features.feature_store import FeatureBag, write_feature_bag
 MPP, TILE_UM, TILE_PX, DIM = 0.2527, 256.0, 256, 1024
 SIDE = round(TILE_UM / MPP)
 SIZES = {"one": 1, "small": 50, "large": 2000}
+SLIDES_OF = {"A": ["large", "one"], "B": ["small"]}
 Bags = dict[str, tuple[np.ndarray, np.ndarray]]  # slide: float16 embeddings, level-0 corners
 
 
@@ -58,6 +59,10 @@ def make_bags(folder: Path) -> Bags:
         )
         write_feature_bag(folder / f"{slide}.h5", bag, coords_attributes=beside)
         bags[slide] = (features, corners)
+    rows = [["A", "large", "LMS"], ["B", "small", "SS"], ["A", "one", "LMS"]]  # a patient's rows are not adjacent
+    pd.DataFrame(rows, columns=["patient_id", "slide_id", "subtype"]).to_csv(
+        folder.parents[1] / "cohort.csv", index=False
+    )
     return bags
 
 
@@ -82,18 +87,18 @@ def clam(root: Path, there: Path, bags: Bags) -> str:
     sys.path.insert(0, str(root))
     from dataset_modules.dataset_generic import Generic_MIL_Dataset
 
-    table = there / "dataset.csv"
-    pd.DataFrame({"case_id": list(bags), "slide_id": list(bags), "label": "a"}).to_csv(table, index=False)
-    options = {"csv_path": str(table), "label_dict": {"a": 0}, "print_info": False}
+    options = {"csv_path": str(there / "dataset.csv"), "label_dict": {"LMS": 0, "SS": 1}, "print_info": False}
     dataset = Generic_MIL_Dataset(data_dir=str(there), **options)
-    for index, (features, corners) in enumerate(bags.values()):
+    assert sorted(dataset.slide_data["slide_id"]) == sorted(bags)
+    for index, slide in enumerate(dataset.slide_data["slide_id"]):
+        features, corners = bags[slide]
         dataset.load_from_h5(False)
         assert np.array_equal(dataset[index][0].numpy(), features.astype(np.float32))
         dataset.load_from_h5(True)
         found, _, coords = dataset[index]
         assert np.array_equal(found.numpy(), features.astype(np.float32))
         assert np.array_equal(coords, corners)
-    return "Generic_MIL_Dataset, .pt and .h5 (imported)"
+    return "Generic_MIL_Dataset, dataset.csv, .pt and .h5 (imported)"
 
 
 def trident(root: Path, there: Path, bags: Bags) -> str:
@@ -142,7 +147,18 @@ def stamp(root: Path, there: Path, bags: Bags) -> str:
         with h5py.File(files[slide]) as file:
             known = data.get_coords(file)
         assert (known.tile_size_um, known.tile_size_px) == (TILE_UM, TILE_PX)
-    return "BagDataset, get_coords, detect_feature_type (imported; only its package version is stubbed)"
+    options = {"feature_dir": there / "uni", "patient_label": "PATIENT", "filename_label": "FILENAME"}
+    slides = data.slide_to_patient_from_slide_table_(slide_table_path=there / "slide.csv", **options)
+    truths = data.patient_to_ground_truth_from_clini_table_(
+        clini_table_path=there / "clini.csv", patient_label="PATIENT", ground_truth_label="subtype"
+    )
+    patients = data.filter_complete_patient_data_(
+        patient_to_ground_truth=truths, slide_to_patient=slides, drop_patients_with_missing_ground_truth=True
+    )
+    assert {patient: sorted(p.stem for p in own.feature_files) for patient, own in patients.items()} == SLIDES_OF
+    return (
+        "BagDataset, get_coords, detect_feature_type, slide and clini tables (imported; its package version is stubbed)"
+    )
 
 
 def import_stamp(root: Path) -> Any:
@@ -261,14 +277,14 @@ def main() -> int:
     failures = 0
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        bags = make_bags(root / "own")
+        bags = make_bags(root / "features" / "own")
         writers = written_by_peers(peers, root / "theirs", bags)
         for to, (checkout, reader) in READERS.items():
             if not (peers / checkout).is_dir():
                 print(f"{to}: not run, no checkout at {checkout}/")
                 continue
             with contextlib.redirect_stdout(io.StringIO()):
-                code = convert(["--features", str(root / "own"), "--to", to, "--out", str(root / to)])
+                code = convert(["--study", str(root), "--encoder", "own", "--to", to, "--out", str(root / to)])
             if code:
                 raise StudyError(f"conversion to {to} failed")
             try:

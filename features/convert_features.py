@@ -1,13 +1,16 @@
 """Write features in the layout of CLAM, TRIDENT, STAMP or slideflow, or take theirs over (--to own).
 
 From the study's own feature files, or with --features from a folder of any of these tools. Leaves the files as the tool
-names them, provenance/<slide>.json with all that the layout has no place for (encoder, licence, scale, checksums), and
-status.csv. The way back is exact.
+names them, the tables it wants of the cohort, provenance/<slide>.json with all that the layout has no place for (encoder,
+licence, scale, checksums), and status.csv. The way back is exact.
 """
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
@@ -17,6 +20,9 @@ from common.settings import parse_config
 from common.study import Study, open_study
 from features.conversion import STEP, ConversionConfig, convert_folder, with_scale
 from features.exchange import FeatureFolder, open_folder, scale_of_tile_files
+
+if TYPE_CHECKING:
+    from common.cohort import Cohort
 
 
 @command
@@ -31,25 +37,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"no folder {study.features(config.encoder)}; make features first: python features/extract_features.py "
             f"--study {study.root} --encoder {config.encoder}"
         )
-    folder, missing = _folder(config, study)
+    cohort = _cohort(study)
+    folder, missing = _folder(config, study, cohort)
     statuses = convert_folder(with_scale(folder, config.mpp), config.out, config.to) + missing
     write_status(config.out / "status.csv", statuses)
     n_done = sum(row.state == "done" for row in statuses)
+    if cohort is not None:
+        from features.layout_tables import write_tables
+
+        for table in write_tables(config.out, config.to, cohort, {r.slide_id for r in statuses if r.state == "done"}):
+            print(f"{config.to}'s table of the cohort: {table}")
     print(failure_table(statuses) or f"{n_done} slides in the layout of {config.to}: {config.out}")
     print(f"status of each: {config.out / 'status.csv'}")
     return exit_code(statuses)
 
 
-def _folder(config: ConversionConfig, study: Study) -> tuple[FeatureFolder, list[SlideStatus]]:
+def _cohort(study: Study) -> Cohort | None:
+    if not study.cohort_table.is_file():
+        return None
+    from common.cohort import read_cohort
+
+    return read_cohort(study.cohort_table)
+
+
+def _folder(config: ConversionConfig, study: Study, cohort: Cohort | None) -> tuple[FeatureFolder, list[SlideStatus]]:
     """Return the folder with every scale the study knows, and the table's slides that have no features."""
     source = config.features or study.features(config.encoder)
     found = open_folder(source, coordinates=config.coordinates)
     mpp_of: dict[str, tuple[float, float]] = {}
     missing: list[SlideStatus] = []
-    if study.cohort_table.is_file():
-        from common.cohort import read_cohort
-
-        slides = read_cohort(study.cohort_table).slides
+    if cohort is not None:
+        slides = cohort.slides
         if "mpp" in slides.columns:
             given = slides.dropna(subset=["mpp"])
             mpp_of = {name: (float(mpp), float(mpp)) for name, mpp in zip(given["slide_id"], given["mpp"], strict=True)}

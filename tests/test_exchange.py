@@ -424,3 +424,30 @@ def test_slideflow_has_one_tile_size_and_others_are_refused(tmp_path, capsys):
     assert "tiles cover 153.1 to 158.7 µm" in capsys.readouterr().err
     assert convert([*arguments, "--to", "stamp"]) == 0
     assert "rounded to float16" in (tmp_path / "out" / "status.csv").read_text()
+
+
+def test_tools_get_the_tables_they_want(tmp_path):
+    write_own(tmp_path / "features" / "efficientnet_lite0", names=("a2", "b1", "a1"))
+    rows = [
+        ["B", "b1", "LMS", 3, 1],
+        ["A", "a2", None, None, None],
+        ["C", "c1", "LMS", 1, 0],
+        ["A", "a1", None, None, None],
+    ]
+    table = pd.DataFrame(rows, columns=["patient_id", "slide_id", "subtype", "time", "event"])
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    wanted = {
+        "clam": {"dataset.csv": "case_id,slide_id,label\nB,b1,LMS\n"},
+        "stamp": {
+            "slide.csv": "PATIENT,FILENAME\nA,a1.h5\nA,a2.h5\nB,b1.h5\n",
+            "clini.csv": "PATIENT,subtype,time,event\nA,,,\nB,LMS,3.0,1\n",
+        },
+        "slideflow": {"annotations.csv": "patient,slide,subtype,time,event\nA,a1,,,\nA,a2,,,\nB,b1,LMS,3.0,1\n"},
+        "trident": {},
+    }
+    for to, files in wanted.items():
+        out = tmp_path / to
+        assert convert(["--study", str(tmp_path), "--to", to, "--out", str(out)]) == 1  # c1 has no features
+        assert "c1,convert_features,failed,it has no feature file" in (out / "status.csv").read_text()
+        for name, text in files.items():
+            assert (out / name).read_text() == text
