@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,11 @@ def read_record(side_file: Path) -> dict[str, Any] | None:
         record = json.loads(side_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        return None
+    names = [PurePosixPath(name) for name in record["files"]]
+    is_inside = not any(name.is_absolute() or ".." in name.parts for name in names)
+    return record if is_inside else None  # a side file from elsewhere must not reach out of its folder
 
 
 def is_finished(root: Path, slide_id: str, settings: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ bytes.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,13 @@ def _write_trident(root: Path, bag: ExchangeBag) -> list[Path]:
         assert bag.mpp is not None
         assert bag.tile_um is not None
         level0, target = round(10 / bag.mpp[0], 3), round(10 * bag.tile_px / bag.tile_um, 3)
-    encoder, overlap = str(bag.attributes.get("encoder", UNKNOWN)), known.get("overlap", 0)
+    encoder, overlap = str(bag.attributes.get("encoder", UNKNOWN)), int(known.get("overlap", 0))
     beside = {
         "patch_size": bag.tile_px, "patch_size_level0": footprint, "level0_magnification": level0,
         "target_magnification": target, "overlap": overlap, "name": bag.slide_id, "savetodir": "",
         "level0_width": known.get("level0_width", "None"), "level0_height": known.get("level0_height", "None"),
     }  # fmt: skip
-    folder = root / f"{float(target):g}x_{bag.tile_px}px_{overlap}px_overlap" / f"features_{encoder}"
+    folder = root / f"{float(target):g}x_{bag.tile_px}px_{overlap}px_overlap" / f"features_{_folder_name(encoder)}"
     arrays = {"features": bag.features.astype(np.float32), "coords": corners}
     of_features = {"name": bag.slide_id, "savetodir": "", "encoder": encoder}
     return [_write_hdf5(folder / f"{bag.slide_id}.h5", arrays, {"features": of_features, "coords": beside})]
@@ -121,7 +122,7 @@ def _write_stamp(root: Path, bag: ExchangeBag) -> list[Path]:
         "stamp_version": STAMP_VERSION, "extractor": extractor, "unit": "um", "tile_size_um": float(bag.tile_um),
         "tile_size_px": bag.tile_px, "code_hash": "converted", "feat_type": "tile",
     }  # fmt: skip
-    path = root / extractor / f"{bag.slide_id}.h5"
+    path = root / _folder_name(extractor) / f"{bag.slide_id}.h5"
     return [_write_hdf5(path, {"coords": coords_um, "feats": narrow}, {}, of_file=of_file)]
 
 
@@ -198,6 +199,11 @@ def _mpp(bag: ExchangeBag) -> float:
     if bag.mpp is None:
         raise SlideError("the slide's scale is not known", MPP_REMEDY)
     return bag.mpp[0]
+
+
+def _folder_name(text: str) -> str:
+    """Return an encoder's name as a folder's: what a foreign file calls it may hold slashes and dots."""
+    return re.sub(r"[^\w.+-]+", "_", text).lstrip(".") or UNKNOWN
 
 
 def _int32(coords: np.ndarray) -> np.ndarray:

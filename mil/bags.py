@@ -115,11 +115,7 @@ def open_bags(
     wanted = cohort.slides["slide_id"].tolist()
     command = f"python features/extract_features.py --study {study.root} --encoder {encoder}"
     remedy = f"make them again with one setting: {command}" if features is None else "give a folder of one kind"
-    if features is None:
-        paths = {slide: study.feature_file(encoder, slide) for slide in wanted}
-        folder = FeatureFolder(root=study.features(encoder), files={s: p for s, p in paths.items() if p.is_file()})
-    else:
-        folder = _matched(features, study, cohort)
+    folder = _own(study, encoder, wanted) if features is None else _matched(features, study, cohort)
     headers = _headers(folder, command if features is None else "replace the file")
     slides: dict[str, list[str]] = {}
     missing = []
@@ -137,6 +133,11 @@ def open_bags(
     lost = sorted(set(cohort.slides["patient_id"]) - set(slides))
     reasons = dict.fromkeys(lost, "none of its slides has features")
     return BagStore(slides, folder, made_by, limit_bytes=limit_bytes), reasons, sorted(missing)
+
+
+def _own(study: Study, encoder: str, wanted: Sequence[str]) -> FeatureFolder:
+    paths = {slide: study.feature_file(encoder, slide) for slide in wanted}
+    return FeatureFolder(root=study.features(encoder), files={s: p for s, p in paths.items() if p.is_file()})
 
 
 def _matched(features: Path, study: Study, cohort: Cohort) -> FeatureFolder:

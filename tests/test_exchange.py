@@ -451,3 +451,19 @@ def test_tools_get_the_tables_they_want(tmp_path):
         assert "c1,convert_features,failed,it has no feature file" in (out / "status.csv").read_text()
         for name, text in files.items():
             assert (out / name).read_text() == text
+
+
+def test_names_out_of_foreign_files_never_reach_out_of_the_folder(tmp_path):
+    peer_trident(tmp_path / "theirs", encoder="../../../up", size=256)
+    for to in ("trident", "stamp"):
+        out = tmp_path / "deep" / "er" / to
+        assert convert(["--features", str(tmp_path / "theirs"), "--mpp", "0.25", "--to", to, "--out", str(out)]) == 0
+        assert open_folder(out).read("s1").attributes["encoder"] == "../../../up"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "theirs"]
+    kept = tmp_path / "kept.txt"
+    kept.write_text("mine")
+    side_file = out / "provenance" / "s1.json"
+    record = json.loads(side_file.read_text())
+    side_file.write_text(json.dumps(record | {"files": {"../../../kept.txt": "0"}}))
+    assert convert(["--features", str(tmp_path / "theirs"), "--mpp", "0.25", "--to", "stamp", "--out", str(out)]) == 0
+    assert kept.read_text() == "mine"
