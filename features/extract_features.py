@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = find_slides(study.slides)
     else:
         study = Study(config.study)
-        patients = read_tile_table(config.tiles)
+        patients = read_tile_table(config.tiles, base=config.images)
         write_cohort_of_tiles(study, patients)
     tile_px = FIELD_PX if config.tiles is not None else _tile_px(study, slides)
     from features.encoder import build_encoder

@@ -18,7 +18,7 @@ from common.study import Study
 from features.encoder import EncoderCard
 from features.feature_store import SCHEMA, FeatureBag, write_feature_bag
 from features.tile_stream import TileBlock, TileRequest, stream_blocks
-from features.tile_table import TilePatient
+from features.tile_table import TilePatient, usable_images
 from preprocessing.stain import StainFit, stain_map
 from preprocessing.stain_store import read_reference, reference_text
 from preprocessing.tile_store import TileSheet, read_tile_sheet, trident_attributes
@@ -39,6 +39,9 @@ class ExtractionConfig:
     )
     tiles: Path | None = option(
         None, help="instead of slides: a table of tile images (patient_ID, Path, Label, training_set)", group="input"
+    )
+    images: Path | None = option(
+        None, help="base folder of the table's relative paths; unset: the table's own folder", group="input"
     )
     encoder: str = option(
         "efficientnet_lite0", help="efficientnet_lite0 (built in), resnet50 or densenet121", group="encoder"
@@ -193,21 +196,11 @@ def extract_tile_table(
 def _patient_bag(
     study: Study, patient: TilePatient, config: ExtractionConfig, made_by: dict[str, Any], field_px: int
 ) -> tuple[_Bag, list[TileRequest]]:
-    from PIL import Image, UnidentifiedImageError
-
     requests, coords, prints = [], [], []
-    for image in patient.images:
-        if not image.is_file():
-            raise SlideError(f"no image {image}", "correct its path in the table (absolute, or relative to the table)")
-        try:
-            with Image.open(image) as file:
-                width, height = file.size
-        except (OSError, UnidentifiedImageError) as error:
-            raise SlideError(f"{image.name} cannot be read as an image ({error})", "replace the file") from error
-        if min(width, height) < field_px:
-            raise SlideError(
-                f"{image.name} is {width} x {height} px, smaller than a field of {field_px} px", "leave it out"
-            )
+    images = usable_images(patient, field_px)
+    for reason in images.left_out:
+        print(f"{patient.patient_id}: left out: {reason}", flush=True)
+    for image, width, height in images.found:
         corners = [
             (x, y) for y in range(0, height - field_px + 1, field_px) for x in range(0, width - field_px + 1, field_px)
         ]
@@ -227,7 +220,8 @@ def _patient_bag(
     wanted = {
         **made_by, "schema": SCHEMA, "stain": "none", "stain_fit": "none (tile table)", "stain_reference": "none",
         "tile_um": 0.0, "tile_px": field_px, "mpp_source": "unknown (tile table)",
-        "images": json.dumps([image.name for image in patient.images]), "tile_fingerprint": settings_text({"images": prints}),
+        "images": json.dumps(images.names), "images_left_out": json.dumps(images.left_out),
+        "tile_fingerprint": settings_text({"images": prints}),
     }  # fmt: skip
     index = np.repeat(np.arange(len(coords)), [len(corners) for corners in coords]).astype(np.int64)
     path = study.feature_file(config.encoder, patient.patient_id)
@@ -313,4 +307,6 @@ def _done(slide_id: str, path: Path) -> SlideStatus:
 
     bag = read_feature_bag(path)
     figures: dict[str, object] = {"n_tiles": len(bag.features), "n_unreadable": len(bag.unreadable)}
+    if "images_left_out" in bag.attributes:
+        figures["images_left_out"] = "; ".join(json.loads(bag.attributes["images_left_out"]))
     return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

@@ -48,16 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from common.artifacts import write_json, write_text
     from common.cohort import read_cohort
+    from features.exchange import origin
     from mil.bags import open_bags
     from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
     from mil.evaluation import evaluate_run, results_table
+    from mil.image_results import image_line, write_image_predictions
     from mil.report import write_report
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     targets, classes, excluded = find_targets(cohort, config.task)
     splits = _splits(study, cohort, config)
     limit = int(config.memory_gb * 1e9)
-    bags, without_features, missing_slides = open_bags(study, cohort, config.encoder, limit_bytes=limit)
+    bags, without_features, missing_slides = open_bags(
+        study, cohort, config.encoder, features=config.features, limit_bytes=limit
+    )
+    print(origin(bags.made_by), flush=True)
     excluded |= without_features
     usable = set(bags.patients) - set(excluded)
     _check_usable(usable, targets, config.task, cohort)
@@ -67,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (run_dir / "models").mkdir(parents=True, exist_ok=True)
     records = run_folds(run_dir, plans, bags, targets, classes, config)
     write_predictions(run_dir / "predictions.csv", records, config.task, classes)
+    if config.task == "subtype":
+        write_image_predictions(run_dir, bags, targets.labels, classes)
     is_evaluated = any(plan.test for plan in plans)
     facts = _facts(config, bags.made_by, classes, sorted(usable), targets, splits)
     facts |= {
@@ -89,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"trained on {len(usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. Model: {model_file}"
         )
     else:
-        print(results_table(metrics))
+        print("\n".join(filter(None, [results_table(metrics), image_line(metrics)])))
     print(f"report: {run_dir / 'report.html'}")
     return 0
 

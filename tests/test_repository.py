@@ -16,6 +16,7 @@ SCRIPTS = (
     "preprocessing/make_stain_reference.py",
     "preprocessing/export_tiles.py",
     "features/extract_features.py",
+    "features/convert_features.py",
     "splits/make_splits.py",
     "mil/train.py",
     "mil/show_results.py",
