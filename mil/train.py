@@ -129,12 +129,12 @@ def find_targets(cohort: Cohort, task: str) -> tuple[Targets, list[str], dict[st
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:
     """Read the splits; a table with sets of its own needs none made."""
-    from splits.split_store import check_against_cohort, make_given, read_splits, write_splits
+    from splits.split_methods import make_given
+    from splits.split_store import check_against_cohort, read_splits, write_splits
 
     path = study.splits_file(config.splits)
     if not path.is_file() and "set" in cohort.slides.columns:
-        splits = make_given(cohort, val_fraction=0.2, seed=config.seed)
-        write_splits(path, splits)
+        write_splits(path, *make_given(cohort, val_fraction=0.2, seed=config.seed))
         print(f"{path}: made from the table's own sets")
         return read_splits(path)
     splits = read_splits(path)
