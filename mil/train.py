@@ -2,7 +2,8 @@
 
 --task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties). The inner
 validation part of each fold decides when to stop; the test part is only predicted. A mean-pool baseline runs beside it.
-Leaves runs/<task>/<name>/ with report.html, metrics.json, predictions.csv, settings.yaml, run.json, figures/ and models/.
+Before it trains it looks for leaks between the parts, and stops at one (--audit true only prints what it found).
+Leaves runs/<task>/<name>/: report.html, metrics.json, audit.json, predictions.csv, settings.yaml, run.json, figures/, models/.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from common.artifacts import write_json, write_text
     from common.cohort import read_cohort
+    from mil.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
     from mil.bags import open_bags
     from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
     from mil.evaluation import evaluate_run, results_table
@@ -63,7 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_usable(usable, targets, config.task, cohort)
     plans = plan_folds(splits, usable)
     check_plans(plans, targets, classes)
+    audit = audit_run(
+        study, cohort, bags=bags, plans=plans, splits_file=study.splits_file(config.splits), task=config.task,
+        seed=config.seed,
+    )  # fmt: skip
+    print(audit_text(audit, in_full=config.audit))
+    stop_at_leaks(audit)
+    if config.audit:
+        return 0
     run_dir = study.run(config.task, config.name)
+    write_json(run_dir / AUDIT_FILE, audit)
     (run_dir / "models").mkdir(parents=True, exist_ok=True)
     records = run_folds(run_dir, plans, bags, targets, classes, config)
     write_predictions(run_dir / "predictions.csv", records, config.task, classes)

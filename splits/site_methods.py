@@ -1,8 +1,9 @@
 """Folds that keep sites whole: site-preserved and leave-one-site-out, with the classes they cannot spread named.
 
-A site is never divided. A class that lives at fewer sites than there are folds is absent from some test parts; one that
-lives at a single site is absent from the training part of the fold that tests it, and training on the subtype refuses that
-fold. Both are named in the record. `auto` takes neither: it keeps sites whole only where every class can be in every fold.
+A site is never divided. A class that lives at fewer sites than there are folds is absent from some test parts (pooled out of
+fold it is evaluated all the same); one that lives at a single site is absent from the training part of the fold that tests
+it, and training on the subtype refuses that fold. Both are named in the record. `auto` keeps sites whole only where every
+class, without its largest site, leaves patients enough to train on.
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ from splits.split_settings import SplitConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_NAMED = 10
 LARGE_FOLD = 1.5  # times the even share: named
+MIN_LEFT = 3  # patients of a class without its largest site: enough for training and an inner validation part
 
 
 def site_obstacle(patients: pd.DataFrame, n_folds: int) -> str | None:
-    """Return why sites cannot be kept whole with every class in every fold, or None where they can."""
+    """Return why sites cannot be kept whole with every class in every training part, or None where they can."""
     hard = _hard_obstacle(patients)
     if hard is not None:
         return hard
     n_sites = patients["site"].nunique()
     if n_sites < n_folds:
         return f"{n_sites} site(s) cannot fill {n_folds} folds"
-    few = classes_at_few_sites(patients, n_folds)
-    if few:
-        return "; ".join(f"{_lives_at(each)}, fewer than the {n_folds} folds" for each in few)
-    return None
+    scarce = []
+    for each in classes_at_few_sites(patients, len(patients) + 1):
+        left = sum(each["sites"].values()) - max(each["sites"].values())
+        if left < MIN_LEFT:
+            scarce.append(f"{_lives_at(each)}; without the largest, {left} patient(s) are left to train on")
+    return "; ".join(scarce) or None
 
 
 def _hard_obstacle(patients: pd.DataFrame) -> str | None:
@@ -59,7 +64,8 @@ def classes_at_few_sites(patients: pd.DataFrame, n_folds: int) -> list[dict[str,
 
 
 def _lives_at(each: Mapping[str, Any]) -> str:
-    sites = ", ".join(f"{site} ({count})" for site, count in each["sites"].items())
+    sites = ", ".join(f"{site} ({count})" for site, count in list(each["sites"].items())[:MAX_NAMED])
+    sites += " ..." if len(each["sites"]) > MAX_NAMED else ""
     return f"{each['class']} lives at {len(each['sites'])} site(s): {sites}"
 
 

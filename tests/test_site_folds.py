@@ -144,7 +144,7 @@ def test_auto_keeps_sites_where_it_can_and_says_why(tmp_path, capsys):
         "no column site": table.drop(columns="site"),
         "1 patient(s) have no site: p007": table.assign(site=table["site"].where(table["patient_id"] != "p007")),
         "3 site(s) cannot fill 5 folds": table.assign(site=table["site"].map(lambda name: f"H{int(name[1:]) % 3}")),
-        "RARE lives at 1 site(s): H00": one_site,
+        "RARE lives at 1 site(s): H00": one_site,  # its number of patients follows
     }
     for number, (message, changed) in enumerate(cases.items()):
         code, path = make(tmp_path / str(number), changed)
