@@ -86,9 +86,8 @@ def check_patients(folds: Sequence[Parts], slides_of: Mapping[str, Sequence[str]
         named = "; ".join(f"{one} and {other} ({why}: {where})" for one, other, why, where in rows[:MAX_NAMED])
         text = f"{n_certain} patient(s) stand in two parts: {named}"
     elif rows:
-        text = f"{len(rows)} pair(s) of ids may be one patient: " + "; ".join(
-            f"{a} and {b} ({why})" for a, b, why, _ in rows
-        )
+        named = "; ".join(f"{one} and {other} ({why})" for one, other, why, _ in rows[:MAX_NAMED])
+        text = f"{len(rows)} pair(s) of ids may be one patient: {named}"
     else:
         text = f"none of {n_patients} patients is in two parts of any of {len(folds)} fold(s)"
     verdict = LEAK if n_certain else WARNING if rows else OK
@@ -219,7 +218,7 @@ def check_sites_across_folds(known: Sites, folds: Sequence[Parts], *, is_confoun
     text = f"{own_seen} of {n_tested} test patients come from a site with training patients in their fold"
     if not own_seen:
         random = [row for row in rows if row[0] == "a random split"]
-        text = "no test patient comes from a site that the model trained on"
+        text = "no test patient comes from a site that the model trained on" if n_tested else "there is no test patient"
         if random:
             text += (
                 f"; in a random split it would be {sum(row[5] for row in random)} of {sum(row[3] for row in random)}"

@@ -38,6 +38,8 @@ def make_splits(cohort: Cohort, config: SplitConfig) -> tuple[pd.DataFrame, dict
         "site_preserved": site_preserved, "leave_one_site_out": leave_one_site_out,
     }  # fmt: skip
     folds, facts = makers[method](cohort, config)
+    if config.repeats > 1 and len({repeat for repeat, *_ in folds}) == 1:
+        facts["notes"] = [*facts.get("notes", []), f"made once: there is nothing to deal anew for {method}"]
     table = _table(cohort.patients, folds)
     record = {
         "schema": RECORD_SCHEMA, "method": method, "why": why, "settings": settings_of(config, without=WITHOUT_EFFECT),

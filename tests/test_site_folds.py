@@ -12,7 +12,7 @@ from common.cohort import read_cohort
 from common.failures import StudyError
 from splits.make_splits import main
 from splits.site_folds import assign_sites, best_bound, inner_sites
-from splits.site_programme import counting_bound, programme_bound, site_cost
+from splits.site_programme import Bound, counting_bound, programme_bound, site_cost
 from splits.split_methods import make_splits
 from splits.split_settings import SplitConfig
 from splits.split_store import check_against_cohort, read_splits, write_splits
@@ -25,7 +25,7 @@ FIVE = ("LMS", "DDLPS", "UPS", "MFS", "SS")
 
 
 @given(small_counts.map(np.array), st.integers(2, 3), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_small_cohorts_get_the_best_of_all_assignments(counts, n_folds, seed):
     found = assign_sites(counts, n_folds, np.random.default_rng(seed))
     absences, cost = slow_best_assignment(counts.tolist(), n_folds)
@@ -36,8 +36,18 @@ def test_small_cohorts_get_the_best_of_all_assignments(counts, n_folds, seed):
         assert found.gap == 0
 
 
+@given(small_counts.map(np.array), st.integers(2, 3), st.integers(0, 9))
+@settings(max_examples=8, deadline=None)
+def test_the_search_finds_the_best_without_the_programme(counts, n_folds, seed):
+    nothing = Bound(value=0, source="counting", fold_of_site=None)
+    found = assign_sites(counts, n_folds, np.random.default_rng(seed), bound=nothing)
+    absences, cost = slow_best_assignment(counts.tolist(), n_folds)
+    assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), n_folds) == absences
+    assert found.cost == cost
+
+
 @given(small_counts.map(np.array), st.integers(2, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_programme_alone_is_the_quadratic_one(counts, n_folds):
     """Without rules on classes, against all assignments in which no fold is empty."""
     import itertools
@@ -102,7 +112,7 @@ def make(folder, table, *flags):
     st.integers(2, 5),
     st.sampled_from(["site_preserved", "leave_one_site_out"]),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_for_any_cohort_sites_are_whole_and_row_order_and_reruns_change_nothing(
     tmp_path_factory, seed, n_sites, n_folds, method
 ):
