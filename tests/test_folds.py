@@ -234,6 +234,15 @@ def test_external_patients_are_tested_once_and_whole(study, capsys):
     assert main(["--study", str(study), "--method", "k_fold", "--external", "country == 'DE'"]) == 2
 
 
+def test_repeats_of_what_is_made_once_are_told(study, capsys):
+    table = pd.read_csv(study / "cohort.csv")
+    table.assign(set=["train"] * 20 + ["test"] * 10).to_csv(study / "cohort.csv", index=False)
+    assert main(["--study", str(study), "--repeats", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "method given: the table has a column set" in out
+    assert "made once: there is nothing to deal anew for given" in out
+
+
 def test_monte_carlo_from_the_script_says_who_is_never_tested(study, capsys):
     flags = ["--method", "monte_carlo", "--repeats", "3", "--test_fraction", "0.1", "--val_fraction", "0"]
     assert main(["--study", str(study), *flags]) == 0

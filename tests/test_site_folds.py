@@ -40,7 +40,9 @@ def test_small_cohorts_get_the_best_of_all_assignments(counts, n_folds, seed):
 @settings(max_examples=8, deadline=None)
 def test_the_search_finds_the_best_without_the_programme(counts, n_folds, seed):
     nothing = Bound(value=0, source="counting", fold_of_site=None)
-    found = assign_sites(counts, n_folds, np.random.default_rng(seed), bound=nothing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splits.site_folds.KICKS", 100)  # enough for so few sites
+        found = assign_sites(counts, n_folds, np.random.default_rng(seed), bound=nothing)
     absences, cost = slow_best_assignment(counts.tolist(), n_folds)
     assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), n_folds) == absences
     assert found.cost == cost
@@ -73,6 +75,30 @@ def test_inner_sites_are_sound(rows, fraction, seed):
         inside, total = counts[chosen].sum(axis=0), counts.sum(axis=0)
         assert 0.5 * fraction * total.sum() <= inside.sum() <= 1.5 * fraction * total.sum()
         assert (inside <= total // 2).all()
+
+
+def test_classes_that_cannot_all_be_everywhere_still_get_the_best_and_a_bound():
+    counts = np.array([[3, 0, 2], [4, 5, 0], [0, 6, 7]])  # three classes, each at two of three sites; two folds
+    everywhere, nothing = np.arange(3), np.empty(0, dtype=np.int64)
+    assert programme_bound(counts, 2, everywhere=everywhere, apart=nothing).source == "impossible"
+    found = assign_sites(counts, 2, np.random.default_rng(0))
+    assert (slow_absences(counts.tolist(), found.fold_of_site.tolist(), 2), found.cost) == slow_best_assignment(
+        counts.tolist(), 2
+    )
+    assert 0 < found.bound <= found.cost
+
+
+def test_a_solver_that_runs_out_of_time_changes_no_fold(monkeypatch):
+    rng = np.random.default_rng(5)
+    monkeypatch.setattr("splits.site_folds.KICKS", 300)
+    counts = rng.poisson(rng.gamma(0.5, 6, size=(40, 1)) * np.array([[0.5, 0.3, 0.2, 0.4]])).astype(np.int64)
+    counts = counts[counts.sum(axis=1) > 0]
+    solved = assign_sites(counts, 5, np.random.default_rng(0))
+    monkeypatch.setattr("splits.site_programme.SECONDS_LIMIT", 1e-4)
+    hurried = assign_sites(counts, 5, np.random.default_rng(0))
+    assert (solved.bound_source, hurried.bound_source) == ("solved", "counting")
+    assert (solved.fold_of_site == hurried.fold_of_site).all()
+    assert hurried.bound <= solved.bound <= solved.cost == hurried.cost
 
 
 def test_too_few_sites_are_refused():
