@@ -14,6 +14,7 @@ SCRIPTS = (
     "features/extract_features.py",
     "splits/make_splits.py",
     "mil/train.py",
+    "mil/evaluate.py",
     "mil/show_results.py",
 )
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
