@@ -14,6 +14,7 @@ from mil.metrics import Weights
 N_BINS, MIN_PATIENTS_A_BIN = 10, 10
 LEAST = float(np.finfo(np.float64).eps)  # the clip of scikit-learn's log loss
 TEMPERATURES = (0.05, 20.0)
+LOG_TEMPERATURE_SD = 0.5  # prior: two SD are a temperature of 0.37 or 2.7
 MAX_STEPS, MAX_SLOPE = 60, 50.0
 
 
@@ -198,7 +199,9 @@ def calibration_metrics(
 def fit_temperature(probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> float | None:
     """Return the temperature that minimises the log loss (Guo et al. 2017, ICML, arXiv 1706.04599), 0.05 to 20.
 
-    The patients are those of the inner validation part. None when there are none.
+    The patients are those of the inner validation part. None when there are none. A few of them, all predicted right, would
+    ask for a temperature of 0 and make every prediction certain: a log-normal prior around 1 (SD 0.5 of the logarithm)
+    holds against it, and matters little from a hundred patients on.
     """
     from scipy.optimize import minimize_scalar
 
@@ -206,7 +209,10 @@ def fit_temperature(probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndar
         return None
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(
-        lambda log_t: float(log_losses(scale_temperature(probabilities, float(np.exp(log_t))), labels).mean()),
+        lambda log_t: float(
+            log_losses(scale_temperature(probabilities, float(np.exp(log_t))), labels).sum()
+            + (log_t / LOG_TEMPERATURE_SD) ** 2 / 2
+        ),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-6},

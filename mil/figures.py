@@ -134,7 +134,7 @@ def _reliability(calibration: Mapping[str, Any]) -> Drawn:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("mean confidence of a bin")
     axes.set_ylabel("accuracy in the bin")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     return Drawn(figure, ["probabilities", "patients", "confidence", "accuracy"], rows)
 
 

@@ -67,4 +67,4 @@ def _contents(sections: list[str]) -> str:
     """Return links to the sections."""
     found = [re.match(r"<section id='([^']+)'><h2>(?:<span[^>]*>[^<]*</span>)?([^<]*)</h2>", part) for part in sections]
     links = [f"<a href='#{own[1]}'>{own[2]}</a>" for own in found if own]
-    return f"<nav>{''.join(links)}</nav>"
+    return f"<nav>{' '.join(links)}</nav>"

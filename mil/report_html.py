@@ -87,7 +87,11 @@ def with_interval(value: Mapping[str, float | None] | None, *, signed: bool = Fa
     if value is None or value["value"] is None:
         return "not defined"
     sign = "+" if signed else ""
-    span = "" if value["low"] is None else f" ({value['low']:{sign}.3f} to {value['high']:{sign}.3f})"
+    span = (
+        ""
+        if value["low"] is None
+        else f" ({value['low']:{sign}.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{value['high']:{sign}.3f})"
+    )
     return f"{value['value']:{sign}.3f}{span}"
 
 

@@ -92,14 +92,14 @@ def folds_section(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
             figures,
         ),
     ]
-    return section("Folds", body, key="folds", items="12a, 12c, 16, 21")
+    return section("Folds", body, key="folds", items="12a, 12c, 21")
 
 
 def audit_section(audit: Mapping[str, Any] | None) -> str:
     """Return what was checked for leaks."""
     if audit is None:
         words = "No audit.json lies in the run folder: what could have leaked was not checked for this run."
-        return section("Leak audit", [paragraph(words)], key="audit", items="12a, 16")
+        return section("Leak audit", [paragraph(words)], key="audit", items="12a")
     rows = [[check["verdict"], check["name"], check["text"]] for check in audit["checks"]]
     body = [table(["verdict", "check", ""], rows, verdict_column=0)]
     body += [
@@ -107,7 +107,7 @@ def audit_section(audit: Mapping[str, Any] | None) -> str:
         for check in audit["checks"]
         if check.get("table")
     ]
-    return section("Leak audit", body, key="audit", items="12a, 16")
+    return section("Leak audit", body, key="audit", items="12a")
 
 
 def methods_section(facts: Mapping[str, Any]) -> str:
@@ -182,4 +182,4 @@ def limits_section(facts: Mapping[str, Any]) -> str:
         ),
         table(["items", "subject"], ELSEWHERE),
     ]
-    return section("Limits", body, key="limits", items="25, 26")
+    return section("Limits", body, key="limits", items="16, 25, 26")

@@ -121,7 +121,8 @@ def _calibration(found: Mapping[str, Any], figures: Figures) -> str:
     if scaled is not None:
         body.append(
             paragraph(
-                "Temperatures are fitted on the inner validation part of each fold. They change no decision and no AUROC inside a "
+                "Temperatures are fitted on the inner validation part of each fold, held near 1 by a prior where it is "
+                "small. They change no decision and no AUROC inside a "
                 "fold. Fixed beforehand: discrimination is that of the unscaled probabilities; pooled over folds, the macro AUROC "
                 f"of the scaled ones is {with_interval(scaled['macro_auroc'])}.",
                 "note",
