@@ -141,6 +141,13 @@ def methods_section(facts: Mapping[str, Any]) -> str:
                 "are those of training patients; a missing value has an indicator of its own."
             )
         )
+    body.append(
+        paragraph(
+            "Nothing was chosen on test patients by this software. How values set by the user were found it cannot know: if by "
+            "comparing reports of this cohort, the numbers above are too good.",
+            "note",
+        )
+    )
     body.append(folded("Settings of the training", table(["setting", "value", "chosen"], settings), is_open=True))
     return section("How it was made", body, key="methods", items="7, 9a, 11, 12b, 12c, 13, 15, 22")
 
