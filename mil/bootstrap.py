@@ -1,11 +1,11 @@
-"""Patient bootstrap: patients are drawn anew inside each stratum (class, or event and not), so none can vanish.
+"""Patient bootstrap: patients are drawn anew inside each stratum (class, or event and not), so no stratum can vanish.
 
 A resample is a column of a weights matrix (how often each patient was drawn), so figures that take weights are computed
 on many resamples at once. Intervals are BCa (Efron 1987, J Am Stat Assoc 82:171) where bias and acceleration are defined,
 else percentiles; each says which it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,21 +59,27 @@ class Draws:
         )
 
 
-def resamples(
-    strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator
-) -> Iterator[Int64[np.ndarray, " n"]]:
-    """Yield indices of patients, drawn with replacement inside each stratum."""
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for _ in range(n_bootstrap):
-        yield np.concatenate([rng.choice(own, len(own)) for own in members])
+def resamples(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator) -> Int64[np.ndarray, "b n"]:
+    """Return indices of patients, drawn with replacement inside each stratum, a row a bootstrap.
+
+    In each bootstrap one patient of every stratum, chosen anew, cannot be drawn (the bootknife, Hesterberg 2004, Proc Am Stat
+    Assoc): a plain bootstrap of m patients shows (m - 1) / m of the variance, too little for a subtype of six.
+    """
+    drawn = []
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        picks = rng.integers(max(1, len(own) - 1), size=(n_bootstrap, len(own)))
+        if len(own) > 1:
+            picks += picks >= rng.integers(len(own), size=(n_bootstrap, 1))
+        drawn.append(own[picks])
+    return np.concatenate(drawn, axis=1)
 
 
 def plan_resampling(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator) -> Resampling:
     """Draw the bootstraps as counts, and deal patients to jackknife groups inside their stratum."""
     n = len(strata)
-    counts = np.empty((n, n_bootstrap), dtype=np.int32)
-    for column, drawn in enumerate(resamples(strata, n_bootstrap, rng)):
-        counts[:, column] = np.bincount(drawn, minlength=n)
+    cells = resamples(strata, n_bootstrap, rng) + n * np.arange(n_bootstrap)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=n * n_bootstrap).reshape(n_bootstrap, n).T.astype(np.int32)
     group_of = np.empty(n, dtype=np.int64)
     stratum_of_group: list[int] = []
     for stratum in np.unique(strata):

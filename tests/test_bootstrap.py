@@ -25,6 +25,14 @@ def test_resamples_keep_the_size_of_every_stratum():
         assert np.array_equal(np.bincount(strata[drawn]), [10, 5, 2])
 
 
+def test_the_spread_of_a_small_stratum_is_not_too_small():
+    """Of the mean of five values: the variance of the mean, s^2 / 5, where a plain bootstrap shows 4 / 5 of it."""
+    values = np.array([1.0, 4.0, 2.0, 9.0, 3.0])
+    drawn = resamples(np.zeros(5, int), 60_000, np.random.default_rng(0))
+    assert values[drawn].mean(axis=1).var() == approx(values.var(ddof=1) / 5, rel=0.02)
+    assert np.bincount(drawn.ravel()) / drawn.size == approx(np.full(5, 0.2), abs=0.005)
+
+
 def test_all_metrics_on_counts_equal_those_of_the_resampled_patients():
     probabilities, labels = cohort()
 
