@@ -118,7 +118,7 @@ def bootstrap_p(draws: Float64[np.ndarray, " b"]) -> float | None:
 def _paired_bootstrap(first: Draws, second: Draws, names: Sequence[str]) -> list[dict[str, Any]]:
     difference = first.minus(second)
     own, other, paired = intervals(first), intervals(second), intervals(difference)
-    kept = [name for name in names if paired[name].value is not None]
+    kept = [name for name in names if name in paired and paired[name].value is not None]
     p_values = [bootstrap_p(difference.bootstrap[name]) for name in kept]
     return [
         {

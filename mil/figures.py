@@ -31,7 +31,7 @@ class Drawn:
 
 def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
     """Draw what fits the task into figures/, replacing older ones."""
-    from mil.survival_figures import draw_scores, draw_survival_curves
+    from mil.survival_figures import draw_brier, draw_scores, draw_survival_curves
 
     drawn = {"training": _training(run.facts["folds"])}
     if found["evaluated"] and run.task == "subtype":
@@ -39,6 +39,8 @@ def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
         drawn["reliability"] = _reliability(found["calibration"])
     elif found["evaluated"]:
         drawn |= {"kaplan_meier": draw_survival_curves(run, found), "scores": draw_scores(run)}
+    if found.get("over_time"):
+        drawn["brier"] = draw_brier(found["over_time"]["brier"])
     if found.get("learning_curve"):
         drawn["learning_curve"] = _learning_curve(found["learning_curve"], MAIN[run.task])
     folder = run.folder / "figures"

@@ -16,6 +16,8 @@ def result_sections(found: Mapping[str, Any], figures: Figures, compared: Mappin
     parts = [_discrimination(found, figures)]
     if found["task"] == "subtype":
         parts += [_calibration(found, figures), _sets(found), _selective(found, figures)]
+    elif found.get("over_time"):
+        parts.append(_over_time(found["over_time"], figures))
     parts += [_folds(found), _subgroups(found), _learning_curve(found, figures)]
     if compared is not None:
         parts.append(_comparison(compared))
@@ -129,6 +131,36 @@ def _calibration(found: Mapping[str, Any], figures: Figures) -> str:
             )
         )
     return section("Calibration", body, key="calibration", items="12e, 13, 23a")
+
+
+def _over_time(own: Mapping[str, Any], figures: Figures) -> str:
+    rows = [
+        ["integrated Brier score", with_interval(own["integrated_brier"])],
+        ["of the Kaplan-Meier curve of training patients", with_interval(own["reference"])],
+        ["difference (paired)", with_interval(own["difference"], signed=True)],
+        *([f"AUC at time {number(each['time'], 1)}", with_interval(each)] for each in own["auc"]),
+    ]
+    is_better = own["difference"]["high"] is not None and own["difference"]["high"] < 0
+    body = [
+        paragraph(
+            "The predicted probabilities are "
+            + ("better than" if is_better else "not shown to be better than")
+            + " a curve that is the same for everyone (lower Brier scores are better)."
+        ),
+        table(["", MODEL_NAMES["attention"]], rows),
+        figure(
+            "brier", "Brier score over time, out of fold; dashed: the Kaplan-Meier curve of training patients.", figures
+        ),
+        paragraph(
+            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "
+            "AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
+            f"{number(own['horizon'], 1)}) "
+            "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the times of "
+            "events.",
+            "note",
+        ),
+    ]
+    return section("Survival probabilities over time", body, key="over-time", items="12e, 15, 23a")
 
 
 def _sets(found: Mapping[str, Any]) -> str:

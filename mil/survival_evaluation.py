@@ -1,7 +1,8 @@
 """The figures of a survival run: concordance of pooled scores and within folds, and risk groups, by patient.
 
 Risks of different folds are not on one scale, so the C-index is of the score standardised by each fold's training patients;
-the C-index within folds compares only pairs of one fold and needs no common scale.
+the C-index within folds compares only pairs of one fold and needs no common scale. Uno's C weighs pairs by the chance of
+not being censored, from training patients.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from mil.metrics import Weights
 from mil.naming import ATTENTION, BASELINES, PRIOR
 from mil.run_store import Run, by_fold, by_patient
 from mil.survival import c_index, concordances, concordances_within, log_rank_p
+from mil.survival_ipcw import uno_c
+from mil.survival_probabilities import evaluate_over_time, horizon, over_time
 
 
 def evaluate_survival(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def evaluate_survival(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any
         model: _with_intervals(draws[ATTENTION].minus(draws[model])) for model in BASELINES if model in draws
     }
     found |= {"notes": [], "n_patients": len(time), "n_events": int(event.sum())}
-    found["chance"] = {"c_index": 0.5, "c_index_within_folds": 0.5}
+    found["chance"] = {"c_index": 0.5, "c_index_within_folds": 0.5, "uno_c": 0.5}
+    found["over_time"] = evaluate_over_time(run, plan)
     is_high = first["high_risk"].to_numpy() > 0.5
     found["risk_groups"] = {
         "n_high": int(is_high.sum()), "n_low": int((~is_high).sum()),
@@ -59,6 +63,8 @@ def draw_figures_of(run: Run, model: str, plan: Resampling) -> Draws:
     repeats = [rows for _, rows in own.groupby("repeat", sort=True)]
     places = [table.index.get_indexer(pd.Index(rows["patient_id"])) for rows in repeats]
 
+    known = over_time(run)
+
     def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
         within = [
             concordances_within(
@@ -67,10 +73,13 @@ def draw_figures_of(run: Run, model: str, plan: Resampling) -> Draws:
             )
             for rows, place in zip(repeats, places, strict=True)
         ]  # fmt: skip
-        return {
+        found = {
             "c_index": concordances(score, time, event, weights),
             "c_index_within_folds": np.mean(within, axis=0),
         }
+        if known is not None:
+            found["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)
+        return found
 
     return resample(figures, plan)
 

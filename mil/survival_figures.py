@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,19 @@ def draw_survival_curves(run: Run, found: Mapping[str, Any]) -> Drawn:
     axes.set_xlabel("time, as in the table")
     axes.xaxis.set_label_coords(0.5, -0.1)
     return Drawn(figure, ["group", "time", "surviving", "at risk"], rows)
+
+
+def draw_brier(rows: Sequence[Sequence[float]]) -> Drawn:
+    """Draw the Brier score over time beside that of the Kaplan-Meier curve."""
+    figure, axes = new_axes(4.4, 3.2)
+    values = np.array(rows)
+    axes.plot(values[:, 0], values[:, 1], color=LOW, linewidth=1.6, label="attention MIL")
+    axes.plot(values[:, 0], values[:, 2], color="#777777", linewidth=1.2, linestyle="--", label="Kaplan-Meier")
+    axes.set_ylim(0, max(0.3, float(values[:, 1:].max()) * 1.1))
+    axes.set_xlabel("time, as in the table")
+    axes.set_ylabel("Brier score")
+    axes.legend(frameon=False)
+    return Drawn(figure, ["time", "attention", "kaplan_meier"], rows)
 
 
 def draw_scores(run: Run) -> Drawn:
