@@ -6,16 +6,19 @@ independent: intervals draw patients, each with all its images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Float64
 
 from common.artifacts import write_table
 from mil.bags import Bag, BagStore
-from mil.bootstrap import LEVEL, resamples
+from mil.bootstrap import intervals, plan_resampling, resample
+from mil.metrics import Weights, accuracy, class_mean, confusion_matrices, once, ranking_metrics
+from mil.report_html import paragraph, section, table, with_interval
 
 if TYPE_CHECKING:
     import torch
@@ -66,77 +69,44 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
 def image_metrics(run_dir: Path, classes: Sequence[str], *, n_bootstrap: int, seed: int) -> dict[str, Any]:
     """Return {"images": figures by image} from predictions_tiles.csv; empty without that file.
 
-    Probabilities of an image are averaged over repeats. Intervals are percentiles over patients drawn inside classes.
+    Probabilities of an image are averaged over repeats. Intervals are of the patient bootstrap inside classes.
     """
     import pandas as pd
 
     path = run_dir / FILE
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, dtype={"patient_id": str, "image": str, "truth": str}, keep_default_na=False)
+    rows = pd.read_csv(path, dtype={"patient_id": str, "image": str, "truth": str}, keep_default_na=False)
     columns = [f"p_{name}" for name in classes]
-    table = table.groupby(["patient_id", "image"], sort=True).agg({**dict.fromkeys(columns, "mean"), "truth": "first"})
-    table = table.reset_index()
-    truth = np.array([list(classes).index(name) for name in table["truth"]], dtype=np.int64)
-    patients, patient_of = np.unique(table["patient_id"].to_numpy(dtype=str), return_inverse=True)
+    rows = rows.groupby(["patient_id", "image"], sort=True).agg({**dict.fromkeys(columns, "mean"), "truth": "first"})
+    rows = rows.reset_index()
+    truth = np.array([list(classes).index(name) for name in rows["truth"]], dtype=np.int64)
+    patients, patient_of = np.unique(rows["patient_id"].to_numpy(dtype=str), return_inverse=True)
     strata = np.zeros(len(patients), dtype=np.int64)
     strata[patient_of] = truth
-    drawn = resamples(strata, n_bootstrap, np.random.default_rng([seed, 73]))
-    counts = np.stack([np.bincount(index, minlength=len(patients)) for index in drawn], axis=1)
-    weights = np.concatenate([np.ones((len(truth), 1)), counts[patient_of]], axis=1)
-    probabilities = table[columns].to_numpy(dtype=np.float64)
-    aurocs = class_aurocs(probabilities, truth, weights)
-    is_right = probabilities.argmax(axis=1) == truth
-    accuracy = (weights * is_right[:, None]).sum(axis=0) / weights.sum(axis=0)
-    present = np.isfinite(aurocs[:, 0])
-    macro = aurocs[present].mean(axis=0) if present.any() else np.full(weights.shape[1], np.nan)
-    confusion = np.bincount(truth * len(classes) + probabilities.argmax(axis=1), minlength=len(classes) ** 2)
-    found = {
-        "n_images": len(truth),
-        "n_patients": len(patients),
-        "macro_auroc": _interval(macro),
-        "accuracy": _interval(accuracy),
-        "per_class": {
-            name: {"n": int((truth == index).sum()), "auroc": _interval(aurocs[index])}
-            for index, name in enumerate(classes)
-        },
-        "confusion": {"classes": list(classes), "counts": confusion.reshape(len(classes), -1).tolist()},
-    }
-    return {"images": found}
+    probabilities, n_classes = rows[columns].to_numpy(dtype=np.float64), len(classes)
+    predicted = probabilities.argmax(axis=1)
 
+    def figures(weights: Weights) -> Mapping[str, Float64[np.ndarray, " b"]]:
+        of_image = weights[patient_of]  # an image is drawn as often as its patient
+        aurocs, _ = ranking_metrics(probabilities, truth, of_image)
+        confusion = confusion_matrices(predicted, truth, n_classes, of_image)
+        by_class = {f"auroc {name}": aurocs[index] for index, name in enumerate(classes)}
+        return {"macro_auroc": class_mean(aurocs), "accuracy": accuracy(confusion), **by_class}
 
-def class_aurocs(
-    probabilities: Float[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n b"]
-) -> Float64[np.ndarray, "k b"]:
-    """Return each class's one-vs-rest AUROC under each column of weights; NaN without images of it or of others."""
-    return np.stack(
-        [weighted_auroc(probabilities[:, index], truth == index, weights) for index in range(probabilities.shape[1])]
-    )
-
-
-def weighted_auroc(
-    scores: Float[np.ndarray, " n"], is_positive: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "n b"]
-) -> Float64[np.ndarray, " b"]:
-    """Return the chance that a positive scores above a negative, ties counting half, each image counting by its weight."""
-    order = np.argsort(scores, kind="stable")
-    new_score = np.concatenate([[True], np.diff(scores[order]) != 0])
-    starts = np.flatnonzero(new_score)
-    positive = np.add.reduceat(weights[order] * is_positive[order, None], starts, axis=0)
-    negative = np.add.reduceat(weights[order] * ~is_positive[order, None], starts, axis=0)
-    above = positive * (np.cumsum(negative, axis=0) - negative / 2)
-    pairs = positive.sum(axis=0) * negative.sum(axis=0)
-    return np.divide(above.sum(axis=0), pairs, out=np.full(weights.shape[1], np.nan), where=pairs > 0)
-
-
-def _interval(values: Float64[np.ndarray, " b"]) -> dict[str, float | None]:
-    """Return a figure (first value) with the percentiles of its draws (the others)."""
-    value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None}
-    if len(draws) < (len(values) - 1) / 2:
-        return {"value": value, "low": None, "high": None}
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"value": value, "low": float(low), "high": float(high)}
+    plan = plan_resampling(strata, n_bootstrap, np.random.default_rng([seed, 73]))
+    found = {name: asdict(each) for name, each in intervals(resample(figures, plan)).items()}
+    counts = confusion_matrices(predicted, truth, n_classes, once(len(truth)))[..., 0]
+    return {
+        "images": {
+            "n_images": len(truth), "n_patients": len(patients),
+            "macro_auroc": found["macro_auroc"], "accuracy": found["accuracy"],
+            "per_class": {
+                name: {"n": int((truth == index).sum()), "auroc": found[f"auroc {name}"]} for index, name in enumerate(classes)
+            },
+            "confusion": {"classes": list(classes), "counts": counts.astype(int).tolist()},
+        }
+    }  # fmt: skip
 
 
 def image_line(found: Mapping[str, Any]) -> str:
@@ -152,20 +122,17 @@ def image_line(found: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def image_section(
-    found: Mapping[str, Any],
-    table: Callable[[Sequence[str], Sequence[Sequence[str]]], str],
-    value: Callable[[Mapping[str, Any]], str],
-) -> list[str]:
-    """Return the report's section on images, made with the report's own table and figure; none without images."""
+def image_section(found: Mapping[str, Any]) -> list[str]:
+    """Return the report's section on images; none without images."""
     if "images" not in found:
         return []
     own = found["images"]
-    rows = [["macro AUROC", value(own["macro_auroc"])], ["accuracy", value(own["accuracy"])]]
-    classes = [[name, str(each["n"]), value(each["auroc"])] for name, each in own["per_class"].items()]
-    return [
-        "<h2>By image</h2>" + table(["", "attention MIL"], rows) + table(["class", "images", "AUROC against the rest"], classes)
-        + f"<p><small>{own['n_images']} images of {own['n_patients']} test patients. An image's prediction is the head on the "
-        "fields of that image alone. The interval draws patients with all their images, since these are not independent. The "
-        "result by patient is the one that counts for a diagnosis.</small></p>"
-    ]  # fmt: skip
+    rows = [["macro AUROC", with_interval(own["macro_auroc"])], ["accuracy", with_interval(own["accuracy"])]]
+    classes = [[name, each["n"], with_interval(each["auroc"])] for name, each in own["per_class"].items()]
+    words = (
+        f"{own['n_images']} images of {own['n_patients']} test patients. An image's prediction is the head on the fields of "
+        "that image alone. The interval draws patients with all their images, since these are not independent. The result by "
+        "patient is the one that counts for a diagnosis."
+    )
+    body = [table(["", "attention MIL"], rows), table(["class", "images", "AUROC against the rest"], classes)]
+    return [section("By image", [*body, paragraph(words, "note")], key="images", items="23a")]

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from common.cohort import Cohort
+    from mil.bags import BagStore
+    from mil.covariates import Covariates
     from mil.fitting import Targets
+    from mil.fold_predictions import FoldPlan
 
 PACKAGES = (
     "torch",
@@ -40,10 +43,11 @@ PACKAGES = (
     "h5py",
 )
 MIN_EVENTS = 2
+ROWS = ("predictions", "validation", "training")  # of a fold's record: kept in tables of their own
 
 
 @command
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0915
     """Train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
     study = open_study(config.study)
@@ -52,14 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     from features.exchange import origin
     from mil.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
     from mil.bags import open_bags
-    from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
-    from mil.evaluation import evaluate_run, results_table
+    from mil.cohort_flow import cohort_flow, slide_losses
+    from mil.covariates import choose_covariates
+    from mil.cross_validation import check_plans, plan_folds, run_folds, write_fold_tables
+    from mil.evaluation import evaluate_run
     from mil.image_results import image_line, write_image_predictions
+    from mil.learning_curve import parse_shares
     from mil.report import write_report
+    from mil.verdict import results_table, verdict
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     targets, classes, excluded = find_targets(cohort, config.task)
     splits = _splits(study, cohort, config)
+    shares = parse_shares(config.learning_curve)
+    covariates = choose_covariates(cohort.slides, config.covariates, task=config.task)
     limit = int(config.memory_gb * 1e9)
     bags, without_features, missing_slides = open_bags(
         study, cohort, config.encoder, features=config.features, limit_bytes=limit
@@ -81,8 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run_dir = study.run(config.task, config.name)
     write_json(run_dir / AUDIT_FILE, audit)
     (run_dir / "models").mkdir(parents=True, exist_ok=True)
-    records = run_folds(run_dir, plans, bags, targets, classes, config)
-    write_predictions(run_dir / "predictions.csv", records, config.task, classes)
+    records = run_folds(run_dir, plans, bags, targets, classes, config, covariates=covariates)
+    write_fold_tables(run_dir, records, config.task, classes)
+    _write_patients(run_dir, cohort, sorted(usable), covariates)
+    curve = _learning_curve(run_dir, shares, plans, bags, targets, classes, config)
     if config.task == "subtype":
         write_image_predictions(run_dir, bags, targets.labels, classes)
     is_evaluated = any(plan.test for plan in plans)
@@ -92,9 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "n_tiles": sum(len(bags.read(patient).tiles) for patient in sorted(usable)),
         "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(excluded.items())],
         "slides_without_features": missing_slides,
-        "folds": [{key: value for key, value in record.items() if key != "predictions"} for record in records],
+        "slide_losses": slide_losses(study, config.encoder, missing_slides),
+        "covariates": {"used": covariates.names, "left_out": dict(covariates.left_out)},
+        "learning_curve": curve,
+        "folds": [{key: value for key, value in record.items() if key not in ROWS} for record in records],
         "evaluated": is_evaluated,
     }
+    whole = cohort if config.where is None else read_cohort(study.cohort_table)
+    facts["flow"] = cohort_flow(whole, cohort, facts["slide_losses"], excluded)
     write_json(run_dir / "run.json", facts)
     write_text(run_dir / "settings.yaml", _yaml({"train": settings_of(config, without=("study",))}))
     metrics = evaluate_run(run_dir, n_bootstrap=config.bootstrap, seed=config.seed)
@@ -107,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"trained on {len(usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. Model: {model_file}"
         )
     else:
-        print("\n".join(filter(None, [results_table(metrics), image_line(metrics)])))
+        print("\n".join(filter(None, [results_table(metrics), image_line(metrics), verdict(metrics)])))
     print(f"report: {run_dir / 'report.html'}")
     return 0
 
@@ -143,6 +160,47 @@ def find_targets(cohort: Cohort, task: str) -> tuple[Targets, list[str], dict[st
     times = {str(patient): float(time) for patient, time in known["time"].items()}
     events = {str(patient): int(event) for patient, event in known["event"].items()}
     return Targets(times=times, events=events), [], excluded
+
+
+def _write_patients(run_dir: Path, cohort: Cohort, usable: list[str], covariates: Covariates) -> None:
+    """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
+    from common.artifacts import write_table
+    from mil.run_store import PATIENTS
+
+    patients = cohort.patients
+    has_site = "site" in patients.columns
+    sites = [[patients.loc[patient, "site"]] if has_site else [] for patient in usable]
+    rows = [
+        [patient, *("" if value != value or value is None else value for value in [*site, *covariates.of(patient)])]  # noqa: PLR0124
+        for patient, site in zip(usable, sites, strict=True)
+    ]
+    names = ["patient_id", *(["site"] if has_site else []), *covariates.names]
+    write_table(run_dir / PATIENTS, names, rows)
+
+
+def _learning_curve(
+    run_dir: Path,
+    shares: tuple[float, ...],
+    plans: list[FoldPlan],
+    bags: BagStore,
+    targets: Targets,
+    classes: list[str],
+    config: TrainConfig,
+) -> list[dict[str, Any]]:
+    """Train on parts of the training patients, if asked for; return each share and its training patients a fold."""
+    from mil.cross_validation import run_folds, write_fold_tables
+    from mil.learning_curve import drop_other_shares, nested_plan, share_folder
+
+    points = []
+    drop_other_shares(run_dir, shares)
+    for share in shares:
+        nested = [nested_plan(plan, targets, share, config.seed) for plan in plans]
+        folder = share_folder(run_dir, share)
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        records = run_folds(folder, nested, bags, targets, classes, config)
+        write_fold_tables(folder, records, config.task, classes)
+        points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})
+    return points
 
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:
@@ -194,6 +252,7 @@ def _facts(
             "name": config.splits, "n_repeats": int(splits["repeat"].nunique()), "n_folds": int(splits["fold"].nunique()),
         },
         "settings": settings_of(config, without=("study",)), "seed": config.seed,
+        "defaults": settings_of(TrainConfig(), without=("study",)),
         "versions": {name: version(name) for name in PACKAGES},
         "command": _command(config),
     }  # fmt: skip

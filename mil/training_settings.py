@@ -7,7 +7,9 @@ from typing import Literal
 from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
-WITHOUT_EFFECT = ("study", "name", "features", "splits", "where", "audit", "bootstrap", "memory_gb")
+WITHOUT_EFFECT = (
+    "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,14 @@ class TrainConfig:
     )
     batch_patients: int = option(
         8, help="patients a step (subtype), or a block of the gradient (survival)", group="training"
+    )
+    covariates: str | None = option(
+        None,
+        help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
+        group="evaluation",
+    )
+    learning_curve: str | None = option(
+        None, help="also train on these shares of the training patients, such as 0.25,0.5,0.75", group="evaluation"
     )
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
     threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")

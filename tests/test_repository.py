@@ -19,6 +19,7 @@ SCRIPTS = (
     "features/convert_features.py",
     "splits/make_splits.py",
     "mil/train.py",
+    "mil/evaluate.py",
     "mil/show_results.py",
 )
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
