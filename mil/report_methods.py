@@ -27,7 +27,7 @@ CHOSEN = {
 }
 ENCODER_ROWS = (
     "encoder", "encoder_source", "licence", "weights_sha256", "transform", "stain", "stain_reference", "tile_um", "tile_px",
-    "runtime", "precision",
+    "runtime", "precision", "layout",
 )  # fmt: skip
 
 
