@@ -212,5 +212,5 @@ def patches_of(coords: Int64[np.ndarray, "n 2"], n_tiles: int) -> list[Int64[np.
     cuts = np.flatnonzero(np.diff(band[order])) + 1
     patches = []
     for part in np.split(order, cuts):
-        patches += [part[start : start + n_tiles] for start in range(0, len(part), n_tiles)]
+        patches += np.array_split(part, math.ceil(len(part) / n_tiles))
     return patches

@@ -20,7 +20,8 @@ from jaxtyping import UInt8
 from common.failures import SlideError
 from preprocessing.slide import LEVEL_TOLERANCE, open_slide
 
-CACHE_BYTES = 32 << 20  # of decoded file tiles; a column of a band of tiles needs less
+CACHE_BYTES = 16 << 20  # of decoded file tiles: a column of a band of tiles, in the processor's cache if possible
+CACHE_TILES, MOST_BYTES = 12, 96 << 20  # so many of large tiles all the same, up to this
 VENDORS = ("aperio", "generic-tiff")  # of OpenSlide: the formats whose levels are plain grids of tiles
 JPEG_COMPRESSION, RGB, YCBCR = 7, 2, 6  # values of TIFF tags
 MAX_DIFFERENCE, MEAN_DIFFERENCE = 3, 0.3  # grey levels to OpenSlide's pixels; more sends a file by regions
@@ -119,6 +120,9 @@ class JpegSlide:
             out[:] = self.background
         right, bottom = min(left + width, level.width), min(top + height, level.height)
         across = -(-level.width // level.tile_width)
+        if self._is_one_tile(window) and right - left == width and bottom - top == height:
+            self._decode(level, top // level.tile_height * across + left // level.tile_width, out)
+            return
         for row in range(max(top, 0) // level.tile_height, -(-bottom // level.tile_height)):
             tile_top = row * level.tile_height
             y0, y1 = max(top, tile_top, 0), min(bottom, tile_top + level.tile_height)
@@ -130,21 +134,27 @@ class JpegSlide:
                     y0 - tile_top : y1 - tile_top, x0 - tile_left : x1 - tile_left
                 ]
 
+    def _is_one_tile(self, window: Window) -> bool:
+        level = self.levels[window.level]
+        is_aligned = window.corner[0] % level.tile_width == 0 == window.corner[1] % level.tile_height
+        return is_aligned and window.size == (level.tile_width, level.tile_height) and min(window.corner) >= 0
+
     def _tile(self, level: int, index: int) -> UInt8[np.ndarray, "h w 3"]:
         found = self._decoded.get((level, index))
         if found is not None:
             self._decoded.move_to_end((level, index))
             return found
-        tile = self._decode(self.levels[level], index)
+        tile = self._decode(self.levels[level], index, self._spare.pop() if self._spare else None)
         self._decoded[level, index] = tile
         self.held_bytes += tile.nbytes
-        while self.held_bytes > CACHE_BYTES and len(self._decoded) > 1:
+        limit = max(CACHE_BYTES, min(CACHE_TILES * tile.nbytes, MOST_BYTES))
+        while self.held_bytes > limit and len(self._decoded) > 1:
             _, oldest = self._decoded.popitem(last=False)
             self.held_bytes -= oldest.nbytes
             self._spare.append(oldest)
         return tile
 
-    def _decode(self, level: JpegLevel, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def _decode(self, level: JpegLevel, index: int, buffer: np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
         import imagecodecs
 
         shape = (level.tile_height, level.tile_width, 3)
@@ -153,7 +163,8 @@ class JpegSlide:
         name = f"tile {index} of the level {level.width} x {level.height}"
         if len(stream) < level.byte_counts[index] or stream[-64:].rstrip(b"\0")[-2:] != b"\xff\xd9":
             raise SlideError(f"{name} is cut off", DAMAGED)
-        buffer = self._spare.pop() if self._spare and self._spare[-1].shape == shape else None
+        if buffer is not None and buffer.shape != shape:
+            buffer = None  # of another level
         try:
             tile = imagecodecs.jpeg8_decode(
                 stream, tables=level.tables, colorspace=level.colorspace, outcolorspace="RGB", out=buffer

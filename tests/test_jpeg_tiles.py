@@ -39,6 +39,9 @@ def write(path, *, side=256, levels=2, photometric="rgb", description="", **opti
 AREAS = [  # corner, size at level 0, pixels
     ((0, 0), (512, 512), (256, 256)),  # half
     ((103, 57), (256, 256), (256, 256)),  # as it is
+    ((256, 512), (256, 256), (256, 256)),  # one tile of the file
+    ((-256, 0), (256, 256), (256, 256)),  # none
+    ((768, 768), (256, 256), (256, 256)),  # one over the edge
     ((103, 57), (256.6, 255.2), (256, 256)),  # not quite
     ((700, 640), (512, 512), (128, 128)),  # the next level, over the edge
     ((-40, -40), (300, 300), (150, 150)),
@@ -99,6 +102,7 @@ def test_each_tile_of_the_file_is_decoded_once_over_neighbouring_areas(tmp_path)
 
 def test_memory_of_decoded_tiles_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("preprocessing.jpeg_tiles.CACHE_BYTES", 3 * 256 * 256 * 3)
+    monkeypatch.setattr("preprocessing.jpeg_tiles.CACHE_TILES", 2)
     raw = open_jpeg_slide(write(tmp_path / "s.tif", levels=1))
     whole = raw.read_area((0, 0), (1000, 900), (1000, 900))
     assert raw.held_bytes <= 3 * 256 * 256 * 3 < CACHE_BYTES
