@@ -1,8 +1,8 @@
 """The clinical table, checked once at the door: one row a slide, every fault in one message with its row number.
 
 Columns: patient_id and slide_id (the file's name without ending) are needed; subtype, time and event (0 or 1), site,
-mpp and set (train, val or test) have a meaning; all others are kept as covariates. Slides with TCGA barcodes need no
-patient_id and no site: both stand in the barcode. Other names are mapped in study.yaml:
+set (train, val or test), mpp, or mpp_x and mpp_y (µm a pixel) have a meaning; all others are kept as covariates. Slides
+with TCGA barcodes need no patient_id and no site: both stand in the barcode. Other names are mapped in study.yaml:
 
     columns:
       patient_id: bcr_patient_barcode
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SETS = ("train", "val", "test")
 PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a patient
+SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
 EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 TCGA_BARCODE = re.compile(r"(?P<patient>TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})(?:-|$)")
 MAX_FAULTS_SHOWN = 30
@@ -42,7 +43,7 @@ class Cohort:
     @property
     def patients(self) -> pd.DataFrame:
         """One row a patient, indexed and sorted by patient_id, without the columns of single slides."""
-        columns = [name for name in self.slides.columns if name not in ("slide_id", "mpp")]
+        columns = [name for name in self.slides.columns if name not in ("slide_id", *SCALE_COLUMNS)]
         return self.slides[columns].drop_duplicates("patient_id").set_index("patient_id")
 
 
@@ -73,7 +74,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
             f"{path}: {'; '.join(faults)}; it has {', '.join(table.columns)}. Rename them, or map them in study.yaml"
         )
     table, faults = _converted(table)
-    faults += _row_faults(table) + _patient_faults(table)
+    faults += _row_faults(table) + _scale_faults(table) + _patient_faults(table)
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
@@ -139,7 +140,7 @@ def _converted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     faults: list[str] = []
     table = table.assign(slide_id=table["slide_id"].map(_without_ending, na_action="ignore"))
-    for name in ("time", "mpp"):
+    for name in ("time", *SCALE_COLUMNS):
         if name in table.columns:
             numbers = pd.to_numeric(table[name], errors="coerce")
             bad = (table[name].notna() & numbers.isna()) | numbers.isin([float("inf"), float("-inf")])
@@ -154,7 +155,7 @@ def _converted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         table = table.assign(set=table["set"].str.lower())
         bad = ~table["set"].isin(SETS)
         faults += _faults_at(table, bad, lambda row: f"set {row['set']!r} is not train, val or test")
-    known = {"patient_id", "slide_id", *PATIENT_COLUMNS, "mpp"}
+    known = {"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS}
     for name in table.columns.difference(sorted(known)):
         numbers = pd.to_numeric(table[name], errors="coerce")
         if numbers.isna().equals(table[name].isna()):
@@ -178,6 +179,24 @@ def _row_faults(table: pd.DataFrame) -> list[str]:
     elif "time" in table.columns:
         half = table["time"].isna() != table["event"].isna()
         faults += _faults_at(table, half, lambda row: "time and event belong together, and one is missing")
+    return faults
+
+
+def _scale_faults(table: pd.DataFrame) -> list[str]:
+    """Find scales that are no positive number, half given, or given twice and differently."""
+    faults = []
+    for name in table.columns.intersection(list(SCALE_COLUMNS)):
+        message = f"{name} is µm a pixel, above 0, got "
+        faults += _faults_at(table, table[name] <= 0, lambda row, n=name, m=message: f"{m}{row[n]:g}")
+    if ("mpp_x" in table.columns) != ("mpp_y" in table.columns):
+        faults.append("mpp_x and mpp_y belong together, and only one of the two columns is there")
+    elif "mpp_x" in table.columns:
+        half = table["mpp_x"].isna() != table["mpp_y"].isna()
+        faults += _faults_at(table, half, lambda row: "mpp_x and mpp_y belong together, and one is missing")
+        if "mpp" in table.columns:
+            two = table["mpp"].notna() & table["mpp_x"].notna()
+            differ = two & ((table["mpp"] != table["mpp_x"]) | (table["mpp"] != table["mpp_y"]))
+            faults += _faults_at(table, differ, lambda row: "mpp says another scale than mpp_x and mpp_y; keep one")
     return faults
 
 

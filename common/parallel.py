@@ -83,8 +83,6 @@ def _outcomes(
 
 def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outcome[Value]:
     """Call `result` (a pool's future) and turn whatever stopped the worker into a SlideError that names it."""
-    from pebble import ProcessExpired
-
     try:
         return Outcome(name, result(), None)
     except SlideError as error:
@@ -92,9 +90,9 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
     except (TimeoutError, FutureTimeoutError):
         reason = f"no result within the time limit of {timeout_s:g} s"
         return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
-    except ProcessExpired as error:
-        reason = f"the worker process died (exit code {error.exitcode})"
-        return Outcome(name, None, SlideError(reason, "the file may crash its decoder, or memory ran out"))
     except Exception as error:
+        if type(error).__name__ == "ProcessExpired":  # pebble's: importing it costs a run without workers too much
+            reason = f"the worker process died (exit code {getattr(error, 'exitcode', 'unknown')})"
+            return Outcome(name, None, SlideError(reason, "the file may crash its decoder, or memory ran out"))
         traceback.print_exception(error)  # a defect of ours: the slide is named and the trace is kept
         return Outcome(name, None, SlideError(f"unexpected {type(error).__name__}: {error}", "see the trace above"))

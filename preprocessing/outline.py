@@ -1,63 +1,175 @@
-"""Tissue outlines as polygons with holes, in the GeoJSON that QuPath opens and edits."""
+"""Tissue outlines as polygons with holes, in the GeoJSON that QuPath opens and edits, and back.
 
+A file of ours carries a checksum of its geometry, which an edit in QuPath breaks or drops: so an edited outline is known as
+such, and is used instead of the segmentation. Annotations of the classes in EXCLUSION_CLASSES cut tissue away.
+"""
+
+import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int32, UInt8
 
 TISSUE_COLOUR = (0, 160, 80)
 SIMPLIFY_PX = 0.6  # of the mask
+EXCLUSION_CLASSES = frozenset({"ignore", "exclude", "excluded", "exclusion", "artefact", "artifact"})
+MARK = "sarcoma_mil_geometry_sha256"
+SHIFT = 4  # fractional bits of a polygon's corners when it is filled
 
 
-def outlines(is_tissue: Bool[np.ndarray, "h w"], *, slide_px: tuple[int, int]) -> list[Any]:
+@dataclass(frozen=True)
+class Outline:
+    """Pieces of tissue and areas cut away (shapely polygons in level-0 pixels), and whether a person edited them."""
+
+    pieces: tuple[Any, ...]
+    exclusions: tuple[Any, ...]
+    is_edited: bool
+
+
+def outlines(
+    is_tissue: Bool[np.ndarray, "h w"], *, slide_px: tuple[int, int], min_area_level0: float = 0.0
+) -> list[Any]:
     """Return the pieces of a mask as shapely polygons in level-0 pixels, from top to bottom.
 
     Args:
         is_tissue: mask of the whole slide at any scale.
         slide_px: width and height of level 0.
+        min_area_level0: pieces below this area, level-0 pixels squared, are left out.
     """
     from shapely import Polygon
-    from shapely.affinity import scale
-    from skimage.measure import find_contours
+    from shapely.affinity import affine_transform
 
-    rings = [
-        ring[:, ::-1] - 0.5 for ring in find_contours(np.pad(is_tissue, 1).astype(np.float32), 0.5) if len(ring) >= 4
-    ]
-    solids = [Polygon(ring) for ring in rings if _signed_area(ring) > 0]
-    holes = [Polygon(ring) for ring in rings if _signed_area(ring) <= 0]
+    contours, hierarchy = cv2.findContours(is_tissue.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    factor_x, factor_y = slide_px[0] / is_tissue.shape[1], slide_px[1] / is_tissue.shape[0]
+    holes: dict[int, list[Any]] = {}
+    links = hierarchy[0] if hierarchy is not None else np.empty((0, 4), np.int32)
+    for contour, (_, _, _, parent) in zip(contours, links, strict=True):
+        if parent >= 0 and len(contour) >= 3:
+            holes.setdefault(int(parent), []).append(contour[:, 0, :])
     pieces = []
-    for solid in solids:
-        own = [hole for hole in holes if solid.contains(hole.representative_point()) and hole.area < solid.area]
-        piece = Polygon(solid.exterior, [hole.exterior for hole in own]).simplify(SIMPLIFY_PX)
-        pieces.append(piece if piece.is_valid else piece.buffer(0))
-    factor = (slide_px[0] / is_tissue.shape[1], slide_px[1] / is_tissue.shape[0])
-    scaled = [scale(piece, *factor, origin=(0, 0)) for piece in pieces if not piece.is_empty]
-    return sorted(scaled, key=lambda piece: (piece.bounds[1], piece.bounds[0]))
+    for index, (contour, (_, _, _, parent)) in enumerate(zip(contours, links, strict=True)):
+        if parent >= 0 or len(contour) < 3:
+            continue
+        # contours run through pixel centres: half a pixel more on every side is the pixels' own edge
+        piece: Any = Polygon(contour[:, 0, :], holes.get(index)).buffer(0.5, join_style="mitre", mitre_limit=1.5)
+        piece = piece.simplify(SIMPLIFY_PX)
+        piece = piece if piece.is_valid else piece.buffer(0)
+        scaled = affine_transform(piece, [factor_x, 0, 0, factor_y, factor_x / 2, factor_y / 2])
+        if not scaled.is_empty and scaled.area >= min_area_level0:
+            pieces.append(scaled)
+    return in_order(pieces)
 
 
-def geojson(pieces: list[Any]) -> str:
-    """Return pieces as a QuPath FeatureCollection of annotations, numbered in order."""
+def in_order(pieces: Sequence[Any]) -> list[Any]:
+    """Return polygons by their topmost, then leftmost point: the order pieces are numbered in."""
+    return sorted(pieces, key=lambda piece: (piece.bounds[1], piece.bounds[0], piece.bounds[3], piece.bounds[2]))
+
+
+def filled(
+    polygons: Sequence[Any], shape: tuple[int, int], *, slide_px: tuple[int, int], numbered: bool = False
+) -> Int32[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]:
+    """Draw polygons with their holes into a mask of the whole slide.
+
+    Args:
+        polygons: in level-0 pixels.
+        shape: rows and columns of the mask.
+        slide_px: width and height of level 0.
+        numbered: give each polygon its number from 1 (int32) instead of 1 (uint8).
+    """
+    from shapely.affinity import affine_transform
+
+    mask = np.zeros(shape, np.int32 if numbered else np.uint8)
+    scale_x, scale_y = shape[1] / slide_px[0], shape[0] / slide_px[1]
+    for number, polygon in enumerate(polygons, start=1):
+        # a filled polygon takes the pixels its edge runs through: half a pixel less, and the edge runs through the last inside
+        inner = affine_transform(polygon, [scale_x, 0, 0, scale_y, -0.5, -0.5]).buffer(-0.5, join_style="mitre")
+        for part in getattr(inner, "geoms", [inner]):
+            if part.is_empty:
+                continue
+            rings = [np.array(ring.coords)[:, :2] for ring in (part.exterior, *part.interiors)]
+            corners = [np.round(ring * 2**SHIFT).astype(np.int32) for ring in rings]
+            cv2.fillPoly(mask, corners, number if numbered else 1, shift=SHIFT)
+    return mask
+
+
+def geojson(pieces: Sequence[Any], exclusions: Sequence[Any] = (), *, origin: tuple[int, int] = (0, 0)) -> str:
+    """Return pieces as a QuPath FeatureCollection of annotations, numbered in order.
+
+    Args:
+        pieces: tissue, level-0 pixels.
+        exclusions: areas cut away.
+        origin: level-0 pixel that QuPath shows as its (0, 0): the corner of the scanned bounds.
+    """
+    features = [_feature(piece, f"tissue {number}", "Tissue", origin) for number, piece in enumerate(pieces, start=1)]
+    features += [
+        _feature(piece, f"excluded {number}", "Exclude", origin) for number, piece in enumerate(exclusions, start=1)
+    ]
+    return json.dumps({"type": "FeatureCollection", MARK: _sha256(features), "features": features}) + "\n"
+
+
+def read_geojson(text: str, *, origin: tuple[int, int] = (0, 0)) -> Outline:
+    """Read an outline: ours, or one that a person edited or drew.
+
+    Raises:
+        ValueError: it is not GeoJSON with polygons.
+    """
+    from shapely.affinity import translate
+    from shapely.geometry import shape
+
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"not readable as JSON ({error})") from error
+    features = content if isinstance(content, list) else content.get("features") if isinstance(content, dict) else None
+    if not isinstance(features, list):
+        raise ValueError("no list of features; wanted a GeoJSON FeatureCollection, as QuPath exports it")
+    pieces: list[Any] = []
+    exclusions: list[Any] = []
+    for feature in features:
+        geometry = feature.get("geometry") if isinstance(feature, dict) else None
+        if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+            continue  # points and lines are notes
+        area = translate(shape(geometry), *origin)
+        area = area if area.is_valid else area.buffer(0)
+        into = exclusions if _class_of(feature) in EXCLUSION_CLASSES else pieces
+        into += [part for part in getattr(area, "geoms", [area]) if part.area > 0]
+    is_edited = not (isinstance(content, dict) and content.get(MARK) == _sha256(features))
+    return Outline(tuple(in_order(pieces)), tuple(in_order(exclusions)), is_edited)
+
+
+def _class_of(feature: dict[str, Any]) -> str:
+    found = (feature.get("properties") or {}).get("classification") or {}
+    name = found.get("name", "") if isinstance(found, dict) else found
+    return str(name).strip().rstrip("*").lower()
+
+
+def _feature(piece: Any, name: str, class_name: str, origin: tuple[int, int]) -> dict[str, Any]:
+    from shapely.affinity import translate
     from shapely.geometry import mapping
 
-    features = [
-        {
-            "type": "Feature",
-            "geometry": _rounded(mapping(piece)),
-            "properties": {
-                "objectType": "annotation",
-                "name": f"tissue {number}",
-                "classification": {"name": "Tissue", "color": list(TISSUE_COLOUR)},
-            },
-        }
-        for number, piece in enumerate(pieces, start=1)
+    moved = translate(piece, -origin[0], -origin[1]) if origin != (0, 0) else piece
+    colour = list(TISSUE_COLOUR) if class_name == "Tissue" else [120, 120, 120]
+    return {
+        "type": "Feature",
+        "geometry": _rounded(mapping(moved)),
+        "properties": {
+            "objectType": "annotation",
+            "name": name,
+            "classification": {"name": class_name, "color": colour},
+        },
+    }
+
+
+def _sha256(features: list[Any]) -> str:
+    """Return a checksum of geometries and classes, not of names or of how the text is laid out."""
+    known = [
+        [feature.get("geometry"), _class_of(feature)] if isinstance(feature, dict) else None for feature in features
     ]
-    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"
-
-
-def _signed_area(ring: np.ndarray) -> float:
-    x, y = ring[:, 0], ring[:, 1]
-    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _rounded(geometry: Any) -> Any:

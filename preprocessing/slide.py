@@ -1,4 +1,4 @@
-"""A slide file through OpenSlide: its scale on both axes, and any area of it at any scale, exact in micrometres."""
+"""An open slide: its scale on both axes, and any area of it at any scale, exact in micrometres."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from preprocessing.scale import MPP_RANGE, MPP_REMEDY, check_scale, file_scale
+from preprocessing.slide_file import open_handle, reader_of
+from preprocessing.survey import DEFAULT_TILE_PX, Survey, survey_slide
 
-MPP_RANGE = (0.05, 10.0)  # µm a pixel; outside lies no microscope
-MPP_REMEDY = "give the true value in a column mpp of cohort.csv, or for all slides with --mpp"
+__all__ = ["MPP_RANGE", "MPP_REMEDY", "Slide", "Survey", "open_slide", "read_tile"]
 BLOCK_PX = 2048  # side of a read, so that memory does not grow with the slide
 LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
 
@@ -27,12 +29,35 @@ class Slide:
         self.mpp_x, self.mpp_y = mpp
         self.mpp_source = mpp_source
         self.width, self.height = handle.dimensions
+        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(handle.level_dimensions)
+        self.level_downsamples: tuple[float, ...] = tuple(handle.level_downsamples)
+        self.reader = reader_of(handle)
+        self.orientation: int = getattr(handle, "orientation", 1) if hasattr(handle, "stored") else 1
         self._background = "#" + handle.properties.get("openslide.background-color", "ffffff")
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the scanned area, level-0 pixels; the whole slide where the file has none."""
+        names = ("x", "y", "width", "height")
+        texts = [self._handle.properties.get(f"openslide.bounds-{name}") for name in names]
+        if any(text is None or not text.isdecimal() for text in texts):
+            return 0, 0, self.width, self.height
+        left, top, width, height = (int(text) for text in texts)
+        return left, top, width, height
+
+    def tile_px(self, level: int) -> tuple[int, int]:
+        """Width and height of what the file compresses as one piece, pixels of the level."""
+        if hasattr(self._handle, "segment_px"):
+            width, height = self._handle.segment_px
+            return int(width), int(height)
+        texts = [self._handle.properties.get(f"openslide.level[{level}].tile-{side}") for side in ("width", "height")]
+        sides = [int(text) if text is not None and text.isdecimal() else 0 for text in texts]
+        return sides[0] or DEFAULT_TILE_PX, sides[1] or DEFAULT_TILE_PX
 
     def reopen(self) -> None:
         """Open the file anew: after one unreadable region OpenSlide refuses every other."""
         self._handle.close()
-        self._handle = _open(self.path)
+        self._handle = open_handle(self.path)
 
     def close(self) -> None:
         """Close the file."""
@@ -48,8 +73,8 @@ class Slide:
         """
         from PIL import Image
 
-        level = self._level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
-        downsample = self._handle.level_downsamples[level]
+        level = self.level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
+        downsample = self.level_downsamples[level]
         start = [math.floor(corner / downsample) * downsample for corner in corner_level0]
         origin = (round(start[0]), round(start[1]))
         offset = [(corner - at) / downsample for corner, at in zip(corner_level0, origin, strict=True)]
@@ -61,14 +86,21 @@ class Slide:
             region = region.resize(size_px, Image.Resampling.BILINEAR, box=box)  # antialiased over the exact box
         return np.asarray(region)
 
-    def _level_for(self, downsample: float) -> int:
+    def level_for(self, downsample: float) -> int:
         """Return the smallest level that is still at least as fine as asked."""
         fine_enough = [
-            level
-            for level, of_level in enumerate(self._handle.level_downsamples)
-            if of_level <= downsample * LEVEL_TOLERANCE
+            level for level, of_level in enumerate(self.level_downsamples) if of_level <= downsample * LEVEL_TOLERANCE
         ]
         return max(fine_enough, default=0)
+
+    def read_level(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Any:
+        """Return an area of a level, corner and size in its own pixels, as an RGB image.
+
+        Raises:
+            SlideError: the area cannot be read.
+        """
+        downsample = self.level_downsamples[level]
+        return self._read((round(corner[0] * downsample), round(corner[1] * downsample)), level, size)
 
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
         import openslide
@@ -81,11 +113,20 @@ class Slide:
                 f"the region at {origin} of level {level} cannot be read ({error})",
                 "the file is damaged or truncated; copy or scan it again",
             ) from error
-        if region.getextrema()[3][0] == 255:
+        opacity = region.getchannel("A")
+        if opacity.getextrema()[0] == 255:
             return region.convert("RGB")
-        ground = Image.new("RGB", region.size, self._background)
-        ground.paste(region, mask=region.getchannel("A"))
+        ground = Image.new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
+        ground.paste(region, mask=opacity)
         return ground
+
+    def survey(self, mpp: float) -> Survey:
+        """Return the whole slide at about `mpp` on both axes, with what cannot be read marked.
+
+        Raises:
+            SlideError: more than half of the slide cannot be read.
+        """
+        return survey_slide(self, mpp)
 
     def overview(self, mpp: float) -> UInt8[np.ndarray, "h w 3"]:
         """Return the whole slide at about `mpp` on both axes, read in blocks of bounded size."""
@@ -93,8 +134,8 @@ class Slide:
             max(1, round(side)) for side in (self.width * self.mpp_x / mpp, self.height * self.mpp_y / mpp)
         )
         step_x, step_y = self.width / width, self.height / height
-        level = self._level_for(min(step_x, step_y))
-        block = max(1, int(BLOCK_PX * self._handle.level_downsamples[level] / max(step_x, step_y)))
+        level = self.level_for(min(step_x, step_y))
+        block = max(1, int(BLOCK_PX * self.level_downsamples[level] / max(step_x, step_y)))
         image = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, block):
             for left in range(0, width, block):
@@ -115,16 +156,12 @@ def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source
         mpp_source: where a given scale came from.
 
     Raises:
-        SlideError: OpenSlide does not know or cannot open the file, or its scale is missing or impossible.
+        SlideError: nothing knows the file or it cannot be opened, or its scale is missing or impossible.
     """
-    handle = _open(path)
+    handle = open_handle(path)
     try:
-        scale, source = (mpp, mpp_source) if mpp is not None else (_mpp_of(handle), "file")
-        for axis, value in zip("xy", scale, strict=True):
-            if not (math.isfinite(value) and MPP_RANGE[0] <= value <= MPP_RANGE[1]):
-                raise SlideError(
-                    f"mpp on {axis} is {value:g} ({source}), outside {MPP_RANGE[0]} to {MPP_RANGE[1]}", MPP_REMEDY
-                )
+        scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), "file")
+        check_scale(scale, source)
     except SlideError:
         handle.close()
         raise
@@ -133,32 +170,6 @@ def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source
         yield slide
     finally:
         slide.close()
-
-
-def _open(path: Path) -> Any:
-    import openslide
-
-    if path.is_dir():  # a DICOM series: any of its files opens all
-        path = max(sorted(path.glob("*.dcm")), key=lambda file: file.stat().st_size)
-    try:
-        return openslide.OpenSlide(path)
-    except openslide.OpenSlideUnsupportedFormatError as error:
-        raise SlideError(
-            f"{path.name} is no slide that OpenSlide {openslide.__library_version__} knows",
-            "check that the file is whole; convert other formats to pyramidal TIFF or DICOM",
-        ) from error
-    except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(
-            f"{path.name} cannot be opened ({error})", "the file is damaged or truncated; copy it again"
-        ) from error
-
-
-def _mpp_of(handle: Any) -> tuple[float, float]:
-    names = ("openslide.mpp-x", "openslide.mpp-y")
-    values = [handle.properties.get(name) for name in names]
-    if None in values:
-        raise SlideError("the file does not say how many µm a pixel is (mpp)", MPP_REMEDY)
-    return float(values[0]), float(values[1])
 
 
 def read_tile(slide: Slide, x: int, y: int, *, tile_um: float, tile_px: int) -> UInt8[np.ndarray, "px px 3"]:

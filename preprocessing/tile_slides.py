@@ -14,7 +14,7 @@ if __package__ in {None, ""}:
 from common.failures import command, exit_code, failure_table, write_status
 from common.settings import parse_config
 from common.study import find_slides, open_study
-from preprocessing.tiling import TilingConfig, summary, tile_study
+from preprocessing.tiling_settings import TilingConfig
 
 
 @command
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(TilingConfig, argv, section="tile_slides", description=__doc__)
     study = open_study(config.study)
     from common.cohort import read_cohort
+    from preprocessing.tiling import summary, tile_study
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     statuses = tile_study(study, find_slides(study.slides), cohort.slides, config)

@@ -1,15 +1,35 @@
 """The tile file: where a slide's tiles are, how much tissue each holds, the slide's scale and its stain fit. No pixels."""
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int32, Int64, UInt8
 
 from common.artifacts import read_arrays, write_arrays
 from preprocessing.stain import StainFit
 
-SCHEMA = "tiles/1"
+SCHEMA = "tiles/2"
+QUALITY_PREFIX = "quality_"  # of the arrays that hold quality columns
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Tiles with enough tissue that were left out all the same, each with the number of its reason."""
+
+    coords: Int64[np.ndarray, "m 2"]
+    reason: UInt8[np.ndarray, " m"]
+    names: tuple[str, ...]  # of the reasons; number 0 is "" and never occurs
+
+    def counts(self) -> dict[str, int]:
+        """Return how many tiles each reason took."""
+        found = np.bincount(self.reason, minlength=len(self.names))
+        return {name: int(count) for name, count in zip(self.names[1:], found[1:], strict=True)}
+
+
+NO_EXCLUSIONS = Exclusions(np.empty((0, 2), np.int64), np.empty(0, np.uint8), ("",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +39,22 @@ class TileSheet:
     slide_id: str
     coords: Int64[np.ndarray, "n 2"]
     tissue_fraction: Float32[np.ndarray, " n"]
+    piece: Int32[np.ndarray, " n"]  # the tissue piece most of the tile lies on, as numbered in the outline
+    n_pieces: int
+    quality: Mapping[str, Float32[np.ndarray, " n"]] = field(default_factory=dict)
+    exclusions: Exclusions = NO_EXCLUSIONS
+    flags: tuple[str, ...] = ()  # of the slide
     mpp_x: float
     mpp_y: float
     mpp_source: str
     tile_um: float
     tile_px: int
+    stride_um: float
     slide_width: int
     slide_height: int
     tissue_mm2: float
+    tissue_source: str  # "segmented", "edited outline" or "mask image"
+    tissue_fingerprint: str  # of an edited outline or mask image
     stain: StainFit
     slide_fingerprint: str
     settings: str  # canonical JSON of what decides the content
@@ -38,6 +66,10 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
     arrays = {
         "coords": sheet.coords,
         "tissue_fraction": sheet.tissue_fraction,
+        "piece": sheet.piece,
+        **{f"{QUALITY_PREFIX}{name}": values for name, values in sorted(sheet.quality.items())},
+        "excluded_coords": sheet.exclusions.coords,
+        "excluded_reason": sheet.exclusions.reason,
         "stain_matrix": sheet.stain.matrix,
         "stain_p99": sheet.stain.p99,
         "glass": np.array(sheet.stain.glass),
@@ -51,9 +83,15 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
         "mpp_source": sheet.mpp_source,
         "tile_um": sheet.tile_um,
         "tile_px": sheet.tile_px,
+        "stride_um": sheet.stride_um,
         "slide_width": sheet.slide_width,
         "slide_height": sheet.slide_height,
         "tissue_mm2": sheet.tissue_mm2,
+        "tissue_source": sheet.tissue_source,
+        "tissue_fingerprint": sheet.tissue_fingerprint,
+        "n_pieces": sheet.n_pieces,
+        "exclusion_reasons": json.dumps(sheet.exclusions.names),
+        "flags": json.dumps(sheet.flags),
         "stain_method": sheet.stain.method,
         "stain_fallback": sheet.stain.fallback,
         "settings": sheet.settings,
@@ -68,7 +106,7 @@ def trident_attributes(sheet: TileSheet) -> dict[str, str | int | float]:
         "patch_size_level0": round(sheet.tile_um / sheet.mpp_x),
         "level0_magnification": round(10 / sheet.mpp_x, 3),
         "target_magnification": round(10 * sheet.tile_px / sheet.tile_um, 3),
-        "overlap": 0,
+        "overlap": round((sheet.tile_um - sheet.stride_um) * sheet.tile_px / sheet.tile_um),
         "name": sheet.slide_id,
         "savetodir": "",
         "level0_width": sheet.slide_width,
@@ -94,12 +132,24 @@ def read_tile_sheet(path: Path) -> TileSheet:
         fallback=found["stain_fallback"],
     )
     names = (
-        "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "slide_width", "slide_height", "tissue_mm2",
-        "slide_fingerprint", "settings",
+        "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
+        "tissue_mm2", "tissue_source", "tissue_fingerprint", "n_pieces", "slide_fingerprint", "settings",
     )  # fmt: skip
     sheet = TileSheet(
         coords=file.arrays["coords"],
         tissue_fraction=file.arrays["tissue_fraction"],
+        piece=file.arrays["piece"],
+        quality={
+            name.removeprefix(QUALITY_PREFIX): values
+            for name, values in file.arrays.items()
+            if name.startswith(QUALITY_PREFIX)
+        },
+        exclusions=Exclusions(
+            file.arrays["excluded_coords"],
+            file.arrays["excluded_reason"],
+            tuple(json.loads(found["exclusion_reasons"])),
+        ),
+        flags=tuple(json.loads(found["flags"])),
         stain=stain,
         **{name: found[name] for name in names},
     )

@@ -1,65 +1,99 @@
 """Tissue on a slide, without training data: what differs from the glass, less ink, by rules in µm².
 
 Works on an overview of about 8 µm a pixel. The glass colour is estimated on each slide, so pale tissue on dark glass and
-slides that are all tissue are found alike. Fat is kept: it is diagnostic in liposarcoma.
+slides that are all tissue are found alike. Fat is kept: it is diagnostic in liposarcoma. All arithmetic is on bytes (a
+hundredth of an optical density), so a mask is the same on every machine and costs hardly more than reading the overview.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Int32, UInt8
 
 OVERVIEW_MPP = 8.0
+MPP_RANGE = (2.0, 32.0)
 DEFAULT_GLASS = (243.0, 243.0, 243.0)  # where a slide shows no glass at all
 MIN_GLASS_SHARE = 0.004
-WEAK_OD, STRONG_OD = 0.075, 0.17  # distance to the glass: tissue where it hangs together with surely stained pixels
+N_GLASS_PIXELS = 60_000  # looked at for the colour of the glass
+OD_STEP = 0.01  # optical density of one grey level of a density byte
+WEAK_OD, STRONG_OD = 0.05, 0.17  # distance to the glass: tissue where it hangs together with surely stained pixels
+SMOOTH_UM, CLOSE_SMOOTH_UM = 6.0, 3.0  # of the first pass, and of the closer look at an edge
 CLOSING_UM = 24.0  # joins the thin walls of fat cells
 MAX_HOLE_MM2 = 0.05  # smaller holes are vacuoles and clefts: tissue
 MIN_PIECE_MM2 = 0.03
-MIN_INK_MM2 = 0.004
+MIN_INK_MM2, MIN_RED_INK_MM2 = 0.004, 0.1
 INK_MARGIN_UM = 24.0
 MIN_CHROMA = 0.035  # a piece without more colour than this is a shadow, an edge of the cover slip, or dust
+MIN_TEXTURE = 0.010  # a piece smoother than this, in optical density over about 24 µm, is a smear or a bubble
+
+Mask = Bool[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
 class Tissue:
     """Masks at the overview's scale, and the colour of the glass (RGB, 0 to 255)."""
 
-    is_tissue: Bool[np.ndarray, "h w"]
-    is_ink: Bool[np.ndarray, "h w"]
+    is_tissue: Mask
+    is_ink: Mask
     glass: tuple[float, float, float]
 
 
-def find_tissue(overview: UInt8[np.ndarray, "h w 3"], *, mpp: float) -> Tissue:
+@dataclass(frozen=True)
+class _Densities:
+    """Optical densities over the glass, in OD_STEP, smoothed: each channel, and the strongest and weakest of them."""
+
+    red: UInt8[np.ndarray, "h w"]
+    green: UInt8[np.ndarray, "h w"]
+    blue: UInt8[np.ndarray, "h w"]
+    strongest: UInt8[np.ndarray, "h w"]
+    chroma: UInt8[np.ndarray, "h w"]  # strongest - weakest
+
+
+def find_tissue(
+    overview: UInt8[np.ndarray, "h w 3"], *, mpp: float, glass: tuple[float, float, float] | None = None
+) -> Tissue:
     """Segment an overview.
 
     Args:
         overview: the slide, RGB.
         mpp: µm a pixel of the overview, 2 to 32.
-    """
-    if not 2 <= mpp <= 32:
-        raise ValueError(f"tissue is sought at 2 to 32 µm a pixel, got {mpp:g}")
-    from scipy import ndimage
+        glass: colour of the bare slide; estimated when not given.
 
-    glass = glass_colour(overview)
-    smooth = ndimage.gaussian_filter(overview.astype(np.float32), (6.0 / mpp, 6.0 / mpp, 0))
-    od = np.maximum(np.log((np.array(glass, np.float32) + 1) / (smooth + 1)), 0)
-    is_ink = _find_ink(od, mpp)
-    distance = np.linalg.norm(od, axis=2) + 0.5 * (od.max(axis=2) - od.min(axis=2))
-    distance[is_ink] = 0
-    candidates = _hysteresis(distance, WEAK_OD, STRONG_OD)
-    radius = max(1, round(CLOSING_UM / mpp))
-    closed = ndimage.binary_closing(np.pad(candidates, 2 * radius), _disk(radius))[
-        2 * radius : -2 * radius, 2 * radius : -2 * radius
-    ]
-    is_tissue = _without_small(_filled(closed, MAX_HOLE_MM2, mpp), MIN_PIECE_MM2, mpp)
-    is_tissue = _without_colourless(is_tissue, od) & ~is_ink
-    return Tissue(_without_small(is_tissue, MIN_PIECE_MM2, mpp), is_ink, glass)
+    Raises:
+        ValueError: the scale is out of range.
+    """
+    if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        raise ValueError(f"tissue is sought at {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g} µm a pixel, got {mpp:g}")
+    glass = glass_colour(overview) if glass is None else glass
+    densities = _densities(overview, glass, SMOOTH_UM / mpp)
+    is_ink = _find_ink(densities, mpp)
+    closed = _closed(_candidates(densities, is_ink), CLOSING_UM / mpp)
+    is_tissue = _true_pieces(closed, densities, mpp)
+    if is_ink.any():
+        is_tissue &= ~is_ink
+        is_tissue &= ~_small_parts(is_tissue, MIN_PIECE_MM2, mpp)
+    return Tissue(is_tissue, is_ink, glass)
+
+
+def tissue_near_glass(
+    view: UInt8[np.ndarray, "h w 3"], *, mpp: float, glass: tuple[float, float, float]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the tissue of a part of a slide, without the rules on whole pieces: for a closer look at an edge."""
+    densities = _densities(view, glass, CLOSE_SMOOTH_UM / mpp)
+    closed = _closed(_candidates(densities, _no_ink(view)), CLOSING_UM / mpp)
+    return closed | _small_parts(~closed, MAX_HOLE_MM2, mpp)
+
+
+def _no_ink(view: UInt8[np.ndarray, "h w 3"]) -> Mask:
+    return np.zeros(view.shape[:2], dtype=bool)
 
 
 def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, float]:
     """Return the colour of the bare glass: the mode of the bright, colourless pixels."""
-    pixels = overview.reshape(-1, 3)
+    step = max(1, int(np.sqrt(overview.shape[0] * overview.shape[1] / N_GLASS_PIXELS)))
+    pixels = overview[::step, ::step].reshape(-1, 3)
     darkest, brightest = pixels.min(axis=1), pixels.max(axis=1)
     is_bright = (darkest > 195) & (brightest - darkest < 22)
     # fills of pure white beside the scanned area would hide the real glass
@@ -77,61 +111,169 @@ def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, fl
     return red, green_, blue
 
 
-def _find_ink(od: Float32[np.ndarray, "h w 3"], mpp: float) -> Bool[np.ndarray, "h w"]:
-    """Find pen: colours that haematoxylin and eosin never make, and even black."""
-    from scipy import ndimage
-
-    red, green, blue = od[..., 0], od[..., 1], od[..., 2]
-    strongest = od.max(axis=2)
-    is_strong = strongest > 0.35
-    is_blue_or_green = is_strong & (red > 1.15 * green)  # haematoxylin absorbs about as much green as red
-    is_red = is_strong & (red < 0.12 * green) & (blue > 0.95 * green)  # eosin absorbs less blue than green
-    is_black = (od.min(axis=2) > 1.1) & (strongest - od.min(axis=2) < 0.45)
-    sure = _without_small(is_blue_or_green | is_red | is_black, MIN_INK_MM2, mpp)
-    if not sure.any():
-        return sure
-    # the faint rim of a stroke, and a margin
-    rim = (strongest > 0.1) & ((red > 1.08 * green) | (strongest - od.min(axis=2) < 0.12))
-    near = ndimage.binary_dilation(sure, _disk(max(1, round(3 * INK_MARGIN_UM / mpp))))
-    grown = ndimage.binary_propagation(sure, mask=sure | (rim & near))
-    return ndimage.binary_dilation(grown, _disk(max(1, round(INK_MARGIN_UM / mpp))))
+def label_pieces(is_tissue: Mask) -> tuple[Int32[np.ndarray, "h w"], int]:
+    """Number the connected pieces (4 neighbours) from 1, by their topmost row, then leftmost column; 0 is no tissue."""
+    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(is_tissue.view(np.uint8), connectivity=4)
+    order = np.lexsort((stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]))
+    number_of = np.zeros(n_labels, np.int32)
+    number_of[1 + order] = np.arange(1, n_labels)
+    return number_of[labels], n_labels - 1
 
 
-def _hysteresis(values: Float32[np.ndarray, "h w"], weak: float, strong: float) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage
+def _densities(overview: UInt8[np.ndarray, "h w 3"], glass: tuple[float, float, float], sigma: float) -> _Densities:
+    smooth = cv2.GaussianBlur(overview, (0, 0), sigma)
+    values = np.log((np.array(glass)[:, None] + 1.0) / (np.arange(256)[None, :] + 1.0)) / OD_STEP
+    tables = np.clip(np.round(values), 0, 255).astype(np.uint8)
+    red, green, blue = (cv2.LUT(plane, table) for plane, table in zip(cv2.split(smooth), tables, strict=True))
+    strongest = cv2.max(cv2.max(red, green), blue)
+    return _Densities(red, green, blue, strongest, cv2.subtract(strongest, cv2.min(cv2.min(red, green), blue)))
 
-    labels, n_labels = ndimage.label(values > weak, structure=np.ones((3, 3)))
-    kept = np.zeros(n_labels + 1, dtype=bool)
-    kept[np.unique(labels[values > strong])] = True
+
+def _scaled(plane: UInt8[np.ndarray, "h w"], factor: float) -> UInt8[np.ndarray, "h w"]:
+    return cv2.LUT(plane, np.clip(np.round(np.arange(256) * factor), 0, 255).astype(np.uint8))
+
+
+def _distance(densities: _Densities) -> UInt8[np.ndarray, "h w"]:
+    """Return how far a pixel is from the glass: about the length of its density vector, and half its colour.
+
+    The longer of the strongest channel and the grey part is within a sixth of the length, in bytes.
+    """
+    grey = cv2.add(cv2.add(_scaled(densities.red, 0.58), _scaled(densities.green, 0.58)), _scaled(densities.blue, 0.58))
+    return cv2.add(cv2.max(densities.strongest, grey), _scaled(densities.chroma, 0.5))
+
+
+def _candidates(densities: _Densities, is_ink: Mask) -> Mask:
+    """Return weakly stained pixels that hang together (8 neighbours) with surely stained ones."""
+    distance = _distance(densities)
+    distance[is_ink] = 0
+    weak = cv2.threshold(distance, WEAK_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
+    n_labels, labels = cv2.connectedComponents(weak, connectivity=8)
+    kept = np.zeros(n_labels, dtype=bool)
+    kept[labels[distance > STRONG_OD / OD_STEP]] = True
     kept[0] = False
     return kept[labels]
 
 
-def _without_small(mask: Bool[np.ndarray, "h w"], area_mm2: float, mpp: float) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage
+def _find_ink(densities: _Densities, mpp: float) -> Mask:
+    """Find pen: colours that haematoxylin and eosin never make, even black, and smooth red over a large area."""
+    red, green = densities.red, densities.green
+    is_strong = densities.strongest > 0.35 / OD_STEP
+    weakest = cv2.subtract(densities.strongest, densities.chroma)
+    is_blue_or_green = is_strong & (red > _scaled(green, 1.15))  # haematoxylin absorbs about as much green as red
+    # haematoxylin and eosin leave one channel below 0.55 of the strongest; black and dark violet ink do not
+    is_black = (weakest > 0.6 / OD_STEP) & (weakest > _scaled(densities.strongest, 0.62))
+    sure = is_blue_or_green | is_black
+    if sure.any():
+        sure &= ~_small_parts(sure, MIN_INK_MM2, mpp)
+    sure |= _red_ink(densities, is_strong, mpp)
+    if not sure.any():
+        return sure
+    # the faint rim of a stroke, and a margin
+    is_rim = (densities.strongest > 0.1 / OD_STEP) & (
+        (red > _scaled(green, 1.08)) | (weakest > _scaled(densities.strongest, 0.52)) | (red < _scaled(green, 0.14))
+    )
+    near = _dilated(sure, 3 * INK_MARGIN_UM / mpp)
+    grown = _touching(sure | (is_rim & near), sure)
+    return _dilated(grown, INK_MARGIN_UM / mpp)
 
-    labels, _ = ndimage.label(mask)
-    is_large = np.bincount(labels.ravel()) * (mpp / 1000) ** 2 >= area_mm2
-    is_large[0] = False
-    return is_large[labels]
+
+def _red_ink(densities: _Densities, is_strong: Mask, mpp: float) -> Mask:
+    """Find red pen: blood has its colour, but neither its smoothness nor its size."""
+    red, green, blue = densities.red, densities.green, densities.blue
+    is_red = is_strong & (red < _scaled(green, 0.14)) & (blue > _scaled(green, 0.6))
+    if not is_red.any():
+        return is_red
+    is_red &= _texture(densities, mpp) < _scaled(green, 0.08)
+    is_red = cv2.morphologyEx(is_red.view(np.uint8), cv2.MORPH_OPEN, _disk(INK_MARGIN_UM / mpp)).view(bool)
+    return is_red & ~_small_parts(is_red, MIN_RED_INK_MM2, mpp)
 
 
-def _filled(mask: Bool[np.ndarray, "h w"], area_mm2: float, mpp: float) -> Bool[np.ndarray, "h w"]:
-    """Fill holes up to an area."""
-    return mask | (~mask & ~_without_small(~mask, area_mm2, mpp))
+def _true_pieces(mask: Mask, densities: _Densities, mpp: float) -> Mask:
+    """Fill small holes, and keep pieces that are large enough, coloured, and not as smooth as a smear or a bubble."""
+    contours, hierarchy = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    kept = mask.view(np.uint8).copy()
+    if hierarchy is None:
+        return kept.view(bool)
+    texture, px_mm2 = _texture(densities, mpp), (mpp / 1000) ** 2
+    is_true = np.zeros(len(contours), dtype=bool)
+    for index, contour in enumerate(contours):
+        is_outer = hierarchy[0][index][3] < 0
+        if is_outer and _lattice_area(contour, is_hole=False) * px_mm2 >= MIN_PIECE_MM2:
+            is_true[index] = _looks_like_tissue(contours, hierarchy, index, densities.chroma, texture, px_mm2)
+        if is_outer and not is_true[index]:  # a frame goes, what lies inside it stays
+            cv2.drawContours(kept, contours, index, 0, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
+    for index, contour in enumerate(contours):
+        parent = hierarchy[0][index][3]
+        if parent >= 0 and is_true[parent] and _lattice_area(contour, is_hole=True) * px_mm2 < MAX_HOLE_MM2:
+            cv2.drawContours(kept, contours, index, 1, cv2.FILLED)
+    return kept.view(bool)
 
 
-def _without_colourless(mask: Bool[np.ndarray, "h w"], od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    from scipy import ndimage
+def _lattice_area(contour: np.ndarray, *, is_hole: bool) -> float:
+    """Return the number of pixels inside a contour through pixel centres (Pick's theorem); a hole's rim is not its own."""
+    half_rim = len(contour) / 2
+    return cv2.contourArea(contour) + 1 + (-half_rim if is_hole else half_rim)
 
-    labels, n_labels = ndimage.label(mask)
-    if n_labels == 0:
-        return mask
-    chroma = ndimage.mean(od.max(axis=2) - od.min(axis=2), labels, index=np.arange(1, n_labels + 1))
-    kept = np.concatenate([[False], np.asarray(chroma) >= MIN_CHROMA])
+
+def _looks_like_tissue(
+    contours: Sequence[np.ndarray],
+    hierarchy: np.ndarray,
+    index: int,
+    chroma: np.ndarray,
+    texture: np.ndarray,
+    px_mm2: float,
+) -> bool:
+    """Tell a piece from a shadow, a smear or a bubble by its mean colour and texture; also its size less its holes."""
+    left, top, width, height = cv2.boundingRect(contours[index])
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, contours, index, 1, cv2.FILLED, hierarchy=hierarchy, maxLevel=0, offset=(-left, -top))
+    hole = int(hierarchy[0][index][2])
+    while hole >= 0:
+        if _lattice_area(contours[hole], is_hole=True) * px_mm2 >= MAX_HOLE_MM2:
+            cv2.drawContours(inside, contours, hole, 0, cv2.FILLED, offset=(-left, -top))
+        hole = int(hierarchy[0][hole][0])
+    place = (slice(top, top + height), slice(left, left + width))
+    return (
+        cv2.countNonZero(inside) * px_mm2 >= MIN_PIECE_MM2
+        and cv2.mean(chroma[place], inside)[0] * OD_STEP >= MIN_CHROMA
+        and cv2.mean(texture[place], inside)[0] * OD_STEP >= MIN_TEXTURE
+    )
+
+
+def _texture(densities: _Densities, mpp: float) -> UInt8[np.ndarray, "h w"]:
+    """Return how much the density of green differs from its surroundings of about 24 µm."""
+    return cv2.absdiff(densities.green, cv2.GaussianBlur(densities.green, (0, 0), 24.0 / mpp))
+
+
+def _small_parts(mask: Mask, area_mm2: float, mpp: float) -> Mask:
+    """Return the connected parts (4 neighbours) below an area."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    is_small = stats[:, cv2.CC_STAT_AREA] * (mpp / 1000) ** 2 < area_mm2
+    is_small[0] = False
+    return is_small[labels] if is_small.any() else np.zeros(mask.shape, dtype=bool)
+
+
+def _touching(mask: Mask, seeds: Mask) -> Mask:
+    """Return the parts of a mask that hold a seed."""
+    n_labels, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    kept = np.zeros(n_labels, dtype=bool)
+    kept[labels[seeds]] = True
+    kept[0] = False
     return kept[labels]
 
 
-def _disk(radius: int) -> Bool[np.ndarray, "n n"]:
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return x * x + y * y <= radius * radius + radius
+def _closed(mask: Mask, radius: float) -> Mask:
+    disk = _disk(radius)
+    reach = len(disk)  # off the image lies glass
+    padded = cv2.copyMakeBorder(mask.view(np.uint8), reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk)[reach:-reach, reach:-reach].astype(bool)
+
+
+def _dilated(mask: Mask, radius: float) -> Mask:
+    return cv2.dilate(mask.view(np.uint8), _disk(radius)).view(bool)
+
+
+def _disk(radius: float) -> UInt8[np.ndarray, "n n"]:
+    whole = max(1, round(radius))
+    y, x = np.ogrid[-whole : whole + 1, -whole : whole + 1]
+    return (x * x + y * y <= whole * whole + whole).astype(np.uint8)

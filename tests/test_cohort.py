@@ -122,3 +122,64 @@ def test_missing_folders_say_what_a_study_needs(tmp_path):
         find_slides(tmp_path / "slides")
     with pytest.raises(StudyError, match="no slides in"):
         find_slides(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ({"mpp_x": [0.5, 0.5]}, "mpp_x and mpp_y belong together, and only one"),
+        ({"mpp_x": [0.5, 0.5], "mpp_y": [0.25, None]}, "row 3: mpp_x and mpp_y belong together, and one is missing"),
+        ({"mpp_x": [0.5, "half"], "mpp_y": [0.25, 0.25]}, "row 3: mpp_x 'half' is not a number"),
+        ({"mpp": [0.5, 0]}, "row 3: mpp is µm a pixel, above 0, got 0"),
+        ({"mpp": [0.5, 0.5], "mpp_x": [None, 0.5], "mpp_y": [None, 0.4]}, "row 3: mpp says another scale"),
+    ],
+)
+def test_faults_of_scales_are_named(tmp_path, columns, fault):
+    pd.DataFrame({"patient_id": ["a", "b"], "slide_id": ["1", "2"], **columns}).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(StudyError, match=fault):
+        read_cohort(tmp_path / "c.csv")
+
+
+def test_scales_belong_to_slides_not_to_patients(tmp_path):
+    table = pd.DataFrame(
+        {
+            "patient_id": ["a", "a"],
+            "slide_id": ["1", "2"],
+            "mpp_x": [0.5, None],
+            "mpp_y": [0.25, None],
+            "mpp": [None, 1],
+        }
+    )
+    table.to_csv(tmp_path / "c.csv", index=False)
+    cohort = read_cohort(tmp_path / "c.csv")
+    assert len(cohort.patients) == 1
+    assert cohort.slides["mpp_y"].tolist()[0] == 0.25
+
+
+def copy_series(source, target, names):
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (target / name).write_bytes((source / name).read_bytes())
+
+
+def test_dicom_files_of_one_series_are_one_slide(shared_data, tmp_path):
+    formats = shared_data / "formats"
+    levels = sorted(path.name for path in (formats / "dicom_jcupitt_cmu1").iterdir())
+    copy_series(formats / "dicom_jcupitt_cmu1", tmp_path / "one", levels)
+    copy_series(formats / "dicom_google", tmp_path / "two", ["camelyon_jp2k.dcm", "camelyon_jpeg.dcm"])
+    assert find_slides(tmp_path) == {
+        "one": tmp_path / "one",
+        "camelyon_jp2k": tmp_path / "two" / "camelyon_jp2k.dcm",
+        "camelyon_jpeg": tmp_path / "two" / "camelyon_jpeg.dcm",
+    }
+    copy_series(formats / "dicom_jcupitt_cmu1", tmp_path / "top", levels)
+    copy_series(formats / "dicom_google", tmp_path / "top", ["camelyon_jpeg.dcm"])
+    (tmp_path / "top" / "damaged.dcm").write_bytes(b"no DICOM")
+    assert list(find_slides(tmp_path / "top")) == ["camelyon_jpeg", "damaged", "level-0-frames-0-30"]
+
+
+def test_jpegs_that_are_parts_of_another_format_are_no_slides(tmp_path):
+    for name in ("vms/a.vms", "vms/a_x1.jpg", "flat/b.jpg", "flat/c.PNG", "flat/d.jpeg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_slides(tmp_path)) == ["a", "b", "c", "d"]

@@ -11,6 +11,7 @@ import yaml
 SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
+    "preprocessing/check_study.py",
     "features/extract_features.py",
     "features/encoders.py",
     "splits/make_splits.py",
@@ -29,7 +30,9 @@ def test_scripts_run_by_path_from_any_folder_and_say_what_a_study_needs(root, tm
     assert "(default: " in run.stdout
     if "make_demo" in script or "encoders" in script:
         return
-    run = subprocess.run([sys.executable, root / script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    named = ["--study", "study"] if "check_study" in script else []  # unnamed, it checks the installation
+    call = [sys.executable, root / script, *named]
+    run = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "make_demo_study.py" in run.stderr
     assert "Traceback" not in run.stderr

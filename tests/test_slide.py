@@ -61,8 +61,8 @@ def test_levels_and_level_0_agree(tmp_path):
     image = np.kron(np.random.default_rng(0).integers(0, 255, (16, 16, 3)), np.ones((64, 64, 1))).astype(np.uint8)
     write_lossless(path, image, 0.5, 0.5, n_levels=3)
     with open_slide(path) as slide:
-        assert slide._level_for(2.0) == 1
-        assert slide._level_for(1.9) == 0
+        assert slide.level_for(2.0) == 1
+        assert slide.level_for(1.9) == 0
         whole = slide.overview(8.0)
         tile = read_tile(slide, 0, 0, tile_um=512.0, tile_px=256)
     assert whole.shape == (64, 64, 3)

@@ -144,3 +144,45 @@ def test_outlines_keep_holes_and_pieces_and_area():
     read = [shape(feature["geometry"]) for feature in found["features"]]
     assert sum(len(piece.interiors) for piece in read) == 1
     assert max(piece.bounds[2] for piece in read) == approx(1100, abs=11)
+
+
+def test_a_smooth_smear_is_no_tissue():
+    image, truth = overview()
+    smeared = image.astype(float)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    smear = gaussian_filter(((y > 240) & (y < 290) & (x > 20) & (x < 120)).astype(float), 6)
+    smeared *= np.exp(-smear[..., None] * np.array([0.10, 0.28, 0.15]))
+    found = find_tissue(smeared.astype(np.uint8), mpp=MPP).is_tissue
+    assert dice(found, truth) > 0.97
+    assert not found[245:285, 30:110].any()
+
+
+def test_a_frame_around_the_tissue_goes_and_the_tissue_stays():
+    image, truth = overview()
+    framed = image.astype(float)
+    frame = np.zeros(truth.shape, bool)
+    frame[8:-8, 8:-8] = True
+    frame[14:-14, 14:-14] = False
+    framed[frame] *= 0.6  # the edge of the cover slip, all around
+    found = find_tissue(framed.astype(np.uint8), mpp=MPP).is_tissue
+    assert dice(found, truth) > 0.97
+    assert not (found & frame).any()
+
+
+def test_red_pen_is_ink_and_blood_is_not():
+    image, truth = overview()
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    stroke = np.abs(np.hypot(y - 150, x - 200) - 128) < 9
+    pen = image.copy()
+    pen[stroke] = (220, 84, 116)
+    found = find_tissue(pen, mpp=MPP)
+    assert found.is_ink[stroke].mean() > 0.95
+    blood = image.copy()
+    pool = truth & (gaussian_filter(rng.standard_normal(truth.shape), 9) > 0.03)
+    amount = 0.6 + 0.5 * rng.random(truth.shape)
+    colour = (np.array([243, 241, 244]) * np.exp(-amount[..., None] * np.array([0.09, 1.0, 1.0]))).astype(np.uint8)
+    blood[pool] = colour[pool]
+    found = find_tissue(blood, mpp=MPP)
+    assert found.is_ink.mean() < 0.002
+    assert dice(found.is_tissue, truth) > 0.97

@@ -1,0 +1,152 @@
+"""Tissue of 100 synthetic slides against the painted truth, beside CLAM's default rule and Otsu on saturation.
+
+    python benchmarks/tissue_truth.py --slides DIR [--number 100] [--seed 11]
+
+Paints the slides into DIR once (pale, pen, single level, blurred, fatty, several pieces, plain), then scores each method:
+Dice to the painted tissue (pen left out of both), share of pen-covered tiles kept, share of painted fat found as tissue.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from common.parallel import default_workers, over_slides
+from preprocessing.grid import tile_grid
+from preprocessing.segmentation import segment_slide, shrunk
+from preprocessing.slide import Slide, open_slide
+from preprocessing.synthetic_cohort import SITES, _slide
+from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask
+from preprocessing.synthetic_tissue import SUBTYPES
+from preprocessing.tissue import OVERVIEW_MPP
+
+KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, "fatty": 12, "several pieces": 10}
+TILE_UM = 256.0
+MIN_TISSUE = 0.5
+PEN_COVERED = 0.25  # share of a tile under the pen
+
+
+def recipe(kind: str, number: int, seed: int) -> SlideRecipe:
+    """A slide of a kind, at 0.5 µm a pixel."""
+    rng = np.random.default_rng([seed, number, 5])
+    site = SITES[number % len(SITES)]
+    slide = _slide(
+        f"{kind.replace(' ', '_')}-{number:03d}", SUBTYPES[number % 5], site, float(rng.uniform()), float(rng.uniform(0, 0.3)),
+        (seed, 9, number),
+    )  # fmt: skip
+    slide = replace(slide, mpp=0.5, pen="", is_blurred=False, is_pale=False, is_single_level=False, n_pieces=1)
+    plain = tuple(float(value) for value in np.array(site.intensities) * rng.uniform(0.85, 1.15, 2))
+    changes: dict[str, dict[str, object]] = {
+        "plain": {},
+        "pale": {"is_pale": True, "intensities": tuple(value * float(rng.uniform(0.35, 0.55)) for value in plain)},
+        "pen": {"pen": ("blue", "green", "black")[number % 3]},
+        "single level": {"is_single_level": True},
+        "blurred": {"is_blurred": True},
+        "fatty": {"fat_share": float(rng.uniform(0.5, 0.8)), "tumour_share": 0.25},
+        "several pieces": {"n_pieces": int(rng.integers(2, 4))},
+    }
+    return replace(slide, **{"intensities": plain, **changes[kind]})  # type: ignore[arg-type]
+
+
+def recipes(number: int, seed: int) -> list[tuple[str, SlideRecipe]]:
+    """The slides of the run, the kinds in the proportions of KINDS."""
+    kinds = [kind for kind, count in KINDS.items() for _ in range(count)]
+    order = np.random.default_rng(seed).permutation(len(kinds))
+    return [
+        (kinds[order[index % len(kinds)]], recipe(kinds[order[index % len(kinds)]], index, seed))
+        for index in range(number)
+    ]
+
+
+def clam_rule(overview: np.ndarray) -> np.ndarray:
+    """CLAM's default: saturation, median of 7, above 8, closing of 4."""
+    import cv2
+
+    saturation = cv2.medianBlur(cv2.cvtColor(overview, cv2.COLOR_RGB2HSV)[..., 1], 7)
+    mask = (saturation > 8).astype(np.uint8)
+    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8)).astype(bool)
+
+
+def otsu_rule(overview: np.ndarray) -> np.ndarray:
+    """Otsu on saturation, the rule of many tools."""
+    import cv2
+
+    saturation = cv2.medianBlur(cv2.cvtColor(overview, cv2.COLOR_RGB2HSV)[..., 1], 7)
+    _, mask = cv2.threshold(saturation, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8)).astype(bool)
+
+
+def ours(slide: Slide, overview: np.ndarray) -> np.ndarray:
+    """The pipeline's mask, both passes, at the overview's scale."""
+    return shrunk(segment_slide(slide).is_tissue, overview.shape[:2])
+
+
+METHODS: dict[str, Callable[[Slide, np.ndarray], np.ndarray]] = {
+    "ours": ours,
+    "CLAM rule": lambda _slide, overview: clam_rule(overview),
+    "Otsu": lambda _slide, overview: otsu_rule(overview),
+}
+
+
+def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, object]]:
+    """The figures of one slide, a row a method."""
+    truth = {name: read_truth_mask(truth_path, name, OVERVIEW_MPP) for name in ("tissue", "pen", "fat")}
+    rows: list[dict[str, object]] = []
+    with open_slide(slide_path) as slide:
+        overview = slide.overview(OVERVIEW_MPP)
+        size, mpp = (slide.width, slide.height), (slide.mpp_x, slide.mpp_y)
+        pen_tiles, _ = tile_grid(truth["pen"], slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=PEN_COVERED)
+        for method, segment in METHODS.items():
+            mask = segment(slide, overview)
+            kept, _ = tile_grid(mask, slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=MIN_TISSUE)
+            kept_set = set(map(tuple, kept.tolist()))
+            found, wanted = mask & ~truth["pen"], truth["tissue"] & ~truth["pen"]
+            fat = truth["fat"] & wanted
+            rows.append({
+                "kind": kind, "slide": slide_path.stem, "method": method,
+                "dice": 2 * (found & wanted).sum() / max(1, found.sum() + wanted.sum()),
+                "n_pen": len(pen_tiles), "pen_kept": sum(tuple(tile) in kept_set for tile in pen_tiles.tolist()),
+                "n_fat": int(fat.sum()), "fat_found": int((fat & mask).sum()),
+            })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    import pandas as pd
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slides", type=Path, required=True, help="folder for the painted slides")
+    parser.add_argument("--number", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=11)
+    arguments = parser.parse_args()
+    wanted = recipes(arguments.number, arguments.seed)
+    paths = {
+        slide.slide_id: (arguments.slides / f"{slide.slide_id}.tif", arguments.slides / f"{slide.slide_id}.json")
+        for _, slide in wanted
+    }
+    jobs = [(slide.slide_id, (slide, *paths[slide.slide_id])) for _, slide in wanted]
+    for outcome in over_slides(make_slide, jobs, workers=default_workers(), timeout_s=900, title="painting"):
+        assert outcome.error is None, outcome
+    scoring = [(slide.slide_id, (kind, *paths[slide.slide_id])) for kind, slide in wanted]
+    rows: list[dict[str, object]] = []
+    for scored in over_slides(score, scoring, workers=default_workers(), timeout_s=900, title="scoring"):
+        assert scored.value is not None, scored
+        rows += scored.value
+    table = pd.DataFrame(rows)
+    for method, own in table.groupby("method", sort=False):
+        by_kind = own.groupby("kind")["dice"].agg(["count", "median", "min"]).round(4)
+        worst = own.loc[own["dice"].idxmin()]
+        kept, pen = own["pen_kept"].sum(), own["n_pen"].sum()
+        print(f"\n{method}: Dice median {own['dice'].median():.4f}, worst {worst['dice']:.4f} ({worst['slide']})")
+        print(f"  pen-covered tiles kept {kept} of {pen} ({kept / pen:.2%})")
+        print(f"  fat found as tissue {own['fat_found'].sum() / own['n_fat'].sum():.2%}")
+        print(by_kind.to_string())
+
+
+if __name__ == "__main__":
+    main()

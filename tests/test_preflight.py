@@ -1,0 +1,165 @@
+"""The pre-flight: each kind of trouble in a study is found, named once, and nothing is written or stopped by it."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+from preprocessing import check_study, installation, preflight
+from preprocessing.check_study import main
+from preprocessing.preflight import SlideCheck, check_slides, estimated_effort, off_scale, slide_findings
+
+RNG = np.random.default_rng(2)
+
+
+def write_slide(path, *, mpp=0.5, side=2048, dark=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = RNG.integers(0, 40, (side, side, 3), dtype=np.uint8) if dark else 255 - RNG.integers(
+        0, 60, (side, side, 3), dtype=np.uint8
+    )  # fmt: skip
+    tifffile.imwrite(path, image, tile=(256, 256), photometric="rgb", compression="jpeg",
+                     resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit="CENTIMETER")  # fmt: skip
+
+
+def write_study(root, names, **columns):
+    table = {"patient_id": [f"P{index}" for index in range(len(names))], "slide_id": names, **columns}
+    pd.DataFrame(table).to_csv(root / "cohort.csv", index=False)
+
+
+def check(name, *, mpp=0.5, fingerprint=None, side=40_000, tile_ms=2.0):
+    return SlideCheck(slide_id=name, reader="", width=side, height=side, mpp_x=mpp, mpp_y=mpp, mpp_source="file",
+                      n_levels=4, is_dark=False, tile_ms=tile_ms, fingerprint=fingerprint or name)  # fmt: skip
+
+
+def outcomes(*checks):
+    return [preflight.Outcome(one.slide_id, one, None) for one in checks]
+
+
+def test_a_sound_study_is_passed_and_untouched(tmp_path, capsys):
+    names = [f"s{index}" for index in range(4)]
+    for name in names:
+        write_slide(tmp_path / "slides" / f"{name}.tif")
+    write_study(tmp_path, names, subtype=["A", "A", "B", "B"], time=[1, 2, 3, 4], event=[1, 1, 0, 1])
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["--study", str(tmp_path), "--folds", "2", "--workers", "2"]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    printed = capsys.readouterr().out
+    assert "4 patients, 4 slides; A 2, B 2; 3 events" in printed
+    assert "nothing found" in printed
+
+
+def test_every_trouble_is_found(tmp_path, capsys):
+    slides = tmp_path / "slides"
+    for name in ("a", "b", "nobody"):
+        write_slide(slides / f"{name}.tif")
+    shutil.copy(slides / "a.tif", slides / "copy.tif")
+    write_slide(slides / "coarse.tif", mpp=2.0)
+    write_slide(slides / "dark.tif", dark=True)
+    (slides / "text.svs").write_text("<html>")
+    Image.new("RGB", (600, 600), "white").save(slides / "photo.png")
+    names = ["a", "b", "copy", "coarse", "dark", "text", "photo", "missing"]
+    write_study(tmp_path, names, subtype=["A"] * 7 + ["B"], time=range(8), event=[0] * 8)
+    assert main(["--study", str(tmp_path), "--folds", "5", "--workers", "2", "--out", str(tmp_path / "t.csv")]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    for found in (
+        "a, copy: the same content under 2 names, of P0, P2", "coarse: mpp 2 (file), and the cohort's median is 0.5",
+        "dark: the ground is dark", "text: text.svs is no slide", "photo: the file does not say how many µm",
+        "missing: the table has this slide", "nobody: nobody.tif has no row", "subtype B has 1 patient(s), fewer than",
+        "cohort: 8 patients for 5 folds", "cohort: 0 event(s), fewer than the 5 folds", "10 finding(s)",
+    ):  # fmt: skip
+        assert found in printed, found
+    table = pd.read_csv(tmp_path / "t.csv").set_index("slide_id")
+    assert table["state"].to_dict() == {**dict.fromkeys(table.index, "opens"), "text": "failed", "photo": "failed"}
+
+
+def test_a_given_scale_is_used_and_the_table_wins(tmp_path, capsys):
+    (tmp_path / "slides").mkdir()
+    for name in ("p", "q"):
+        Image.fromarray(RNG.integers(150, 255, (1300, 1300, 3), dtype=np.uint8)).save(tmp_path / f"slides/{name}.png")
+    write_study(tmp_path, ["p", "q"], mpp_x=[0.5, None], mpp_y=[0.4, None])
+    main(["--study", str(tmp_path), "--mpp", "0.6,0.5", "--workers", "1"])
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line[:2] in ("p ", "q ")}
+    assert rows["p"][5:8] == ["0.5", "0.4", "cohort"]
+    assert rows["q"][5:8] == ["0.6", "0.5", "--mpp"]
+
+
+def test_a_wrong_table_or_flag_is_exit_2(tmp_path, capsys):
+    write_slide(tmp_path / "slides" / "a.tif", side=512)
+    write_study(tmp_path, ["a"], event=[7])
+    assert main(["--study", str(tmp_path)]) == 2
+    assert "event" in capsys.readouterr().err
+    assert main(["--study", str(tmp_path), "--mpp", "much"]) == 2
+    assert main(["--study", str(tmp_path / "none")]) == 2
+
+
+def test_broken_files_cost_themselves_only(shared_data, tmp_path):
+    files = sorted((shared_data / "broken").iterdir())
+    jobs = [(path.stem, path, ((0.5, 0.5), "--mpp")) for path in files]
+    found = check_slides(jobs, tile_um=256.0, workers=2, timeout_s=60.0)
+    assert [row.name for row in found if row.error is None] == ["osp_small"]  # a whole file of 16 x 16 pixels
+    assert all(row.error.remedy and "unexpected" not in row.error.reason for row in found if row.error is not None)
+    assert any("no slide's" in finding.found for finding in slide_findings(found, {}))
+
+
+def test_a_slide_that_takes_too_long_costs_itself_only(tmp_path):
+    write_slide(tmp_path / "a.tif", side=512)
+    (found,) = check_slides([("a", tmp_path / "a.tif", None)], tile_um=256.0, workers=1, timeout_s=0.01)
+    assert "time limit" in found.error.reason
+
+
+def test_two_scanners_are_no_fault_and_a_lone_scale_is():
+    cohort = [check(f"a{index}") for index in range(20)] + [check(f"b{index}", mpp=0.25) for index in range(4)]
+    lone, in_company = off_scale([*cohort, check("c", mpp=1.0)])
+    assert [one.slide_id for one in lone] == ["c"]
+    assert [one.slide_id for one in in_company] == ["b0", "b1", "b2", "b3"]
+    assert off_scale([]) == ([], [])
+
+
+@pytest.mark.parametrize("one", [check("x", side=200_000), check("x", side=500)])
+def test_an_absurd_field_of_view_is_found(one):
+    (finding,) = slide_findings(outcomes(one), {})
+    assert "field of view" in finding.found
+
+
+def test_effort_is_area_times_the_rules_of_thumb():
+    effort = estimated_effort([check("a"), check("b")], tile_um=256.0, workers=2)
+    assert effort.n_tiles == 2 * int(0.3 * (20_000 / 256) ** 2)
+    assert effort.feature_bytes == effort.n_tiles * (1280 * 2 + 16)
+    assert effort.hours == pytest.approx(effort.n_tiles * (0.002 + 1 / 50) / 2 / 3600)
+
+
+def test_too_little_space_is_found(tmp_path):
+    assert preflight.space_findings(tmp_path, preflight.Effort(1, 1, 1.0)) == []
+    (finding,) = preflight.space_findings(tmp_path, preflight.Effort(1, 10**18, 1.0))
+    assert "GB are free" in finding.found
+
+
+def test_without_a_study_the_installation_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(installation, "_device", lambda: ("device", "CPU only", ""))  # torch takes seconds to ask
+    assert main([]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for part in ("Python: 3.", "mirax", "dicom", "sha256 579344248a93", "device: CPU only", "memory:", "free disk:"):
+        assert part in printed, part
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_named_with_a_remedy(monkeypatch, capsys, tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[project]\ndependencies = ["numpy>=99.1", "no-such-package"]\n')
+    monkeypatch.setattr(installation, "PROJECT", project)
+    monkeypatch.setattr(installation, "WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setattr(installation, "ASK_DEVICE", "raise ImportError('libcuda')")
+    lines = {what: (found, remedy) for what, found, remedy in installation.check_installation(tmp_path)}
+    assert "no-such-package is missing" in lines["packages"][1]
+    assert "is older than 99.1" in lines["packages"][1]
+    assert "none with sha256" in lines["encoder weights"][0]
+    assert "libcuda" in lines["device"][0]
+    assert all(lines[what][1] for what in ("packages", "encoder weights", "device"))
+
+
+def test_columns_are_aligned():
+    assert check_study.aligned([["a", "bb"], [10, 2]]) == "a   bb\n10  2"

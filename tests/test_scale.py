@@ -1,0 +1,44 @@
+"""Scales: the table wins over the flag, the flag over the file; what is no scale is named with its remedy."""
+
+import math
+
+import pytest
+
+from common.failures import SlideError
+from preprocessing.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, parse_scale
+
+
+def test_the_flag_is_one_number_or_two():
+    assert parse_scale("0.5") == (0.5, 0.5)
+    assert parse_scale("0.5, 0.25") == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("text", ["", "half", "0", "0.5,", "0.5,0.5,0.5", "nan", "inf", "1000", "0.5,20", "-0.5"])
+def test_other_texts_are_refused(text):
+    with pytest.raises(ValueError, match=r"0\.5,0\.25"):
+        parse_scale(text)
+
+
+def test_the_table_wins_over_the_flag():
+    nan, flag = math.nan, (0.3, 0.3)
+    assert given_scale({"mpp": 0.5}, flag) == ((0.5, 0.5), "cohort table")
+    assert given_scale({"mpp_x": 0.5, "mpp_y": 0.25, "mpp": nan}, flag) == ((0.5, 0.25), "cohort table")
+    assert given_scale({"mpp_x": nan, "mpp_y": nan, "mpp": 0.5}, flag) == ((0.5, 0.5), "cohort table")
+    assert given_scale({"mpp_x": nan, "mpp_y": nan}, flag) == (flag, "--mpp")
+    assert given_scale({"mpp": None}, flag) == (flag, "--mpp")
+    assert given_scale({}, None) is None
+
+
+@pytest.mark.parametrize("text", ["garbage", "", "0,5,5"])
+def test_text_in_the_header_that_is_no_number_is_named(text):
+    with pytest.raises(SlideError, match="no number") as error:
+        file_scale(dict.fromkeys(MPP_PROPERTIES, text))
+    assert "--mpp" in error.value.remedy
+    with pytest.raises(SlideError, match="does not say"):
+        file_scale({MPP_PROPERTIES[0]: "0.5"})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 0.049, 10.01, 352.8])
+def test_a_scale_no_microscope_has_is_named_with_its_axis(value):
+    with pytest.raises(SlideError, match=r"mpp on y .*\(file\), outside 0\.05 to 10"):
+        check_scale((0.5, value), "file")

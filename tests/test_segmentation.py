@@ -1,0 +1,111 @@
+"""Segmentation of whole slides: two passes, masks and outlines from elsewhere, unreadable areas, slides of any size."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from pytest import approx
+
+from common.failures import SlideError
+from preprocessing.outline import geojson, outlines
+from preprocessing.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
+from preprocessing.slide import open_slide
+from preprocessing.synthetic_slide import make_slide, read_truth_mask, write_pyramid
+from preprocessing.tissue_source import EDITED, MASK, SEGMENTED, find_slide_tissue, find_source
+from tests.test_synthetic import recipe
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("painted")
+    make_slide(recipe(width_mm=1.6, height_mm=1.3, fat_share=0.3), folder / "s.tif", folder / "s.json")
+    return folder
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_the_second_pass_comes_nearer_to_the_truth(painted):
+    truth = read_truth_mask(painted / "s.json", "tissue", 4.0)
+    with open_slide(painted / "s.tif") as slide:
+        once, twice = (segment_slide(slide, second_pass=second).is_tissue for second in (False, True))
+    once = np.kron(once, np.ones((2, 2), bool))[: twice.shape[0], : twice.shape[1]]
+    scores = [
+        dice(mask[: truth.shape[0], : truth.shape[1]], truth[: mask.shape[0], : mask.shape[1]])
+        for mask in (once, twice)
+    ]
+    assert scores[1] > scores[0]
+    assert scores[1] > 0.98
+
+
+def test_an_unreadable_area_is_no_tissue_and_is_marked(tmp_path, painted):
+    path = tmp_path / "s.tif"
+    with open_slide(painted / "s.tif") as slide:
+        image = slide.read_area((0, 0), (slide.width, slide.height), (slide.width, slide.height))
+    write_pyramid(path, image, 0.5, is_single_level=True)
+    with tifffile.TiffFile(path) as file:
+        across = -(-file.pages[0].shape[1] // 256)
+        index = 5 * across + 6
+        offset, size = file.pages[0].dataoffsets[index], file.pages[0].databytecounts[index]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + size] = bytes(size)
+    path.write_bytes(content)
+    with open_slide(path) as slide:
+        found = segment_slide(slide)
+    where = np.argwhere(found.is_unreadable) * found.mpp / 0.5
+    assert where.min(axis=0) == approx([5 * 256, 6 * 256], abs=40)
+    assert where.max(axis=0) == approx([6 * 256, 7 * 256], abs=40)
+    assert not shrunk(found.is_tissue, found.is_unreadable.shape)[found.is_unreadable].any()
+
+
+def test_an_edited_outline_wins_and_an_exclusion_cuts(painted, tmp_path):
+    outline = tmp_path / "s.geojson"
+    with open_slide(painted / "s.tif") as slide:
+        slide_px = (slide.width, slide.height)
+        pieces = outlines(np.ones((10, 10), bool), slide_px=slide_px)
+        outline.write_text(geojson(pieces))
+        assert find_source(outline, None, "s", (0, 0)).kind == SEGMENTED  # ours, not edited
+        half = [pieces[0].intersection(pieces[0].buffer(-300))]
+        outline.write_text(geojson(half).replace("sarcoma_mil", "other"))
+        source = find_source(outline, None, "s", (0, 0))
+        assert source.kind == EDITED
+        found = find_slide_tissue(slide, source, second_pass=True)
+        assert found.masks.is_tissue.mean() == approx(half[0].area / (slide_px[0] * slide_px[1]), abs=0.01)
+        outline.write_text(geojson([], half).replace("sarcoma_mil", "other"))
+        source = find_source(outline, None, "s", (0, 0))
+        assert source.kind == SEGMENTED
+        assert source.fingerprint
+        cut = find_slide_tissue(slide, source, second_pass=False).masks.is_tissue
+    rows, columns = cut.shape
+    assert not cut[rows // 3 : rows // 2, columns // 3 : columns // 2].any()
+    outline.write_text("no outline")
+    with pytest.raises(SlideError, match="QuPath"):
+        find_source(outline, None, "s", (0, 0))
+
+
+def test_a_mask_image_of_any_scale_is_tissue_and_one_of_another_slide_is_refused(painted, tmp_path):
+    with open_slide(painted / "s.tif") as slide:
+        mask = np.zeros((65, 80), np.uint8)
+        mask[10:30, 20:60] = 255
+        Image.fromarray(mask).save(tmp_path / "s.png")
+        source = find_source(tmp_path / "none.geojson", tmp_path, "s", (0, 0))
+        assert source.kind == MASK
+        found = find_slide_tissue(slide, source, second_pass=True)
+        assert found.masks.is_tissue.mean() == approx(20 * 40 / (65 * 80), abs=0.01)
+        assert len(found.pieces) == 1
+        with pytest.raises(SlideError, match="does not show the whole slide"):
+            tissue_of_mask(np.ones((100, 300), np.uint8), slide)
+        (tmp_path / "s.png").write_text("no image")
+        with pytest.raises(SlideError, match="cannot be read as a mask image"):
+            find_slide_tissue(slide, source, second_pass=True)
+
+
+def test_the_overview_is_coarser_for_a_slide_too_large_and_an_impossible_one_is_refused(painted):
+    with open_slide(painted / "s.tif") as slide:
+        assert overview_mpp(slide) == 8.0
+        slide.width, slide.height = 120_000, 100_000
+        assert overview_mpp(slide) == approx(np.sqrt(60_000 * 50_000 / 12e6))
+        slide.mpp_x = slide.mpp_y = 2.0
+        with pytest.raises(SlideError, match="no microscope slide is so large"):
+            overview_mpp(slide)
