@@ -66,7 +66,7 @@ def ctranspath() -> Any:
         """Two strided 3 x 3 convolutions and a projection in place of 4 x 4 patches."""
 
         def __init__(
-            self, img_size: int = 224, patch_size: int = 4, in_chans: int = 3, embed_dim: int = 96,
+            self, img_size: int | tuple[int, int] = 224, patch_size: int = 4, in_chans: int = 3, embed_dim: int = 96,
             norm_layer: Any = None, **_unused: Any,
         ) -> None:  # fmt: skip
             super().__init__()
