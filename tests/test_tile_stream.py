@@ -155,26 +155,53 @@ def job(folder, slide, runtime, names=("e",), **changes):
     return SlideJob(slide_id="s", requests=[own], bags=bags)
 
 
-def test_a_slide_goes_on_behind_its_log_and_ends_with_the_same_bytes(slide, tmp_path, runtime, monkeypatch):
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from features.embedding import embed_slides
+from features.feature_log import FeatureLog
+from features.runtime import bind
+from tests.test_tile_stream import READING, job, tiny_encoder
+original = FeatureLog.append
+def append(self, record):
+    original(self, record)
+    print("logged", flush=True)
+    time.sleep(600)
+FeatureLog.append = append
+if __name__ == "__main__":
+    runtime = bind(tiny_encoder(), device="cpu", batch=8, tile_px=32, threads=1)
+    list(embed_slides([job(Path(sys.argv[1]), Path(sys.argv[2]), runtime)], READING))
+"""
+
+
+def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_same_bytes(
+    slide, tmp_path, runtime, monkeypatch
+):
     ((_, status),) = embed_slides([job(tmp_path / "whole", slide, runtime)], READING)
     assert status.figures == {"n_tiles": 300, "n_unreadable": 0, "reading": "raw"}
     whole = (tmp_path / "whole" / "e.h5").read_bytes()
+    (tmp_path / "killed.py").write_text(KILLED)
+    root = str(Path(__file__).resolve().parents[1])
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "cut"), str(slide), root],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "logged\n"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [".e.h5.log"]
 
-    original, calls = FeatureLog.append, []
+    original, embedded = FeatureLog.append, []
 
     def append(self, record):
         original(self, record)
-        calls.append(len(record.rows))
-        if len(calls) == 1:
-            raise KeyboardInterrupt
+        embedded.append(len(record.rows))
 
     monkeypatch.setattr(FeatureLog, "append", append)
-    with pytest.raises(KeyboardInterrupt):
-        list(embed_slides([job(tmp_path / "cut", slide, runtime)], READING))
-    assert not (tmp_path / "cut" / "e.h5").exists()
     list(embed_slides([job(tmp_path / "cut", slide, runtime)], READING))
-    assert len(calls) >= 2
-    assert sum(calls) == 300  # nothing was embedded twice
+    assert 0 < sum(embedded) < 300  # what the killed run had logged was not embedded again
     assert (tmp_path / "cut" / "e.h5").read_bytes() == whole
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["e.h5"]
 
