@@ -15,12 +15,13 @@ from PIL import Image
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from preprocessing.stain import fit_stain
+from preprocessing.stain_matrix import unit_rows
 
 PATCH_PX = 256
 
 
 def main(folder: Path) -> None:
-    matrices, percentiles = [], []
+    fits = []
     for path in sorted(folder.glob("*.jpg")):
         image = np.asarray(Image.open(path).convert("RGB"))
         rows, columns = (range(0, side - PATCH_PX + 1, PATCH_PX) for side in image.shape[:2])
@@ -28,13 +29,11 @@ def main(folder: Path) -> None:
         if fit.fallback:
             print(f"{path.name}: {fit.fallback}")
             continue
-        matrices.append(fit.matrix)
-        percentiles.append(fit.p99)
-    matrix = np.median(matrices, axis=0)
-    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-    print(f"{len(matrices)} images")
-    print("matrix", matrix.round(4).tolist())
-    print("p99   ", np.median(percentiles, axis=0).round(4).tolist())
+        fits.append(fit)
+    print(f"{len(fits)} images")
+    print("matrix", unit_rows(np.median([fit.matrix for fit in fits], axis=0)).round(4).tolist())
+    print("p99   ", np.median([fit.p99 for fit in fits], axis=0).round(4).tolist())
+    print("lab   ", np.median([fit.lab for fit in fits], axis=0).round(2).tolist())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.parallel import default_workers, over_slides
-from preprocessing.grid import tile_grid
+from preprocessing.grid import shares_of_tiles, tile_grid
+from preprocessing.quality import QualityConfig
 from preprocessing.segmentation import segment_slide, shrunk
 from preprocessing.slide import Slide, open_slide
 from preprocessing.synthetic_cohort import SITES, _slide
@@ -29,6 +30,9 @@ KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, 
 TILE_UM = 256.0
 MIN_TISSUE = 0.5
 PEN_COVERED = 0.25  # share of a tile under the pen
+MAX_PEN = QualityConfig().max_pen
+
+Method = Callable[[Slide, np.ndarray], tuple[np.ndarray, np.ndarray]]  # to tissue and ink
 
 
 def recipe(kind: str, number: int, seed: int) -> SlideRecipe:
@@ -81,16 +85,18 @@ def otsu_rule(overview: np.ndarray) -> np.ndarray:
     return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8)).astype(bool)
 
 
-def ours(slide: Slide, overview: np.ndarray) -> np.ndarray:
-    """The pipeline's mask, both passes, at the overview's scale."""
-    return shrunk(segment_slide(slide).is_tissue, overview.shape[:2])
+def ours(slide: Slide, overview: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pipeline's mask, both passes, and its ink, at the overview's scale."""
+    found = segment_slide(slide)
+    return shrunk(found.is_tissue, overview.shape[:2]), shrunk(found.is_ink, overview.shape[:2])
 
 
-METHODS: dict[str, Callable[[Slide, np.ndarray], np.ndarray]] = {
-    "ours": ours,
-    "CLAM rule": lambda _slide, overview: clam_rule(overview),
-    "Otsu": lambda _slide, overview: otsu_rule(overview),
-}
+def without_ink(rule: Callable[[np.ndarray], np.ndarray]) -> Method:
+    """A rule that knows no ink."""
+    return lambda _slide, overview: (rule(overview), np.zeros(overview.shape[:2], bool))
+
+
+METHODS: dict[str, Method] = {"ours": ours, "CLAM rule": without_ink(clam_rule), "Otsu": without_ink(otsu_rule)}
 
 
 def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, object]]:
@@ -102,9 +108,11 @@ def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, objec
         size, mpp = (slide.width, slide.height), (slide.mpp_x, slide.mpp_y)
         pen_tiles, _ = tile_grid(truth["pen"], slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=PEN_COVERED)
         for method, segment in METHODS.items():
-            mask = segment(slide, overview)
+            mask, ink = segment(slide, overview)
             kept, _ = tile_grid(mask, slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=MIN_TISSUE)
-            kept_set = set(map(tuple, kept.tolist()))
+            side = (TILE_UM / mpp[0], TILE_UM / mpp[1])
+            has_ink = shares_of_tiles(ink, kept, side=side, slide_px=size) > MAX_PEN
+            kept_set = set(map(tuple, kept[~has_ink].tolist()))
             found, wanted = mask & ~truth["pen"], truth["tissue"] & ~truth["pen"]
             fat = truth["fat"] & wanted
             rows.append({

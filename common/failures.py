@@ -49,13 +49,16 @@ def failed(slide_id: str, step: str, error: SlideError) -> SlideStatus:
     return SlideStatus(slide_id=slide_id, step=step, state="failed", reason=error.reason, remedy=error.remedy)
 
 
+def status_row(row: SlideStatus) -> dict[str, object]:
+    """Return a status as one flat row of columns."""
+    columns = asdict(row)
+    figures = columns.pop("figures")
+    return {**columns, **figures}
+
+
 def write_status(path: Path, rows: Iterable[SlideStatus]) -> None:
     """Write the status table, sorted by slide; it holds no times, so a rerun writes the same bytes."""
-    flat = []
-    for row in sorted(rows, key=lambda row: row.slide_id):
-        columns = asdict(row)
-        figures = columns.pop("figures")
-        flat.append({**columns, **figures})
+    flat = [status_row(row) for row in sorted(rows, key=lambda row: row.slide_id)]
     names = list(dict.fromkeys(name for row in flat for name in row)) or [
         "slide_id",
         "step",

@@ -82,7 +82,9 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
     )
     types = get_type_hints(config_class)
     groups: dict[str, Any] = {}
-    for field in dataclasses.fields(config_class):
+    own = vars(config_class).get("__annotations__", {})
+    # a class's own settings first, then those it takes over from another
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own):
         title = field.metadata["group"]
         group = groups.setdefault(title, None) or parser.add_argument_group(title)
         groups[title] = group

@@ -24,6 +24,7 @@ from features.tile_stream import TileBlock, stream_blocks
 
 if TYPE_CHECKING:
     from features.runtime import Runtime
+    from features.tile_pixels import Preparation
 
 STEP = "extract_features"
 DAMAGED = "the file is damaged; copy or scan it again"
@@ -49,6 +50,7 @@ class PendingBag:
     coords_attributes: dict[str, Any]
     image_index: np.ndarray
     datasets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"features": ("",)})
+    copy_strength: float = 0.0  # of copies in varied stains
     log: FeatureLog | None = None
 
 
@@ -142,11 +144,13 @@ class _Loop:
     def _start(self, job: SlideJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
         from features.tile_pixels import Preparation
 
-        how = Preparation(tile_px=request.tile_px, box_px=block.plan.box_px, colour=request.colour)
+        how = Preparation(
+            tile_px=request.tile_px, box_px=block.plan.box_px, colour=request.colour, n_tiles=len(request.coords)
+        )  # fmt: skip
         parts = [
-            (bag, part, bag.embedder.runtime.submit(block.tiles, replace(how, copy=copy)) if len(block.tiles) else [])
+            (bag, part, bag.embedder.runtime.submit(block.tiles, _of_copy(how, bag, part, request, block)))
             for bag in job.bags
-            for copy, part in enumerate(_parts_of(bag, request.part))
+            for part in _parts_of(bag, request.part)
         ]
         self._embedding.append(_Embedding(job, request, block, parts, is_last))
 
@@ -195,6 +199,20 @@ class _Loop:
             bag.path.unlink(missing_ok=True)
             _put_away(bag.log)
             yield bag.embedder.name, failed(job.slide_id, STEP, error)
+
+
+def _of_copy(how: Preparation, bag: PendingBag, part: str, request: TileRequest, block: TileBlock) -> Preparation:
+    """Return the preparation of a part: as it is, or of a copy in varied stains."""
+    from features.tile_pixels import StainVariation
+
+    copy = int(part.partition("+")[2] or 0)
+    if copy == 0:
+        return how
+    assert request.stains is not None, "copies are made of slides only"
+    variation = StainVariation(
+        slide_id=request.name, stains=request.stains, copy=copy, strength=bag.copy_strength, rows=block.rows
+    )
+    return replace(how, variation=variation)
 
 
 def _parts_of(bag: PendingBag, part: str) -> list[str]:

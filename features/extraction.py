@@ -28,7 +28,8 @@ from features.encoder import PRECISIONS, EncoderCard
 from features.feature_store import SCHEMA
 from features.tile_reader import TileRequest
 from features.tile_table import TilePatient
-from preprocessing.stain import REFERENCE, stain_map
+from preprocessing.stain import StainFit, stain_map
+from preprocessing.stain_store import read_reference, reference_text
 from preprocessing.tile_store import TileSheet, read_tile_sheet, trident_attributes
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ class ExtractionConfig:
         group="encoder",
     )
     normalise: bool = option(True, help="map each slide's colours to the reference by its stain fit", group="colour")
+    stain_reference: Path | None = option(
+        None, help="colours to map to: an image, or a JSON of make_stain_reference.py; unset: built in", group="colour"
+    )
+    hed_copies: int = option(
+        0,
+        help="extra embeddings of each tile with its stains varied, as features_hed1, features_hed2 ...",
+        group="colour",
+    )
+    hed_strength: float = option(0.05, help="of that variation, 0 to 0.5 (0.05 light, 0.2 strong)", group="colour")
     device: str = option("auto", help="auto (a GPU if there is one), cpu or cuda", group="work")
     batch: int | None = option(None, help="tiles a batch; unset: 8 on a CPU, 128 on a GPU", group="work")
     workers: int | None = option(None, help="reading processes; unset: one a processor, at most 8", group="work")
@@ -82,6 +92,10 @@ class ExtractionConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name} is a number from 1, got {value}")
+        if self.hed_copies < 0 or not 0 <= self.hed_strength <= 0.5:
+            raise ValueError(
+                f"--hed_copies is a number from 0, --hed_strength one from 0 to 0.5; got {self.hed_copies}, {self.hed_strength}"
+            )
         if self.precision not in PRECISIONS:
             raise ValueError(f"--precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         try:
@@ -164,9 +178,10 @@ def extract_slides(
     """
     jobs: list[SlideJob] = []
     statuses: list[tuple[str, SlideStatus]] = []
+    reference = read_reference(config.stain_reference)
     for slide_id in sorted(slide_ids):
         try:
-            job = _slide_job(study, files, slide_id, config, embedders)
+            job = _slide_job(study, files, slide_id, config, embedders, reference)
         except SlideError as error:
             statuses += _failed_at_once(study, slide_id, embedders, error)
             continue
@@ -187,8 +202,9 @@ def _failed_at_once(
 
 
 def _slide_job(
-    study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder]
-) -> SlideJob:
+    study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
+    reference: StainFit,
+) -> SlideJob:  # fmt: skip
     sheet = _tile_sheet(study, files, slide_id)
     is_mapped = config.normalise and sheet.stain.method != "none"
     of_slide = {
@@ -196,15 +212,21 @@ def _slide_job(
         # which fit a slide's guards allowed may differ between slides of a run; that colours were mapped may not
         "stain": "normalised" if is_mapped else "none",
         "stain_fit": sheet.stain.method if is_mapped else "none",
-        "stain_reference": _reference_text() if is_mapped else "none",
+        "stain_reference": reference_text(reference) if is_mapped else "none",
         "tile_um": sheet.tile_um, "tile_px": sheet.tile_px, "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y,
         "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
     }  # fmt: skip
-    colour = stain_map(sheet.stain, REFERENCE) if is_mapped else None
+    try:
+        colour = stain_map(sheet.stain, reference) if is_mapped else None
+    except ValueError as error:
+        raise SlideError(
+            str(error), "run preprocessing/tile_slides.py again, or give another --stain_reference"
+        ) from error
     requests = [
         TileRequest(
             name=slide_id, path=files[slide_id], mpp=(sheet.mpp_x, sheet.mpp_y), coords=corners_of_scale(sheet, side_um),
             tile_um=side_um, tile_px=sheet.tile_px, colour=colour, part=part,
+            stains=reference if is_mapped else sheet.stain,
         )
         for part, side_um in _scales(config, sheet).items()
     ]  # fmt: skip
@@ -212,11 +234,12 @@ def _slide_job(
         PendingBag(
             embedder=embedder,
             path=study.feature_file(embedder.name, slide_id),
-            wanted={**embedder.made_by, **of_slide, **_transform_of(config, embedder)},
+            wanted={**embedder.made_by, **of_slide, **_transform_of(config, embedder), **_copies_of(config)},
             coords=sheet.coords,
             coords_attributes=trident_attributes(sheet),
             image_index=np.empty(0, np.int64),
-            datasets={"features": tuple(_scales(config, sheet))},
+            datasets=_datasets(config, tuple(_scales(config, sheet))),
+            copy_strength=config.hed_strength,
         )
         for embedder in embedders
     ]
@@ -238,6 +261,18 @@ def _transform_of(config: ExtractionConfig, embedder: Embedder) -> dict[str, Any
         "transform": f"{embedder.made_by['transform']}; squares of {config.scales} µm side by side",
         "scale_columns": json.dumps(columns),
     }
+
+
+def _datasets(config: ExtractionConfig, parts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return dataset to parts: the embeddings, and those of each copy in varied stains."""
+    copies = {
+        f"features_hed{copy}": tuple(f"{part}+{copy}" for part in parts) for copy in range(1, config.hed_copies + 1)
+    }
+    return {"features": parts, **copies}
+
+
+def _copies_of(config: ExtractionConfig) -> dict[str, Any]:
+    return {"hed_copies": config.hed_copies, "hed_strength": config.hed_strength} if config.hed_copies else {}
 
 
 def corners_of_scale(sheet: TileSheet, side_um: float) -> np.ndarray:
@@ -262,10 +297,6 @@ def _tile_sheet(study: Study, files: dict[str, Path], slide_id: str) -> TileShee
     if file_fingerprint(files[slide_id]) != sheet.slide_fingerprint:
         raise SlideError(f"{files[slide_id].name} is not the file its tiles were made from", remedy)
     return sheet
-
-
-def _reference_text() -> str:
-    return settings_text({"matrix": REFERENCE.matrix.round(4).tolist(), "p99": REFERENCE.p99.round(4).tolist()})
 
 
 def extract_tile_table(

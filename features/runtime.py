@@ -42,8 +42,12 @@ class Runtime:
 
     def submit(self, tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None = None) -> list[Future[np.ndarray]]:
         """Start embedding tiles, a future a batch; `how` they become the network's pixels (None: they are)."""
-        starts = range(0, len(tiles), self.batch)
-        return [self._pool.submit(self._embed, tiles[start : start + self.batch], how) for start in starts]
+        futures = []
+        for start in range(0, len(tiles), self.batch):
+            stop = min(start + self.batch, len(tiles))
+            own = None if how is None else how.part(start, stop)
+            futures.append(self._pool.submit(self._embed, tiles[start:stop], own))
+        return futures
 
     def _embed(self, tiles: np.ndarray, how: Preparation | None) -> np.ndarray:
         lane = self._idle.get()

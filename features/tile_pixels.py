@@ -1,34 +1,81 @@
 """Delivered pixels to the network's: resized to the tile's pixels, colours mapped, resized and cropped for the encoder.
 
 Everything runs on batches of uint8 on the device that embeds. On a CPU PyTorch's antialiased kernel gives Pillow's pixels
-to within one grey level, five times faster.
+to within one grey level, five times faster. Colours are looked up in a table of all 256^3, made once a slide.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
 from features.encoder import EncoderCard
-from preprocessing.stain import OD_BACKGROUND, StainMap, apply_map
+from preprocessing.colour_map import TABLE_PAYS_PX, colour_table
+from preprocessing.optical_density import OD_BACKGROUND, log_tables
+from preprocessing.stain import StainFit, StainMap, apply_map
+from preprocessing.stain_augmentation import stain_basis, stain_jitter
+
+KEPT_TABLES = 2  # the slide's that is being finished and the next one's, 64 MB each
+
+
+@dataclass(frozen=True, kw_only=True)
+class StainVariation:
+    """A copy of tiles in varied stains: whose, which copy, how strongly; `rows` are the tiles' numbers on the slide."""
+
+    slide_id: str
+    stains: StainFit
+    copy: int
+    strength: float
+    rows: Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How delivered pictures become tiles: the box (right, bottom) that is the tile, its colour map, which copy it is."""
+    """How delivered pictures become tiles: the box (right, bottom) that is the tile, its colour map, its variation."""
 
     tile_px: int
     box_px: tuple[float, float]
     colour: StainMap | None = None
-    copy: int = 0  # 0: as it is; from 1: in colours varied by that number
+    n_tiles: int = 0  # of the slide: from some number on a table of its colours pays
+    variation: StainVariation | None = None
 
     @property
     def is_to_size(self) -> bool:
         """Whether the pictures are the tiles already."""
         return self.box_px == (self.tile_px, self.tile_px)
+
+    def part(self, start: int, stop: int) -> Preparation:
+        """Return the preparation of some of the tiles."""
+        if self.variation is None:
+            return self
+        return replace(self, variation=replace(self.variation, rows=self.variation.rows[start:stop]))
+
+
+class _Tables:
+    """The tables of the slides at hand, by map and device; lanes that need one while it is being made wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+
+
+_TABLES = _Tables()
+
+
+def table_of(colour: StainMap, device: str = "cpu") -> Int[torch.Tensor, " colours"]:
+    """Return the `colour_table` of a map on a device, its words as int32; the last few are kept."""
+    key = (device, colour.matrix.tobytes(), colour.shift.tobytes(), colour.glass, colour.space)
+    with _TABLES.lock:
+        if key not in _TABLES.kept:
+            while len(_TABLES.kept) >= KEPT_TABLES:
+                _TABLES.kept.popitem(last=False)
+            _TABLES.kept[key] = torch.from_numpy(colour_table(colour).view(np.int32)).to(device)
+        return _TABLES.kept[key]
 
 
 def prepared(tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None) -> UInt8[np.ndarray, "n px px 3"]:
@@ -37,7 +84,10 @@ def prepared(tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None) -> UI
         return tiles
     if not how.is_to_size:
         tiles = np.ascontiguousarray(resized(torch.from_numpy(tiles), how.box_px, how.tile_px).numpy())
-    return tiles if how.colour is None else apply_map(tiles, how.colour)
+    if how.colour is not None:
+        pays = how.n_tiles * how.tile_px**2 >= TABLE_PAYS_PX
+        tiles = apply_map(tiles, how.colour, table=table_of(how.colour).numpy().view(np.uint32) if pays else None)
+    return tiles if how.variation is None else varied(torch.from_numpy(tiles), how.variation).numpy()
 
 
 def resized(
@@ -92,16 +142,35 @@ def on_device(tiles: UInt8[torch.Tensor, "n h w 3"], how: Preparation | None) ->
         return tiles
     if not how.is_to_size:
         tiles = resized(tiles, how.box_px, how.tile_px)
-    return tiles if how.colour is None else mapped(tiles, how.colour)
+    if how.colour is not None:
+        tiles = looked_up(tiles, table_of(how.colour, str(tiles.device)))
+    return tiles if how.variation is None else varied(tiles, how.variation)
 
 
-def mapped(tiles: UInt8[torch.Tensor, "n h w 3"], to_target: StainMap) -> UInt8[torch.Tensor, "n h w 3"]:
-    """Apply a colour map by arithmetic in float32, the formula of `preprocessing.stain.apply_map`."""
-    glass = torch.tensor(to_target.glass, dtype=torch.float64, device=tiles.device)
-    values = torch.arange(256, dtype=torch.float64, device=tiles.device)
-    tables = (torch.log(glass[:, None] + 1) - torch.log(values[None] + 1)).clamp_min(0).float()
+def looked_up(
+    tiles: UInt8[torch.Tensor, "n h w 3"], table: Int[torch.Tensor, " colours"]
+) -> UInt8[torch.Tensor, "n h w 3"]:
+    """Take every pixel's entry of a `colour_table`."""
+    red, green, blue = tiles.int().unbind(-1)
+    entries = table[(red + (green << 8) + (blue << 16)).long()]
+    return torch.stack([entries & 255, entries >> 8 & 255, entries >> 16 & 255], dim=-1).to(torch.uint8)
+
+
+def varied(tiles: UInt8[torch.Tensor, "n h w 3"], how: StainVariation) -> UInt8[torch.Tensor, "n h w 3"]:
+    """Scale and shift each tile's stains by its own jitter: `preprocessing.stain_augmentation.augment_stains`, batched."""
+    white = how.stains.glass
+    tables = torch.from_numpy(log_tables(white)).to(tiles.device)
     density = torch.stack([tables[channel][tiles[..., channel].long()] for channel in range(3)], dim=-1)
     share = (density.amax(dim=-1, keepdim=True) * (2 / OD_BACKGROUND) - 1).clamp(0, 1)
-    matrix = torch.tensor(to_target.matrix, dtype=torch.float32, device=tiles.device)
-    moved = density + (density @ matrix - density) * share
-    return (torch.exp(-moved) * 256 - 0.5).clamp(0, 255).to(torch.uint8)
+    jitters = [stain_jitter(how.slide_id, row, copy=how.copy, strength=how.strength) for row in how.rows.tolist()]
+    jitters += [(np.ones(3), np.zeros(3))] * (len(tiles) - len(jitters))  # of tiles that only fill up a batch
+    factors, shifts = (_per_tile([one[index] for one in jitters], tiles.device) for index in (0, 1))
+    basis = stain_basis(how.stains)
+    mix, unmix = (torch.tensor(m, dtype=torch.float32, device=tiles.device) for m in (basis, np.linalg.inv(basis)))
+    moved = density + share * (((density @ unmix) * factors + shifts) @ mix - density)
+    light = (torch.tensor(white, device=tiles.device) + 1) * torch.exp(-moved) - 1
+    return torch.where(share == 0, tiles, (light + 0.5).clamp(0, 255).to(torch.uint8))
+
+
+def _per_tile(values: list[np.ndarray], device: torch.device) -> Float[torch.Tensor, "n 1 1 3"]:
+    return torch.tensor(np.array(values), dtype=torch.float32, device=device)[:, None, None, :]

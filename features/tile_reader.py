@@ -17,7 +17,7 @@ from common.failures import SlideError
 from features.shared_ring import Inheritance, WorkerRing
 from preprocessing.jpeg_tiles import JpegSlide, NotJpegTilesError, check_against_openslide, open_jpeg_slide
 from preprocessing.slide import open_slide, read_tile
-from preprocessing.stain import StainMap
+from preprocessing.stain import StainFit, StainMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class TileRequest:
     tile_um: float | None
     tile_px: int
     colour: StainMap | None
+    stains: StainFit | None = None  # of the pixels after the colour map, for copies in varied stains
     part: str = ""  # which part of the bag's embeddings the tiles are for
     first_row: int = 0  # of coords in the bag
     rows: Int64[np.ndarray, " m"] | None = None  # of coords: those still to be read; None: all

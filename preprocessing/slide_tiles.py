@@ -6,20 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from common.artifacts import file_fingerprint, settings_text, whats_stale, write_text
 from common.failures import SlideError, SlideStatus
 from common.settings import settings_of
 from common.study import Study
+from preprocessing.colour_strip import colour_strip
 from preprocessing.grid import piece_of_tiles, shares_of_tiles, tile_grid
-from preprocessing.outline import filled, geojson
-from preprocessing.preview import draw_preview, write_preview
+from preprocessing.outline import filled, geojson, outlines
+from preprocessing.preview import PreviewMarks, draw_preview, title_line, write_preview
+from preprocessing.quality import REASONS, rate_tiles, slide_flags
+from preprocessing.quality_pass import measure_slide
+from preprocessing.segmentation import shrunk
 from preprocessing.slide import Slide, open_slide, read_tile
-from preprocessing.stain import StainFit, fit_stain
+from preprocessing.stain import REFERENCE, StainFit, fit_stain, stain_map
 from preprocessing.tile_store import SCHEMA, Exclusions, TileSheet, read_tile_sheet, write_tile_sheet
 from preprocessing.tiling_settings import WITHOUT_EFFECT, TilingConfig
-from preprocessing.tissue_source import EDITED, SlideTissue, TissueSource, find_slide_tissue, find_source
+from preprocessing.tissue_source import SlideTissue, TissueSource, find_slide_tissue, find_source
 
 STEP = "tile_slides"
 N_STAIN_PATCHES = 32
@@ -81,12 +85,12 @@ def _tile(slide_id: str, slide: Slide, source: TissueSource, study: Study, confi
     tissue_mm2 = float(masks.is_tissue.mean() * slide.width * slide.mpp_x * slide.height * slide.mpp_y / 1e6)
     side = (config.tile_um / slide.mpp_x, config.tile_um / slide.mpp_y)
     tiles = _tiles(slide, tissue, config, side)
-    picture = draw_preview(
-        masks.overview, masks.is_ink, list(tissue.pieces), tiles.coords, slide_px=slide_px, tile_level0=side
-    )
+    patches = _patches(slide, tiles, masks.is_ink, config)
+    stain = fit_stain(patches, method=config.stain, glass=masks.glass)
+    picture = _picture(slide_id, slide, tissue, tiles, side, tissue_mm2, _strip(patches, stain))
     write_preview(study.preview_file(slide_id), picture)
     _refuse_empty(slide_id, tiles, tissue_mm2, study, config)
-    if source.kind != EDITED and (source.outline is None or not source.outline.is_edited):
+    if source.outline is None:  # what a person edited stays as it is
         text = geojson(tissue.pieces, tissue.exclusions, origin=slide.bounds[:2])
         write_text(study.outline_file(slide_id), text)
     labels = filled(tissue.pieces, masks.is_ink.shape, slide_px=slide_px, numbered=True)
@@ -97,24 +101,72 @@ def _tile(slide_id: str, slide: Slide, source: TissueSource, study: Study, confi
         mpp_x=slide.mpp_x, mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px,
         stride_um=config.stride_um or config.tile_um, slide_width=slide.width, slide_height=slide.height,
         tissue_mm2=tissue_mm2, tissue_source=source.kind, tissue_fingerprint=source.fingerprint,
-        stain=_fit(slide, tiles, masks.is_ink, masks.glass, config), slide_fingerprint="", settings="",
+        stain=stain, slide_fingerprint="", settings="",
     )  # fmt: skip
 
 
+def _strip(patches: list[UInt8[np.ndarray, "_ _ 3"]], stain: StainFit) -> UInt8[np.ndarray, "h w 3"] | None:
+    """Return the patches before and after the map to the built-in reference."""
+    if not patches:
+        return None
+    return colour_strip(patches, None if stain.method == "none" else stain_map(stain, REFERENCE))
+
+
+def _picture(
+    slide_id: str, slide: Slide, tissue: SlideTissue, tiles: _Tiles, side: tuple[float, float], tissue_mm2: float,
+    strip: UInt8[np.ndarray, "h w 3"] | None,
+) -> UInt8[np.ndarray, "h w 3"]:  # fmt: skip
+    masks = tissue.masks
+    n_tiles = (len(tiles.coords), len(tiles.exclusions.coords))
+    marks = PreviewMarks(
+        excluded=tiles.exclusions.coords, unreadable=_boxes(masks.is_unreadable, slide), exclusions=tissue.exclusions,
+        title=title_line(slide_id, slide.mpp_x, tissue_mm2, n_tiles, list(tiles.flags)), strip=strip,
+    )  # fmt: skip
+    return draw_preview(
+        masks.overview, masks.is_ink, list(tissue.pieces), tiles.coords, slide_px=(slide.width, slide.height),
+        tile_level0=side, marks=marks,
+    )  # fmt: skip
+
+
+def _boxes(mask: Bool[np.ndarray, "h w"], slide: Slide) -> tuple[tuple[float, float, float, float], ...]:
+    """Return the bounding boxes (left, top, width, height in level-0 pixels) of the parts of a mask."""
+    if not mask.any():
+        return ()
+    scale_x, scale_y = slide.width / mask.shape[1], slide.height / mask.shape[0]
+    polygons = outlines(mask, slide_px=(mask.shape[1], mask.shape[0]))
+    boxes = [polygon.bounds for polygon in polygons]
+    return tuple((x0 * scale_x, y0 * scale_y, (x1 - x0) * scale_x, (y1 - y0) * scale_y) for x0, y0, x1, y1 in boxes)
+
+
 def _tiles(slide: Slide, tissue: SlideTissue, config: TilingConfig, side: tuple[float, float]) -> _Tiles:
-    """Lay the grid, leave out tiles that touch unreadable areas, and apply the quality rules."""
+    """Lay the grid, leave out tiles that cannot be read, and apply the quality rules."""
     masks, slide_px = tissue.masks, (slide.width, slide.height)
     coords, share = tile_grid(
         masks.is_tissue, slide_px=slide_px, mpp=(slide.mpp_x, slide.mpp_y), tile_um=config.tile_um,
         min_tissue=config.min_tissue, stride_um=config.stride_um,
     )  # fmt: skip
+    is_unreadable = np.zeros(len(coords), dtype=bool)
+    columns: dict[str, Float32[np.ndarray, " n"]] = {}
+    flags: list[str] = []
     reason = np.zeros(len(coords), np.uint8)
-    names = ["", UNREADABLE]
     if masks.is_unreadable.any():
-        reason[shares_of_tiles(masks.is_unreadable, coords, side=side, slide_px=slide_px) > 0] = 1
+        is_unreadable = shares_of_tiles(masks.is_unreadable, coords, side=side, slide_px=slide_px) > 0
+    if config.quality and len(coords):
+        columns, is_lost = measure_slide(slide, coords, masks, tile_um=config.tile_um)
+        is_unreadable |= is_lost
+        if masks.is_ink.any():  # the ink finder's margin counts too
+            ink = shares_of_tiles(masks.is_ink, coords, side=side, slide_px=slide_px)
+            columns["pen"] = np.fmax(columns["pen"], ink)
+        _, reason = rate_tiles(columns, config)
+        is_stained = masks.is_ink.sum() + shrunk(masks.is_tissue, masks.is_ink.shape).sum()
+        flags = slide_flags(columns, reason, config, ink_share=float(masks.is_ink.sum() / max(is_stained, 1)))
+    reason[is_unreadable] = len(REASONS)
+    if is_unreadable.any():
+        flags.append(f"{UNREADABLE} {is_unreadable.mean():.0%}")
     is_kept = reason == 0
-    exclusions = Exclusions(coords[~is_kept], reason[~is_kept], tuple(names))
-    return _Tiles(coords[is_kept], share[is_kept].astype(np.float32), {}, exclusions, ())
+    exclusions = Exclusions(coords[~is_kept], reason[~is_kept], ("", *REASONS[1:], UNREADABLE))
+    kept_columns = {name: values[is_kept] for name, values in columns.items()}
+    return _Tiles(coords[is_kept], share[is_kept].astype(np.float32), kept_columns, exclusions, tuple(flags))
 
 
 def _refuse_empty(slide_id: str, tiles: _Tiles, tissue_mm2: float, study: Study, config: TilingConfig) -> None:
@@ -134,27 +186,25 @@ def _refuse_empty(slide_id: str, tiles: _Tiles, tissue_mm2: float, study: Study,
     )
 
 
-def _fit(
-    slide: Slide,
-    tiles: _Tiles,
-    is_ink: Bool[np.ndarray, "h w"],
-    glass: tuple[float, float, float],
-    config: TilingConfig,
-) -> StainFit:
-    """Fit the stain on patches spread evenly over the tissue, in the fullest tile of each stretch, at 0.5 µm a pixel."""
-    if config.stain == "none":
-        return fit_stain([], method="none", glass=glass)
-    patches = [
-        read_tile(slide, x, y, tile_um=min(config.tile_um, STAIN_PATCH_UM), tile_px=STAIN_PATCH_PX)
-        for x, y in _patch_corners(slide, tiles, is_ink, config)
-    ]
-    return fit_stain(patches, method=config.stain, glass=glass)
+def _patches(
+    slide: Slide, tiles: _Tiles, is_ink: Bool[np.ndarray, "h w"], config: TilingConfig
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Read patches for the stain fit, at 0.5 µm a pixel; one that cannot be read is passed over."""
+    patches = []
+    for x, y in _patch_corners(slide, tiles, is_ink, config):
+        try:
+            patches.append(read_tile(slide, x, y, tile_um=min(config.tile_um, STAIN_PATCH_UM), tile_px=STAIN_PATCH_PX))
+        except SlideError:
+            slide.reopen()
+    return patches
 
 
 def _patch_corners(
     slide: Slide, tiles: _Tiles, is_ink: Bool[np.ndarray, "h w"], config: TilingConfig
 ) -> list[tuple[int, int]]:
-    """Choose tiles for the stain fit: full of tissue, and none where the pen went."""
+    """Choose tiles spread evenly over the tissue: in each stretch the fullest one, and none where the pen went."""
+    if config.stain == "none" or not len(tiles.coords):
+        return []
     fitness = tiles.tissue_fraction.copy()
     if is_ink.any():
         side = (config.tile_um / slide.mpp_x, config.tile_um / slide.mpp_y)
@@ -170,7 +220,13 @@ def _done(sheet: TileSheet) -> SlideStatus:
     figures: dict[str, object] = {
         "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y, "mpp_source": sheet.mpp_source,
         "tissue_mm2": round(sheet.tissue_mm2, 3), "tissue_source": sheet.tissue_source, "n_pieces": sheet.n_pieces,
-        "n_tiles": len(sheet.coords), **excluded, "flags": "; ".join(sheet.flags),
+        "n_tiles": len(sheet.coords), **excluded, "sharpness": _median(sheet.quality.get("sharpness")),
+        "flags": "; ".join(sheet.flags),
         "stain": sheet.stain.method, "stain_fallback": sheet.stain.fallback,
     }  # fmt: skip
     return SlideStatus(slide_id=sheet.slide_id, step=STEP, state="done", figures=figures)
+
+
+def _median(values: Float32[np.ndarray, " n"] | None) -> object:
+    """Return the median as text for a table; nothing where nothing was measured."""
+    return "" if values is None or np.isnan(values).all() else round(float(np.nanmedian(values)), 2)

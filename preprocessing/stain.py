@@ -1,10 +1,10 @@
-"""Colour of a slide: two stain vectors fitted once, and one linear map in optical density to a reference.
+"""Colour of a slide: two stain vectors and the spread of its colours, fitted once, and the map to a reference.
 
-Optical density here is OD = ln((G + 1) / (I + 1)) for 8-bit I and the slide's glass colour G, so glass is 0. A slide's
-fit is the element-wise median over patches of tissue: Macenko et al. 2009 (ISBI) by the plane of the two largest
-eigenvectors, or structure-preserving normalisation, Vahadane et al. 2016 (IEEE TMI 35:1962), by sparse non-negative
-factorisation. The 2021 sarcoma study used the latter. Guards reject an implausible fit; what was taken instead, and why,
-stands in the fit.
+Vectors are found on means of 4 x 4 pixels (2 µm), which are free of most noise and of the chroma that JPEG smears, in
+groups of patches of the tissue; the element-wise median over the groups is the slide's. Macenko et al. 2009 (ISBI), or
+structure-preserving normalisation, Vahadane et al. 2016 (IEEE TMI 35:1962), by sparse non-negative factorisation; the
+2021 sarcoma study used the latter. Reinhard et al. 2001 needs no vectors, only mean and spread of CIELAB inside tissue.
+Guards reject an implausible fit; what was taken instead, and why, stands in the fit.
 """
 
 from collections.abc import Sequence
@@ -13,177 +13,156 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-METHODS = ("vahadane", "macenko", "none")
-OD_BACKGROUND = 0.15  # a pixel with less in every channel is glass (Macenko's beta)
-OD_INK = 1.8  # more than this in every channel is ink or a deep fold
-ANGLE_PERCENTILE = 1.0  # Macenko's alpha
-SPARSITY = 0.02  # lambda of the released SPCN code's normalisation
-MIN_PATCH_PIXELS = 1_000
+from preprocessing.cielab import lab, reinhard_in_roots
+from preprocessing.colour_formula import StainMap as StainMap  # noqa: PLC0414  # callers take all of colour from here
+from preprocessing.colour_map import apply_map as apply_map  # noqa: PLC0414
+from preprocessing.optical_density import OD_BACKGROUND, OD_INK, WHITE, Glass, optical_density
+from preprocessing.stain_matrix import haematoxylin_first, macenko_matrix, sparse_stain_matrix, unit_rows
+
+METHODS = ("vahadane", "macenko", "reinhard", "none")
+BLOCK = 4  # side of the means that vectors are fitted on, pixels
+OD_STAINED = 0.25  # of such a mean: in paler ones noise and glass turn the direction
+N_GROUPS = 4
+MIN_GROUP_BLOCKS = 300
+MAX_GROUP_BLOCKS = 12_000
 MIN_PIXELS = 5_000
 MAX_PIXELS_PER_PATCH = 4_000
-ANGLE_RANGE_DEG = (12.0, 65.0)  # between the two stain vectors
+ANGLE_RANGE_DEG = (8.0, 65.0)  # between the two stain vectors; noise alone opens one stain by less than 3 degrees
 MIN_P99 = 0.1
+MIN_LAB_SD = 0.5  # less is one flat colour
 MAX_RESIDUAL = 0.25  # share of the optical density outside the plane of the stains
-N_FACTORISATION_STEPS = 60
-
-WHITE = (255.0, 255.0, 255.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StainFit:
-    """Stain vectors (unit rows, haematoxylin first) and the 99th percentile of each stain's concentration."""
+    """Stain vectors (unit rows, haematoxylin first), the 99th percentile of each stain's concentration, and CIELAB.
 
-    method: str  # "vahadane", "macenko", "reference" or "none"
+    `lab` is mean (row 0) and standard deviation (row 1) of L, a and b of the stained pixels, the glass being white.
+    """
+
+    method: str  # "vahadane", "macenko", "reinhard", "reference" or "none"
     matrix: Float64[np.ndarray, "2 3"]
     p99: Float64[np.ndarray, " 2"]
-    glass: tuple[float, float, float] = WHITE  # RGB of the bare slide
+    glass: Glass = WHITE  # RGB of the bare slide
     fallback: str = ""  # why another method than the asked one was taken
+    lab: Float64[np.ndarray, "2 3"] | None = None  # None: never measured
 
 
 # The target every slide is mapped to: the median over fits (vahadane) of the 50 SPCN-normalised example tiles published
 # with the 2021 sarcoma study, so that slides take the colours that study worked on (benchmarks/stain_reference.py).
-_REFERENCE_VECTORS = np.array([[0.6451, 0.7295, 0.2275], [0.3171, 0.8659, 0.3868]])
+_REFERENCE_VECTORS = np.array([[0.6396, 0.7314, 0.2366], [0.3238, 0.8646, 0.3842]])
 REFERENCE = StainFit(
     method="reference",
-    matrix=_REFERENCE_VECTORS / np.linalg.norm(_REFERENCE_VECTORS, axis=1, keepdims=True),
-    p99=np.array([3.0105, 1.3859]),
+    matrix=unit_rows(_REFERENCE_VECTORS),
+    p99=np.array([3.0416, 1.4059]),
+    lab=np.array([[54.06, 29.44, -31.64], [17.18, 7.20, 10.81]]),
 )
 NO_STAIN = StainFit(method="none", matrix=REFERENCE.matrix, p99=REFERENCE.p99)
 
 
-def optical_density(pixels: UInt8[np.ndarray, "*n 3"], glass: tuple[float, float, float] = WHITE) -> np.ndarray:
-    """Return ln((G + 1) / (I + 1)), float32, not below 0."""
-    return np.stack([table[pixels[..., channel]] for channel, table in enumerate(_log_tables(glass))], axis=-1)
-
-
-def _log_tables(glass: tuple[float, float, float]) -> np.ndarray:
-    """Return the optical density of each of the 256 values, a row a channel."""
-    values = np.log((np.array(glass)[:, None] + 1.0) / (np.arange(256)[None, :] + 1.0))
-    return np.maximum(values, 0.0).astype(np.float32)
-
-
-def fit_stain(
-    patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, glass: tuple[float, float, float] = WHITE
-) -> StainFit:
-    """Fit a slide's stains on patches of its tissue.
+def fit_stain(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, glass: Glass = WHITE) -> StainFit:
+    """Fit a slide's colours on patches of its tissue.
 
     Args:
-        patches: RGB patches, best 16 to 64 spread over the tissue, at about 1 µm a pixel or finer.
+        patches: RGB patches, best 16 to 64 spread over the tissue, at about 0.5 µm a pixel.
         method: one of METHODS.
         glass: the colour of the bare slide, RGB 0 to 255.
 
     Returns:
         The fit; when guards reject it, Macenko's, and when they reject that too, REFERENCE's vectors with the slide's
-        own percentiles. `fallback` then says why.
+        own percentiles. `fallback` then says why. A Reinhard fit carries Macenko's vectors, or REFERENCE's, for what
+        needs concentrations; its colours do not depend on them.
     """
     if method not in METHODS:
         raise ValueError(f"stain method is one of {', '.join(METHODS)}, got {method!r}")
     if method == "none":
         return replace(NO_STAIN, glass=glass)
-    pixels = [_stained_pixels(patch, glass) for patch in patches]
-    pixels = [od for od in pixels if len(od) >= MIN_PATCH_PIXELS]
-    n_pixels = sum(map(len, pixels))
-    if n_pixels < MIN_PIXELS:
-        return replace(
-            REFERENCE, fallback=f"{n_pixels} stained pixels, fewer than {MIN_PIXELS}: built-in reference taken"
-        )
-    reasons: list[str] = []
+    pixels = np.concatenate([_stained_pixels(patch, glass) for patch in patches] or [np.empty((0, 3))])
+    if len(pixels) < MIN_PIXELS:
+        why = f"{len(pixels)} stained pixels, fewer than {MIN_PIXELS}: built-in reference taken"
+        return replace(REFERENCE, fallback=why)
+    values = lab((256 * np.exp(-pixels) - 1) / 255)
+    colours = np.stack([values.mean(axis=0), values.std(axis=0)])
+    if method == "reinhard" and (colours[1] < MIN_LAB_SD).any():
+        why = f"a spread of {colours[1].min():.2f} in CIELAB, below {MIN_LAB_SD}: built-in reference taken"
+        return replace(REFERENCE, glass=glass, fallback=why)
+    fit = replace(_fit_vectors(method, _groups(patches, glass), pixels), glass=glass, lab=colours)
+    return replace(fit, method="reinhard", fallback="") if method == "reinhard" else fit
+
+
+def _fit_vectors(method: str, groups: Sequence[np.ndarray], pixels: np.ndarray) -> StainFit:
+    reasons: list[str] = [] if groups else ["no group of patches is stained enough"]
     for candidate in ("vahadane", "macenko") if method == "vahadane" else ("macenko",):
-        fit = _fit_by(candidate, pixels)
+        if not groups:
+            break
+        fit = _fit_by(candidate, groups, pixels)
         reason = _implausible(fit, pixels)
         if reason is None:
-            return replace(fit, glass=glass, fallback="; ".join(reasons))
+            return replace(fit, fallback="; ".join(reasons))
         reasons.append(f"{candidate} rejected: {reason}")
-    p99 = _percentiles(REFERENCE.matrix, pixels)
     reasons.append("built-in stain vectors taken")
-    return replace(REFERENCE, p99=np.maximum(p99, MIN_P99), glass=glass, fallback="; ".join(reasons))
+    p99 = np.maximum(_percentiles(REFERENCE.matrix, pixels), MIN_P99)
+    return replace(REFERENCE, p99=p99, fallback="; ".join(reasons))
 
 
-def _stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: tuple[float, float, float]) -> np.ndarray:
-    """Return the optical densities (n, 3) of a patch's stained pixels, thinned evenly to a bounded number."""
-    od = optical_density(patch, glass).reshape(-1, 3).astype(np.float64)
-    is_stained = (od.max(axis=1) > OD_BACKGROUND) & (od.min(axis=1) < OD_INK) & (od.sum(axis=1) > 2 * OD_BACKGROUND)
-    # H&E absorbs green most and never leaves red alone; pens (blue, green, black ink) and clotted blood do otherwise
-    red, green, blue = od.T
-    is_pen = (red > green * 1.15) | (blue > green * 1.25)
-    od = od[is_stained & ~is_pen]
-    step = max(1, len(od) // MAX_PIXELS_PER_PATCH)
-    return od[::step]
+def _stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
+    """Return the optical densities of a patch's stained pixels, thinned evenly to a bounded number."""
+    thinning = max(1, int((patch.shape[0] * patch.shape[1] / (4 * MAX_PIXELS_PER_PATCH)) ** 0.5))
+    od = optical_density(patch[::thinning, ::thinning], glass).reshape(-1, 3).astype(np.float64)
+    od = od[_is_stained(od, OD_BACKGROUND)]
+    return od[:: max(1, len(od) // MAX_PIXELS_PER_PATCH)]
 
 
-def _fit_by(method: str, pixels: Sequence[np.ndarray]) -> StainFit:
-    by_patch = np.array([macenko_matrix(od) for od in pixels])
-    # a patch of one tissue shows no pure haematoxylin, and its two directions close up: the wider half shows both stains
-    cosines = (by_patch[:, 0] * by_patch[:, 1]).sum(axis=1)
-    shows_both = np.flatnonzero(cosines <= np.median(cosines))
-    by_patch = by_patch[shows_both]
+def _is_stained(od: np.ndarray, least: float) -> np.ndarray:
+    """Say which densities (..., 3) are tissue: neither glass nor black, and no ink."""
+    is_between = (od.max(axis=-1) > least) & (od.min(axis=-1) < OD_INK) & (od.sum(axis=-1) > 2 * least)
+    return is_between & ~_is_pen(od)
+
+
+def _is_pen(od: np.ndarray) -> np.ndarray:
+    """H&E absorbs green most and never leaves red alone; pens (blue, green, black ink) and clotted blood do otherwise."""
+    red, green, blue = np.moveaxis(od, -1, 0)
+    return (red > green * 1.15) | (blue > green * 1.25)
+
+
+def _groups(patches: Sequence[np.ndarray], glass: Glass) -> list[np.ndarray]:
+    """Deal patches into groups, each with all tissues of the slide, and return the mean densities of their blocks.
+
+    A patch of one tissue shows no pure haematoxylin and would draw a median over patches inwards; a group shows both.
+    """
+    groups = []
+    for first in range(N_GROUPS):
+        parts = [_blocks(patch, glass) for patch in patches[first::N_GROUPS]]
+        od = np.concatenate(parts) if parts else np.empty((0, 3))
+        groups.append(od[:: max(1, -(-len(od) // MAX_GROUP_BLOCKS))])
+    return [od for od in groups if len(od) >= MIN_GROUP_BLOCKS]
+
+
+def _blocks(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
+    """Return the optical densities of the stained means of BLOCK x BLOCK pixels."""
+    height, width = (side // BLOCK for side in patch.shape[:2])
+    whole = patch[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, 3)
+    light = whole.mean(axis=(1, 3), dtype=np.float64)
+    od = np.maximum(np.log((np.array(glass) + 1) / (light + 1)), 0.0)
+    is_ink = np.pad(_is_pen(od) & (od.max(axis=-1) > OD_STAINED), 1)
+    for axis in (0, 1):  # a mean beside ink has some of it
+        is_ink = is_ink | np.roll(is_ink, 1, axis) | np.roll(is_ink, -1, axis)
+    return od[_is_stained(od, OD_STAINED) & ~is_ink[1:-1, 1:-1]]
+
+
+def _fit_by(method: str, groups: Sequence[np.ndarray], pixels: np.ndarray) -> StainFit:
+    by_group = [macenko_matrix(od) for od in groups]
     if method == "vahadane":
-        starts = zip(shows_both.tolist(), by_patch, strict=True)
-        by_patch = np.array([sparse_stain_matrix(pixels[index], start) for index, start in starts])
-    matrix = _haematoxylin_first(_unit(np.median(by_patch, axis=0)))
+        by_group = [sparse_stain_matrix(od, start) for od, start in zip(groups, by_group, strict=True)]
+    matrix = haematoxylin_first(unit_rows(np.median(by_group, axis=0)))
     return StainFit(method=method, matrix=matrix, p99=_percentiles(matrix, pixels))
 
 
-def macenko_matrix(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "2 3"]:
-    """Return the two extreme directions in the plane of the largest eigenvectors (Macenko et al. 2009)."""
-    _, vectors = np.linalg.eigh(np.cov(od, rowvar=False))
-    plane = vectors[:, [2, 1]]
-    plane = plane * np.where(plane.sum(axis=0) < 0, -1.0, 1.0)
-    angles = np.arctan2(od @ plane[:, 1], od @ plane[:, 0])
-    ends = np.percentile(angles, [ANGLE_PERCENTILE, 100 - ANGLE_PERCENTILE])
-    directions = np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane.T
-    return _haematoxylin_first(_unit(np.maximum(directions, 0.0) + 1e-12))
+def _percentiles(matrix: Float64[np.ndarray, "2 3"], pixels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " 2"]:
+    return np.percentile(pixels @ np.linalg.pinv(matrix), 99, axis=0)
 
 
-def sparse_stain_matrix(
-    od: Float64[np.ndarray, "n 3"], start: Float64[np.ndarray, "2 3"]
-) -> Float64[np.ndarray, "2 3"]:
-    """Factorise optical densities into two stains, sparse and non-negative (Vahadane et al. 2016, equation 5).
-
-    Minimises 1/2 ||V - H W||^2 + lambda |H|_1 with H, W >= 0 and unit rows of W, by exact codes for two stains and
-    block-coordinate updates of W; deterministic from `start`.
-    """
-    matrix = start
-    for _ in range(N_FACTORISATION_STEPS):
-        codes = sparse_codes(od, matrix)
-        gram, target = codes.T @ codes, codes.T @ od
-        updated = matrix.copy()
-        for stain in (0, 1):
-            if gram[stain, stain] < 1e-12:
-                continue
-            step = (target[stain] - gram[stain] @ updated) / gram[stain, stain]
-            updated[stain] = np.maximum(updated[stain] + step, 0.0)
-        updated = _unit(updated + 1e-12)
-        moved = float(np.abs(updated - matrix).max())
-        matrix = updated
-        if moved < 1e-5:
-            break
-    return _haematoxylin_first(matrix)
-
-
-def sparse_codes(
-    od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "2 3"], sparsity: float = SPARSITY
-) -> Float64[np.ndarray, "n 2"]:
-    """Return the exact minimiser over h >= 0 of 1/2 ||v - h W||^2 + lambda (h1 + h2), for every pixel.
-
-    With two unit stains the minimum is inside, on one axis, or at zero; each case has a closed form.
-    """
-    gram = float(matrix[0] @ matrix[1])
-    pull = od @ matrix.T - sparsity
-    inside = (pull - gram * pull[:, ::-1]) / max(1 - gram**2, 1e-12)
-    alone = np.maximum(pull, 0.0)
-    is_inside = (inside >= 0).all(axis=1)
-    takes_first = alone[:, 0] >= alone[:, 1]  # on one axis the gain is pull^2 / 2
-    on_axis = alone * np.stack([takes_first, ~takes_first], axis=1)
-    return np.where(is_inside[:, None], inside, on_axis)
-
-
-def _percentiles(matrix: Float64[np.ndarray, "2 3"], pixels: Sequence[np.ndarray]) -> Float64[np.ndarray, " 2"]:
-    concentrations = np.concatenate(pixels) @ np.linalg.pinv(matrix)
-    return np.percentile(concentrations, 99, axis=0)
-
-
-def _implausible(fit: StainFit, pixels: Sequence[np.ndarray]) -> str | None:
+def _implausible(fit: StainFit, pixels: np.ndarray) -> str | None:
     """Return why a fit cannot be a haematoxylin and eosin stain, or None."""
     angle = np.degrees(np.arccos(np.clip(fit.matrix[0] @ fit.matrix[1], -1, 1)))
     if not ANGLE_RANGE_DEG[0] <= angle <= ANGLE_RANGE_DEG[1]:
@@ -194,64 +173,28 @@ def _implausible(fit: StainFit, pixels: Sequence[np.ndarray]) -> str | None:
         return "eosin does not absorb green most"
     if (fit.p99 < MIN_P99).any():
         return f"99th percentiles {fit.p99[0]:.2f} and {fit.p99[1]:.2f}, below {MIN_P99}"
-    od = np.concatenate(pixels)
-    residual = od - np.maximum(od @ np.linalg.pinv(fit.matrix), 0) @ fit.matrix
-    share = float(np.linalg.norm(residual) / np.linalg.norm(od))
+    residual = pixels - np.maximum(pixels @ np.linalg.pinv(fit.matrix), 0) @ fit.matrix
+    share = float(np.linalg.norm(residual) / np.linalg.norm(pixels))
     if share > MAX_RESIDUAL:
         return f"{share:.0%} of the optical density is not explained"
     return None
 
 
-def _unit(matrix: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
-    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-
-
-def _haematoxylin_first(matrix: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
-    """Order the stains: haematoxylin, being blue, absorbs the larger share of red."""
-    return matrix if matrix[0, 0] >= matrix[1, 0] else matrix[::-1].copy()
-
-
-@dataclass(frozen=True)
-class StainMap:
-    """The colour map of a slide: OD_target = OD_source @ matrix, from the slide's glass to white."""
-
-    matrix: Float64[np.ndarray, "3 3"]
-    glass: tuple[float, float, float]
-
-
 def stain_map(source: StainFit, target: StainFit) -> StainMap:
     """Return the map of a slide: unmix, scale each stain to the target's 99th percentile, mix again.
 
-    The direction outside the plane of the source's stains (dust, blood, pigment) is kept as it is.
+    The direction outside the plane of the source's stains (dust, blood, pigment) is kept as it is. A Reinhard fit is
+    mapped to the target's mean and spread in CIELAB instead.
+
+    Raises:
+        ValueError: a Reinhard fit meets a target whose CIELAB was never measured.
     """
+    if source.method == "reinhard":
+        if source.lab is None or target.lab is None:
+            raise ValueError("Reinhard's map needs mean and spread in CIELAB of slide and reference; make both anew")
+        matrix, shift = reinhard_in_roots(source.lab, target.lab)
+        return StainMap(matrix, source.glass, "roots", shift)
     unmix = np.linalg.pinv(source.matrix)
     onto_target = unmix @ np.diag(target.p99 / source.p99) @ target.matrix
     residual = np.eye(3) - unmix @ source.matrix
     return StainMap(onto_target + residual, source.glass)
-
-
-def apply_map(tiles: UInt8[np.ndarray, "*n 3"], to_target: StainMap) -> UInt8[np.ndarray, "*n 3"]:
-    """Map tiles to the target's colours; glass becomes white and takes no tinge.
-
-    Optical densities below OD_BACKGROUND fade from unmixed (half of it) to fully mapped, so noise on glass is not coloured.
-    """
-    flat = tiles.reshape(-1, 3)
-    mapped = np.empty_like(flat)
-    tables, weights = _log_tables(to_target.glass), to_target.matrix.astype(np.float32)
-    for start in range(0, len(flat), 65_536):  # blocks that stay in the cache
-        block = flat[start : start + 65_536]
-        od = np.empty(block.shape, np.float32)
-        for channel in range(3):
-            np.take(tables[channel], block[:, channel], out=od[:, channel])
-        share = np.clip(od.max(axis=1, keepdims=True) * np.float32(2 / OD_BACKGROUND) - 1, 0, 1)
-        moved = od @ weights
-        moved -= od
-        moved *= share
-        moved += od
-        np.negative(moved, out=moved)
-        np.exp(moved, out=moved)
-        moved *= 256
-        moved -= 0.5  # + 0.5 to round, - 1 of the density's convention
-        np.clip(moved, 0, 255, out=moved)
-        mapped[start : start + 65_536] = moved
-    return mapped.reshape(tiles.shape)

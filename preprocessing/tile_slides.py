@@ -1,7 +1,8 @@
 """Find the tissue on every slide of a study, lay a grid of tiles over it, and fit the slide's stains.
 
 A tile is the same size in micrometres on every slide. Leaves tiles/<slide>.h5 (tile file), tiles/<slide>.geojson
-(outline, opens in QuPath), tiles/previews/<slide>.jpg (look at these) and tiles/status.csv (one row a slide).
+(outline), tiles/previews/<slide>.jpg, tiles/contact_sheet.html (all previews on one page) and tiles/status.csv (one row a
+slide). Edit an outline in QuPath, export it over the old one and run again: yours is used, areas of class Ignore are cut.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.failures import command, exit_code, failure_table, write_status
+from common.failures import command, exit_code, failure_table, status_row, write_status
 from common.settings import parse_config
 from common.study import find_slides, open_study
 from preprocessing.tiling_settings import TilingConfig
@@ -23,14 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(TilingConfig, argv, section="tile_slides", description=__doc__)
     study = open_study(config.study)
     from common.cohort import read_cohort
+    from preprocessing.contact_sheet import write_contact_sheet
     from preprocessing.tiling import summary, tile_study
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     statuses = tile_study(study, find_slides(study.slides), cohort.slides, config)
     status_file = study.tiles / "status.csv"
     write_status(status_file, statuses)
+    sheet = study.tiles / "contact_sheet.html"
+    write_contact_sheet(sheet, [status_row(status) for status in statuses], study.previews)
     print(failure_table(statuses) or summary(statuses))
-    print(f"status of each slide: {status_file}; pictures to check: {study.previews}")
+    print(f"status of each slide: {status_file}; all previews on one page, to look through: {sheet}")
     return exit_code(statuses)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 
 from common.artifacts import read_arrays, write_arrays
 from preprocessing.stain import StainFit
+from preprocessing.stain_store import fit_arrays, fit_attributes, fit_of
 
 SCHEMA = "tiles/2"
 QUALITY_PREFIX = "quality_"  # of the arrays that hold quality columns
@@ -70,9 +71,7 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
         **{f"{QUALITY_PREFIX}{name}": values for name, values in sorted(sheet.quality.items())},
         "excluded_coords": sheet.exclusions.coords,
         "excluded_reason": sheet.exclusions.reason,
-        "stain_matrix": sheet.stain.matrix,
-        "stain_p99": sheet.stain.p99,
-        "glass": np.array(sheet.stain.glass),
+        **fit_arrays(sheet.stain),
     }
     attributes: dict[str, str | int | float | bool] = {
         "schema": SCHEMA,
@@ -92,8 +91,7 @@ def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
         "n_pieces": sheet.n_pieces,
         "exclusion_reasons": json.dumps(sheet.exclusions.names),
         "flags": json.dumps(sheet.flags),
-        "stain_method": sheet.stain.method,
-        "stain_fallback": sheet.stain.fallback,
+        **fit_attributes(sheet.stain),
         "settings": sheet.settings,
     }
     write_arrays(path, arrays, attributes, array_attributes={"coords": trident_attributes(sheet)})
@@ -124,13 +122,6 @@ def read_tile_sheet(path: Path) -> TileSheet:
     found = file.attributes
     if found.get("schema") != SCHEMA:
         raise ValueError(f"{path}: format {found.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
-    stain = StainFit(
-        method=found["stain_method"],
-        matrix=file.arrays["stain_matrix"],
-        p99=file.arrays["stain_p99"],
-        glass=tuple(file.arrays["glass"].tolist()),
-        fallback=found["stain_fallback"],
-    )
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
         "tissue_mm2", "tissue_source", "tissue_fingerprint", "n_pieces", "slide_fingerprint", "settings",
@@ -150,7 +141,7 @@ def read_tile_sheet(path: Path) -> TileSheet:
             tuple(json.loads(found["exclusion_reasons"])),
         ),
         flags=tuple(json.loads(found["flags"])),
-        stain=stain,
+        stain=fit_of(file.arrays, found),
         **{name: found[name] for name in names},
     )
     return replace(sheet, content_sha256=found["content_sha256"])

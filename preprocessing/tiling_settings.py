@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.settings import option
+from preprocessing.quality import QualityConfig
 
-STAIN_METHODS = ("vahadane", "macenko", "none")
+STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
 WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TilingConfig:
+class TilingConfig(QualityConfig):
     """The settings of tile_slides.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
@@ -36,7 +37,12 @@ class TilingConfig:
         None, help="from a tile to the next, micrometres; unset: tile_um, so that tiles do not overlap", group="tiles"
     )
     min_tissue: float = option(0.5, help="least tissue fraction of a kept tile, 0 to 1", group="tiles")
-    stain: str = option("vahadane", help="stain fit of each slide: vahadane, macenko or none", group="colour")
+    quality: bool = option(
+        True, help="look at every tile closely and leave out blur, pen and folds by the limits below", group="tiles"
+    )
+    stain: str = option(
+        "vahadane", help="colour fit of each slide: vahadane, macenko, reinhard or none", group="colour"
+    )
     workers: int | None = option(
         None, help="worker processes; unset: one a processor; 0: none, everything in this process", group="work"
     )
@@ -44,6 +50,7 @@ class TilingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        super().__post_init__()
         if self.tile_um <= 0:
             raise ValueError(f"--tile_um is a length above 0 µm, got {self.tile_um}")
         if self.stride_um is not None and self.stride_um < self.tile_um / 16:

@@ -173,6 +173,7 @@ def test_dicom_files_of_one_series_are_one_slide(shared_data, tmp_path):
         "camelyon_jpeg": tmp_path / "two" / "camelyon_jpeg.dcm",
     }
     copy_series(formats / "dicom_jcupitt_cmu1", tmp_path / "top", levels)
+    assert find_slides(tmp_path / "top") == {"level-0-frames-0-30": tmp_path / "top" / "level-0-frames-0-30.dcm"}
     copy_series(formats / "dicom_google", tmp_path / "top", ["camelyon_jpeg.dcm"])
     (tmp_path / "top" / "damaged.dcm").write_bytes(b"no DICOM")
     assert list(find_slides(tmp_path / "top")) == ["camelyon_jpeg", "damaged", "level-0-frames-0-30"]

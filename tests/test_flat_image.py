@@ -13,6 +13,7 @@ from preprocessing.slide import open_slide, read_tile
 GIVEN = (0.5, 0.5)
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+DEEP = RGB.astype(np.uint16) * 256 + RNG.integers(0, 256, RGB.shape, dtype=np.uint16)  # 16 bits, the high ones RGB
 GREY = RGB[..., 0]
 PALETTE = RNG.integers(0, 65536, (3, 256), dtype=np.uint16)
 HALF = np.dstack([RGB, np.full((90, 130), 128, np.uint8)])
@@ -35,15 +36,16 @@ TIFFS = {
     "lzw predictor": (RGB, {"photometric": "rgb", "compression": "lzw", "predictor": True}, RGB),
     "grey": (GREY, {"photometric": "minisblack", "rowsperstrip": 7, "compression": "lzw"}, np.dstack([GREY] * 3)),
     "white is zero": (GREY, {"photometric": "miniswhite"}, 255 - np.dstack([GREY] * 3)),
-    "16 bits": (RGB.astype(np.uint16) * 257, {"photometric": "rgb"}, RGB),
-    "16 bits big-endian": (RGB.astype(np.uint16) * 257, {"photometric": "rgb", "byteorder": ">"}, RGB),
+    "16 bits": (DEEP, {"photometric": "rgb"}, RGB),
+    "16 bits big-endian": (DEEP, {"photometric": "rgb", "byteorder": ">"}, RGB),
     "palette": (GREY, {"photometric": "palette", "colormap": PALETTE}, (PALETTE >> 8)[:, GREY].transpose(1, 2, 0)),
     "alpha": (HALF, {"photometric": "rgb", "extrasamples": ["unassalpha"]}, over_white(HALF)),
     "tiles of 16 bits and lerc": (
-        RGB.astype(np.uint16) * 257, {"photometric": "rgb", "tile": (32, 48), "compression": "zstd"}, RGB,
+        DEEP, {"photometric": "rgb", "tile": (32, 48), "compression": "zstd"}, RGB,
     ),
     "cmyk": (
-        np.dstack([255 - RGB, np.zeros_like(GREY)]), {"photometric": "separated", "compression": "deflate"}, RGB,
+        np.dstack([255 - RGB, GREY]), {"photometric": "separated", "compression": "deflate"},
+        RGB * ((255 - GREY[..., None]) / 255),
     ),
 }  # fmt: skip
 
@@ -119,7 +121,7 @@ def test_every_kind_of_picture_becomes_the_rgb_it_means(tmp_path, name):
 
 
 def test_a_png_of_16_bits_keeps_its_brightness(tmp_path):
-    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "s.png")
+    Image.fromarray(DEEP[..., 0]).save(tmp_path / "s.png")
     assert (pixels_of(tmp_path / "s.png") == np.dstack([GREY] * 3)).all()
 
 

@@ -29,8 +29,8 @@ def write_study(root, names, **columns):
     pd.DataFrame(table).to_csv(root / "cohort.csv", index=False)
 
 
-def check(name, *, mpp=0.5, fingerprint=None, side=40_000, tile_ms=2.0):
-    return SlideCheck(slide_id=name, reader="", width=side, height=side, mpp_x=mpp, mpp_y=mpp, mpp_source="file",
+def check(name, *, mpp=0.5, fingerprint=None, side=40_000, height=None, tile_ms=2.0):
+    return SlideCheck(slide_id=name, reader="", width=side, height=height or side, mpp_x=mpp, mpp_y=mpp, mpp_source="file",
                       n_levels=4, is_dark=False, tile_ms=tile_ms, fingerprint=fingerprint or name)  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_two_scanners_are_no_fault_and_a_lone_scale_is():
     assert off_scale([]) == ([], [])
 
 
-@pytest.mark.parametrize("one", [check("x", side=200_000), check("x", side=500)])
+@pytest.mark.parametrize("one", [check("x", side=200_000, height=9000), check("x", side=130_000), check("x", side=500)])
 def test_an_absurd_field_of_view_is_found(one):
     (finding,) = slide_findings(outcomes(one), {})
     assert "field of view" in finding.found

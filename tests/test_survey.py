@@ -1,6 +1,7 @@
 """The survey: the same picture as plain reading, at whole factors, with what cannot be read marked and nothing else."""
 
 import io
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from common.failures import SlideError
 from preprocessing import survey
-from preprocessing.slide import open_slide
+from preprocessing.slide import Slide, open_slide
 from preprocessing.survey import _cuts, _halves
 from preprocessing.synthetic_slide import write_pyramid
 
@@ -167,3 +168,27 @@ def test_real_slides_are_the_overview(shared_data):
         resized = np.asarray(Image.fromarray(found.image).resize(plain.shape[1::-1], Image.Resampling.BILINEAR))
         assert abs(found.mpp[0] / 8 - 1) < 0.05
         assert np.abs(resized.astype(int) - plain).mean() < 5
+
+
+class SparseHandle:
+    """An OpenSlide of an MRXS: only the middle was scanned, the rest is transparent."""
+
+    dimensions, level_dimensions, level_downsamples = (400, 300), ((400, 300),), (1.0,)
+    properties: ClassVar = {
+        "openslide.background-color": "F0E0D0", "openslide.bounds-x": "100", "openslide.bounds-y": "60",
+        "openslide.bounds-width": "200", "openslide.bounds-height": "120",
+    }  # fmt: skip
+
+    def read_region(self, origin, level, size):
+        whole = Image.new("RGBA", self.dimensions)
+        whole.paste((180, 90, 150, 255), (100, 60, 300, 180))
+        return whole.crop((*origin, origin[0] + size[0], origin[1] + size[1]))
+
+
+def test_what_was_never_scanned_is_background_and_bounds_say_where(tmp_path):
+    slide = Slide(tmp_path / "s.mrxs", SparseHandle(), (0.5, 0.5), "file")
+    found = slide.survey(2.0)
+    assert slide.bounds == (100, 60, 200, 120)
+    assert (found.image[15:45, 25:75] == (180, 90, 150)).all()
+    assert (found.image[:15] == (0xF0, 0xE0, 0xD0)).all()
+    assert not found.is_unreadable.any()

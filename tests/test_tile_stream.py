@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.artifacts import read_arrays
 from common.failures import StudyError
 from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
 from features.encoder import Encoder, EncoderCard
@@ -19,11 +20,12 @@ from features.feature_log import FeatureLog
 from features.feature_store import read_feature_bag
 from features.runtime import bind
 from features.shared_ring import SharedRing
-from features.tile_pixels import Preparation, _resized_in_float, mapped, on_device, prepared, resized
+from features.tile_pixels import Preparation, StainVariation, _resized_in_float, on_device, prepared, resized, varied
 from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.tile_stream import patches_of, stream_blocks
 from preprocessing.slide import open_slide, read_tile
 from preprocessing.stain import REFERENCE, apply_map, stain_map
+from preprocessing.stain_augmentation import augment_stains, stain_jitter
 from preprocessing.synthetic_slide import write_pyramid
 
 MPP = 0.5
@@ -106,12 +108,33 @@ def test_a_devices_resize_and_colours_are_the_processors():
     planes = _resized_in_float(tensor.permute(0, 3, 1, 2), (50.6, 51.2), 32, "bilinear").permute(0, 2, 3, 1)
     ours = resized(tensor, (50.6, 51.2), 32)
     assert int((planes.int() - ours.int()).abs().max()) <= 1
+    how = Preparation(tile_px=32, box_px=(50.6, 51.2))
+    assert np.array_equal(on_device(tensor, how).numpy(), prepared(tiles, how))
+
+
+@pytest.mark.parametrize("n_tiles", [3, 1_000_000])
+def test_a_devices_colours_are_the_processors_with_and_without_a_table(n_tiles):
+    tiles = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     colour = stain_map(dataclasses.replace(REFERENCE, p99=np.array([1.5, 1.0])), REFERENCE)
-    difference = np.abs(mapped(ours, colour).numpy().astype(int) - apply_map(ours.numpy(), colour))
-    assert difference.max() <= 1
-    how = Preparation(tile_px=32, box_px=(50.6, 51.2), colour=colour)
-    assert np.abs(on_device(tensor, how).numpy().astype(int) - prepared(tiles, how)).max() <= 1
-    assert not np.array_equal(prepared(tiles, how), ours.numpy())
+    how = Preparation(tile_px=32, box_px=(32, 32), colour=colour, n_tiles=n_tiles)
+    assert np.array_equal(prepared(tiles, how), apply_map(tiles, colour))
+    assert np.array_equal(on_device(torch.from_numpy(tiles), how).numpy(), apply_map(tiles, colour))
+    assert not np.array_equal(prepared(tiles, how), tiles)
+
+
+def test_a_batch_of_tiles_in_varied_stains_is_each_tile_in_varied_stains():
+    tiles = np.random.default_rng(3).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    rows = np.array([7, 0, 99])  # a batch filled up by a fourth
+    how = StainVariation(slide_id="s", stains=REFERENCE, copy=2, strength=0.2, rows=rows)
+    found = varied(torch.from_numpy(tiles), how).numpy()
+    for tile, ours, row in zip(tiles, found, rows.tolist(), strict=False):
+        expected = augment_stains(tile, REFERENCE, stain_jitter("s", row, copy=2, strength=0.2))
+        assert np.abs(ours.astype(int) - expected).max() <= 1
+        assert not np.array_equal(ours, tile)
+    whole = Preparation(tile_px=16, box_px=(16, 16), variation=how)
+    part = whole.part(1, 3)
+    assert part.variation.rows.tolist() == [0, 99]
+    assert np.array_equal(prepared(tiles[1:3], part), found[1:3])
 
 
 def test_a_ring_gives_back_in_turn_and_lets_a_slot_rest_after_a_failure(monkeypatch):
@@ -210,6 +233,13 @@ def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tm
     both = job(tmp_path / "both", slide, runtime, names=("e", "f"), n=30)
     assert [name for name, _ in embed_slides([both], READING)] == ["e", "f"]
     assert (tmp_path / "both" / "e.h5").read_bytes() == (tmp_path / "both" / "f.h5").read_bytes()
+    varied_too = job(tmp_path / "hed", slide, runtime, n=30, stains=REFERENCE)
+    varied_too.bags[0].datasets = {"features": ("",), "features_hed1": ("+1",)}
+    varied_too.bags[0].copy_strength = 0.2
+    list(embed_slides([varied_too], READING))
+    arrays = read_arrays(tmp_path / "hed" / "e.h5").arrays
+    assert np.array_equal(arrays["features"], read_feature_bag(tmp_path / "both" / "e.h5").features)
+    assert not np.array_equal(arrays["features_hed1"], arrays["features"])
     scaled = job(tmp_path / "scales", slide, runtime, n=30)
     own = scaled.requests[0]
     scaled.requests = [

@@ -34,11 +34,24 @@ def slow_apply(pixel, matrix, glass, background):
 
 def slow_macenko(od, percentile):
     """Macenko's two directions by an explicit loop over angles."""
-    centred = od - od.mean(axis=0)
-    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    _, _, right = np.linalg.svd(od, full_matrices=False)
     first, second = (v if v.sum() >= 0 else -v for v in right[:2])
     angles = sorted(math.atan2(float(p @ second), float(p @ first)) for p in od)
     low, high = np.percentile(angles, [percentile, 100 - percentile])
     ends = [math.cos(a) * first + math.sin(a) * second for a in (low, high)]
     ends = [np.maximum(e, 0) / np.linalg.norm(np.maximum(e, 0)) for e in ends]
     return np.array(sorted(ends, key=lambda e: -e[0]))
+
+
+def slow_reinhard(pixel, source, target, glass, background):
+    """One pixel to the target's mean and SD in CIELAB by scikit-image, faded near the glass, in floats."""
+    from skimage.color import lab2rgb, rgb2lab
+
+    balanced = [min(1.0, ((value + 1) / (g + 1) * 256 - 1) / 255) for g, value in zip(glass, pixel, strict=True)]
+    lab = rgb2lab(np.array(balanced)[None, None])[0, 0]
+    moved = (lab - source[0]) / source[1] * target[1] + target[0]
+    mapped = 255 * lab2rgb(moved[None, None])[0, 0]
+    od = [max(0.0, math.log((g + 1) / (value + 1))) for g, value in zip(glass, pixel, strict=True)]
+    share = min(1.0, max(0.0, 2 * max(od) / background - 1))
+    faded = [own + share * (-math.log((to + 1) / 256) - own) for own, to in zip(od, mapped, strict=True)]
+    return [min(255.0, max(0.0, 256 * math.exp(-value) - 1)) for value in faded]

@@ -1,0 +1,137 @@
+"""How near stain fits come to painted stains, and how much of the colour difference between sites a map takes away.
+
+    python benchmarks/colour_truth.py --work DIR [--slides 100] [--seed 11]     # paints varied slides first
+    python benchmarks/colour_truth.py --work DIR --study study                   # a synthetic study that is there
+
+Slides are plain, pale, penned and fatty, of three sites, with stains moved on each slide. Each method tiles all of them
+by preprocessing/tiling.py. Angles are degrees to the painted vectors; eta squared is the between-site share of the
+variance of slides' mean optical density per stain, before (relative to the slide's glass) and after the map.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from common.parallel import default_workers, over_slides
+from common.study import Study, find_slides
+from preprocessing.optical_density import OD_BACKGROUND, WHITE, optical_density
+from preprocessing.slide import open_slide, read_tile
+from preprocessing.stain import REFERENCE, apply_map, stain_map
+from preprocessing.synthetic_cohort import SITES
+from preprocessing.synthetic_slide import PEN_COLOURS, SlideRecipe, make_slide
+from preprocessing.synthetic_tissue import SUBTYPES
+from preprocessing.tile_store import read_tile_sheet
+from preprocessing.tiling import TilingConfig, tile_study
+
+KINDS = ("plain", "pale", "pen", "fatty", "plain")
+N_TILES = 12  # of a slide, for its mean colour
+TIMEOUT_S = 900.0
+
+
+def recipe(index: int, seed: int) -> SlideRecipe:
+    """Draw a slide: site and subtype in turn, stains moved by SD 0.025 a channel."""
+    rng, site, kind = np.random.default_rng([seed, index]), SITES[index % 3], KINDS[index % 5]
+
+    def moved(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+        shifted = np.clip(np.array(vector) + rng.normal(0, 0.025, 3), 0.02, None)
+        red, green, blue = (float(value) for value in shifted / np.linalg.norm(shifted))
+        return red, green, blue
+
+    strength = (0.55 if kind == "pale" else 1.0) * rng.uniform(0.85, 1.2, 2)
+    return SlideRecipe(
+        slide_id=f"{index:03d}-{kind}", subtype=SUBTYPES[index // 3 % 5], seed=(seed, index, 1), mpp=site.mpp,
+        width_mm=round(float(rng.uniform(1.4, 1.8)), 2), height_mm=round(float(rng.uniform(1.2, 1.5)), 2), n_pieces=1,
+        tumour_share=float(rng.uniform(0.3, 0.6)), necrosis_share=float(rng.uniform(0, 0.3)),
+        fat_share=0.75 if kind == "fatty" else float(rng.uniform(0.05, 0.35)), mitotic_density=float(rng.uniform()),
+        haematoxylin=moved(site.haematoxylin), eosin=moved(site.eosin),
+        intensities=(float(site.intensities[0] * strength[0]), float(site.intensities[1] * strength[1])),
+        glass=site.glass, pen=str(rng.choice(sorted(PEN_COLOURS))) if kind == "pen" else "",
+        is_blurred=bool(rng.random() < 0.1), is_pale=kind == "pale", has_fold=bool(rng.random() < 0.1),
+    )  # fmt: skip
+
+
+def paint(folder: Path, n_slides: int, seed: int) -> Study:
+    """Paint the slides, with truth and clinical table."""
+    study, recipes = Study(folder), [recipe(index, seed) for index in range(n_slides)]
+    jobs = [
+        (each.slide_id, (each, study.slides / f"{each.slide_id}.tif", study.truth / f"{each.slide_id}.json"))
+        for each in recipes
+    ]
+    for outcome in over_slides(make_slide, jobs, workers=default_workers(), timeout_s=TIMEOUT_S, title="painting"):
+        assert outcome.error is None, outcome
+    rows = [[each.slide_id, each.slide_id, SITES[index % 3].name] for index, each in enumerate(recipes)]
+    pd.DataFrame(rows, columns=["patient_id", "slide_id", "site"]).to_csv(study.cohort_table, index=False)
+    return study
+
+
+def stain_means(path: Path, tile_file: Path) -> np.ndarray:
+    """Return the mean optical density of both stains (columns) of stained pixels, before and after the map (rows)."""
+    sheet = read_tile_sheet(tile_file)
+    chosen = sheet.coords[np.linspace(0, len(sheet.coords) - 1, min(N_TILES, len(sheet.coords))).astype(int)]
+    with open_slide(path) as slide:
+        tiles = np.stack([read_tile(slide, x, y, tile_um=128.0, tile_px=128) for x, y in chosen.tolist()])
+    before = optical_density(tiles, sheet.stain.glass)
+    mapped = apply_map(tiles, stain_map(sheet.stain, REFERENCE)) if sheet.stain.method != "none" else tiles
+    after = optical_density(mapped, WHITE if sheet.stain.method != "none" else sheet.stain.glass)
+    is_stained = before.max(axis=-1) > OD_BACKGROUND
+    unmix = np.linalg.pinv(REFERENCE.matrix)
+    return np.stack([(od[is_stained] @ unmix).mean(axis=0) for od in (before, after)])
+
+
+def eta_squared(values: np.ndarray, sites: np.ndarray) -> float:
+    """Return the between-site share of a variance."""
+    between = sum((sites == site).sum() * (values[sites == site].mean() - values.mean()) ** 2 for site in set(sites))
+    return float(between / ((values - values.mean()) ** 2).sum())
+
+
+def measure(source: Study, work: Path, method: str) -> None:
+    """Tile all slides by one method and print its figures."""
+    study = Study(work / method)
+    rows = pd.read_csv(source.cohort_table, dtype={"patient_id": str, "slide_id": str})
+    files = find_slides(source.slides)
+    statuses = tile_study(study, files, rows, TilingConfig(study=study.root, stain=method))
+    done = sorted(status.slide_id for status in statuses if status.state == "done")
+    sheets = {slide_id: read_tile_sheet(study.tile_file(slide_id)) for slide_id in done}
+    truths = {slide_id: json.loads((source.truth / f"{slide_id}.json").read_text()) for slide_id in done}
+    fits = [sheets[slide_id].stain for slide_id in done]
+    fallbacks = sum(bool(fit.fallback) for fit in fits)
+    print(f"{method}: {len(done)} of {len(statuses)} slides, {fallbacks} fallbacks")
+    if method in ("vahadane", "macenko"):
+        painted = np.array([truths[slide_id]["stain_matrix"] for slide_id in done])
+        fitted = np.array([fit.matrix for fit in fits])
+        angles = np.degrees(np.arccos(np.clip((fitted * painted).sum(axis=2), -1, 1)))
+        crossed = np.degrees(np.arccos(np.clip((fitted * painted[:, ::-1]).sum(axis=2), -1, 1)))
+        for name, column in zip(("haematoxylin", "eosin"), angles.T, strict=True):
+            print(f"  {name:13s} median {np.median(column):.2f} deg, worst {column.max():.2f} deg")
+        worst = [done[index] for index in np.argsort(-angles.max(axis=1))[:3]]
+        print(f"  both          median {np.median(angles):.2f} deg, worst {angles.max():.2f} deg ({', '.join(worst)})")
+        print(f"  swapped       {int((crossed.sum(axis=1) < angles.sum(axis=1)).sum())}")
+    means = np.array([stain_means(files[slide_id], study.tile_file(slide_id)) for slide_id in done])
+    sites = rows.set_index("slide_id").loc[done, "site"].to_numpy()
+    for stain, name in enumerate(("haematoxylin", "eosin")):
+        before, after = (eta_squared(means[:, step, stain], sites) for step in (0, 1))
+        print(f"  eta squared of {name:13s} {before:.3f} -> {after:.3f}: falls by {1 - after / before:.1%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for slides and tile files")
+    parser.add_argument("--study", type=Path, help="a synthetic study; without it, slides are painted")
+    parser.add_argument("--slides", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=11, help="of the painted slides; nothing was tuned on it")
+    parser.add_argument("--methods", nargs="+", default=["vahadane", "macenko", "reinhard"])
+    arguments = parser.parse_args()
+    source = Study(arguments.study) if arguments.study else None
+    source = source or paint(arguments.work / "painted", arguments.slides, arguments.seed)
+    for method in arguments.methods:
+        measure(source, arguments.work, method)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Exported tiles: normalised by the slide's map, named in a table that extract_features reads, whole or made again."""
+
+import csv
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.artifacts import file_fingerprint
+from common.study import Study
+from features.tile_table import read_tile_table
+from preprocessing.export_tiles import main as export
+from preprocessing.slide import open_slide, read_tile
+from preprocessing.stain import REFERENCE, apply_map, stain_map
+from preprocessing.synthetic_slide import write_pyramid
+from preprocessing.tile_export import chosen_tiles
+from preprocessing.tile_store import TileSheet, read_tile_sheet, write_tile_sheet
+from tests.test_stain import painted_patches
+from tests.test_stain_store import some_fit
+
+SLIDES = (("P1", "A-1", "LMS", "train"), ("P1", "A-2", "LMS", "train"), ("P2", "B-1", "UPS", "test"))
+COORDS = np.array([[0, 0], [256, 0], [0, 256], [256, 256]])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("export") / "study")
+    rows = ["patient_id,slide_id,subtype,set"]
+    for number, (patient, slide_id, subtype, chosen) in enumerate(SLIDES):
+        rows.append(f"{patient},{slide_id},{subtype},{chosen}")
+        fit, path = some_fit(number), study.slides / f"{slide_id}.tif"
+        parts = painted_patches(fit.matrix, np.random.default_rng(number), n_patches=16, side=144)
+        image = np.vstack([np.hstack(parts[row * 4 : row * 4 + 4]) for row in range(4)])
+        write_pyramid(path, image, 0.5)
+        sheet = TileSheet(
+            slide_id=slide_id, coords=COORDS, tissue_fraction=np.ones(4, np.float32), mpp_x=0.5, mpp_y=0.5,
+            mpp_source="file", tile_um=128.0, tile_px=256, slide_width=576, slide_height=576, tissue_mm2=0.1, stain=fit,
+            slide_fingerprint=file_fingerprint(path), settings="{}",
+        )  # fmt: skip
+        write_tile_sheet(study.tile_file(slide_id), sheet)
+    study.cohort_table.write_text("\n".join(rows) + "\n")
+    return study
+
+
+@pytest.fixture
+def study(made, tmp_path):
+    shutil.copytree(made.root, tmp_path / "study")
+    return Study(tmp_path / "study")
+
+
+def run(study, out, *flags):
+    return export(["--study", str(study.root), "--out", str(out), "--workers", "0", *flags])
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def key_of(out):
+    with (out / "key.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_the_table_has_the_notebook_s_form_and_is_read_as_a_tile_table(study, tmp_path):
+    out = tmp_path / "out"
+    assert run(study, out) == 0
+    rows = key_of(out)
+    assert rows[0] == ["patient_ID", "Path", "Label", "training_set", "is_valid"]
+    assert rows[1] == ["P1", "P1/A-1/A-1_x0_y0.jpg", "LMS", "TRAIN", "False"]
+    assert rows[-1] == ["P2", "P2/B-1/B-1_x256_y256.jpg", "UPS", "VALID", "True"]
+    patients = read_tile_table(out / "key.csv")
+    assert [(p.patient_id, p.subtype, p.set, len(p.images)) for p in patients] == [
+        ("P1", "LMS", "train", 8),
+        ("P2", "UPS", "test", 4),
+    ]
+    for patient in patients:
+        for path in patient.images:
+            with Image.open(path) as image:
+                assert (image.format, image.size) == ("JPEG", (256, 256))
+
+
+@pytest.mark.parametrize("normalise", ["true", "false"])
+def test_png_tiles_are_the_mapped_pixels(study, tmp_path, normalise):
+    out = tmp_path / "out"
+    assert run(study, out, "--format", "png", "--normalise", normalise) == 0
+    sheet = read_tile_sheet(study.tile_file("A-2"))
+    with open_slide(study.slides / "A-2.tif") as slide:
+        tile = read_tile(slide, 256, 0, tile_um=128.0, tile_px=256)
+    wanted = apply_map(tile, stain_map(sheet.stain, REFERENCE)) if normalise == "true" else tile
+    assert np.array_equal(np.asarray(Image.open(out / "P1" / "A-2" / "A-2_x256_y0.png")), wanted)
+
+
+def test_two_runs_give_the_same_bytes_and_damage_is_made_good(study, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out in (one, two):
+        assert run(study, out, "--max_tiles", "3") == 0
+    assert contents(one) == contents(two)
+    cut, gone = two / "P1" / "A-1" / "A-1_x0_y0.jpg", two / "P2" / "B-1" / "B-1_x0_y256.jpg"
+    cut.write_bytes(cut.read_bytes()[:100])
+    gone.unlink()
+    kept = (two / "P1" / "A-2" / "A-2_x0_y0.jpg").stat().st_mtime_ns
+    assert run(study, two, "--max_tiles", "3") == 0
+    assert contents(one) == contents(two)
+    assert (two / "P1" / "A-2" / "A-2_x0_y0.jpg").stat().st_mtime_ns == kept
+    assert run(study, two) == 0  # other settings: made anew
+    assert len(key_of(two)) == 1 + 12
+
+
+def test_sets_come_from_a_fold(study, tmp_path, capsys):
+    splits = tmp_path / "folds.csv"
+    splits.write_text("repeat,fold,patient_id,set\n0,0,P1,test\n0,0,P2,train\n0,1,P1,val\n0,1,P2,test\n1,0,P1,train\n")
+    out = tmp_path / "out"
+    assert run(study, out, "--splits", str(splits), "--fold", "0") == 0
+    assert {(row[0], *row[3:]) for row in key_of(out)[1:]} == {("P1", "VALID", "True"), ("P2", "TRAIN", "False")}
+    assert run(study, out, "--splits", str(splits), "--fold", "1") == 0
+    assert {(row[0], *row[3:]) for row in key_of(out)[1:]} == {("P1", "TRAIN", "False"), ("P2", "VALID", "True")}
+    assert run(study, out, "--splits", str(splits), "--fold", "7") == 2
+    assert "0/0, 0/1, 1/0" in capsys.readouterr().err
+    assert run(study, out, "--splits", str(splits), "--repeat", "1") == 1  # P2 is in no set of it
+    assert "patient P2 is not in fold 0" in " ".join(capsys.readouterr().out.split())
+    assert {row[0] for row in key_of(out)[1:]} == {"P1"}
+
+
+def test_without_sets_the_table_has_none(study, tmp_path):
+    study.cohort_table.write_text("patient_id,slide_id,subtype\n" + "".join(f"{p},{s},{t}\n" for p, s, t, _ in SLIDES))
+    assert run(study, tmp_path / "out") == 0
+    assert key_of(tmp_path / "out")[0] == ["patient_ID", "Path", "Label"]
+
+
+def test_failures_are_named_and_the_rest_is_done(study, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(study, out) == 0
+    study.tile_file("A-1").write_bytes(b"no HDF5")
+    write_pyramid(study.slides / "B-1.tif", np.full((600, 600, 3), 200, np.uint8), 0.5)  # another slide now
+    assert run(study, out) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "A-1: " in shown
+    assert "not a complete HDF5 file" in shown
+    assert "B-1.tif is not the file its tiles were made from" in shown
+    assert {row[1].split("/")[1] for row in key_of(out)[1:]} == {"A-2"}
+    assert not (out / "P1" / "A-1").exists()
+    assert "failed" in (out / "status.csv").read_text()
+
+
+def test_a_reinhard_slide_needs_a_reference_with_lab(study, tmp_path, capsys):
+    sheet = read_tile_sheet(study.tile_file("A-1"))
+    write_tile_sheet(study.tile_file("A-1"), replace(sheet, stain=some_fit(5, "reinhard")))
+    assert run(study, tmp_path / "out") == 0
+    reference = tmp_path / "old.json"
+    reference.write_text(
+        '{"schema": "stain_reference/1", "name": "old", "matrix": [[0.6, 0.7, 0.2], [0.3, 0.8, 0.4]], "p99": [2, 1], "lab": null}'
+    )
+    assert run(study, tmp_path / "out", "--stain_reference", str(reference)) == 1
+    assert "CIELAB" in capsys.readouterr().out
+
+
+def test_chosen_tiles_are_spread_evenly():
+    assert chosen_tiles(4, None) == chosen_tiles(4, 9) == [0, 1, 2, 3]
+    assert chosen_tiles(100, 4) == [12, 37, 62, 87]
+    assert len(set(chosen_tiles(1000, 999))) == 999
