@@ -257,8 +257,9 @@ def _transform_of(config: ExtractionConfig, embedder: Embedder) -> dict[str, Any
         return {}
     width = embedder.made_by["dimension"]
     columns = [[side, index * width, (index + 1) * width] for index, side in enumerate(config.scales_um)]
+    sides = ", ".join(f"{side:g}" for side in config.scales_um)
     return {
-        "transform": f"{embedder.made_by['transform']}; squares of {config.scales} µm side by side",
+        "transform": f"{embedder.made_by['transform']}; squares of {sides} µm side by side",
         "scale_columns": json.dumps(columns),
     }
 

@@ -102,6 +102,10 @@ def resized(
         mode: "bilinear" or "bicubic".
     """
     planes = tiles.permute(0, 3, 1, 2)
+    if planes.shape[3] == side_px:  # PyTorch copies where the sizes agree, whatever the box; the edge added lies off it
+        planes = torch.cat([planes, planes[:, :, :, -1:]], dim=3)
+    if planes.shape[2] == side_px:
+        planes = torch.cat([planes, planes[:, :, -1:]], dim=2)
     if tiles.device.type == "cpu":
         return _kernel(planes, box_px, side_px, mode).permute(0, 2, 3, 1)
     return _resized_in_float(planes, box_px, side_px, mode).permute(0, 2, 3, 1)

@@ -121,7 +121,7 @@ def _read_raw(request: TileRequest, plan: ReadingPlan, out: np.ndarray) -> list[
         corner, at = (x, y), out[n_read]
         try:
             window = slide.window(corner, size, (px, px))
-            if window.size == plan.given_px and window.box == (0.0, 0.0, *plan.box_px):
+            if window.size == plan.given_px and window.starts_on_a_pixel and window.box[2:] == plan.box_px:
                 slide.read_window(window, out=at)
             else:
                 at[:] = slide.read_area(corner, size, (px, px))

@@ -91,6 +91,14 @@ def test_tables_outside_the_tiles_are_used(shared_data):
         raw.close()
 
 
+def test_levels_that_openslide_interpolates_are_left_to_it(shared_data):
+    raw = open_jpeg_slide(shared_data / "slides" / "granular_cell_tumor_half.tif")
+    with pytest.raises(NotJpegTilesError, match=r"4\.00024 times smaller, no whole number"):
+        check_against_openslide(raw, (9000, 7777), mpp=(0.25, 0.25), tile_um=256.0, tile_px=256)
+    check_against_openslide(raw, (9000, 7777), mpp=(0.25, 0.25), tile_um=128.0, tile_px=256)
+    raw.close()
+
+
 def test_each_tile_of_the_file_is_decoded_once_over_neighbouring_areas(tmp_path):
     raw = open_jpeg_slide(write(tmp_path / "s.tif", levels=1))
     for x in range(0, 900, 100):
