@@ -6,6 +6,7 @@ slide that was interrupted goes on behind its last logged block and ends with th
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -262,4 +263,6 @@ def done_status(slide_id: str, path: Path) -> SlideStatus:
     figures: dict[str, object] = {
         "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
     }  # fmt: skip
+    if "images_left_out" in attributes:
+        figures["images_left_out"] = "; ".join(json.loads(attributes["images_left_out"]))
     return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

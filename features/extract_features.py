@@ -17,7 +17,8 @@ from common.failures import SlideStatus, command, exit_code, failure_table, writ
 from common.settings import parse_config
 from common.study import Study, find_slides, open_study
 from features.embedding import Embedder
-from features.extraction import ExtractionConfig, extract_slides, extract_tile_table, ready_embedder
+from features.extraction import extract_slides, extract_tile_table, ready_embedder
+from features.extraction_settings import ExtractionConfig
 from features.tile_table import read_tile_table, write_cohort_of_tiles
 
 FIELD_PX = 256  # of a tile table's images
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = find_slides(study.slides)
     else:
         study = Study(config.study)
-        patients = read_tile_table(config.tiles)
+        patients = read_tile_table(config.tiles, base=config.images)
         write_cohort_of_tiles(study, patients)
     tile_px = FIELD_PX if config.tiles is not None else _tile_px(study, slides)
     embedders = [ready_embedder(find_card(name), config, tile_px) for name in config.encoders]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Int64
+from jaxtyping import Float, Int64
 
 from common.artifacts import read_arrays, write_arrays, writing_arrays
 from features.feature_log import FeatureLog
@@ -21,7 +21,7 @@ class FeatureBag:
     """The embeddings of one slide; row i of `features` is the tile at row i of `coords` (level-0 px, top left)."""
 
     slide_id: str
-    features: Float16[np.ndarray, "n dim"]
+    features: Float[np.ndarray, "n dim"]  # float16; features of other tools keep their float32
     coords: Int64[np.ndarray, "n 2"]
     unreadable: Int64[np.ndarray, " m"]  # rows of the tile file that could not be read
     attributes: Mapping[str, Any]

@@ -38,6 +38,7 @@ def evaluate_run(run_dir: Path, *, n_bootstrap: int, seed: int) -> dict[str, Any
     import pandas as pd
 
     from mil.figures import draw_figures
+    from mil.image_results import image_metrics
 
     facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
     predictions = pd.read_csv(
@@ -47,6 +48,7 @@ def evaluate_run(run_dir: Path, *, n_bootstrap: int, seed: int) -> dict[str, Any
     if len(predictions):
         evaluate = evaluate_subtype if facts["task"] == "subtype" else evaluate_survival
         found |= evaluate(predictions, facts["classes"], n_bootstrap=n_bootstrap, seed=seed)
+    found |= image_metrics(run_dir, facts["classes"], n_bootstrap=n_bootstrap, seed=seed)
     write_json(run_dir / "metrics.json", found)
     draw_figures(run_dir, facts, found, predictions)
     return found

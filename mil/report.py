@@ -10,6 +10,7 @@ from typing import Any
 
 from common.artifacts import write_text
 from mil.evaluation import NAMES, verdict
+from mil.image_results import image_section
 
 STYLE = """
 :root { color-scheme: light; }
@@ -47,6 +48,7 @@ def write_report(run_dir: Path) -> None:
         "<p class='use'>Research use only. Not a medical device.</p>",
         f"<p class='lead'>{_text(_headline(found))}</p>",
         *(_results(found, figures) if found["evaluated"] else []),
+        *image_section(found, _table, _value),
         _cohort(facts, found),
         _folds(facts, figures),
         _how(facts),
@@ -140,7 +142,7 @@ def _folds(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 def _how(facts: Mapping[str, Any]) -> str:
     encoder = facts["encoder"]
     shown = ["encoder", "encoder_source", "licence", "weights_sha256", "transform", "stain", "tile_um", "tile_px"]
-    shown += ["runtime", "precision"]
+    shown += ["runtime", "precision", "layout"]
     rows = [[name, str(encoder[name])] for name in shown if name in encoder]
     settings = [[name, str(value)] for name, value in facts["settings"].items()]
     return (

@@ -2,7 +2,8 @@
 
 --task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties). The inner
 validation part of each fold decides when to stop; the test part is only predicted. A mean-pool baseline runs beside it.
-Leaves runs/<task>/<name>/ with report.html, metrics.json, predictions.csv, settings.yaml, run.json, figures/ and models/.
+Before it trains it looks for leaks between the parts, and stops at one (--audit true only prints what it found).
+Leaves runs/<task>/<name>/: report.html, metrics.json, audit.json, predictions.csv, settings.yaml, run.json, figures/, models/.
 """
 
 from __future__ import annotations
@@ -48,25 +49,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from common.artifacts import write_json, write_text
     from common.cohort import read_cohort
+    from features.exchange import origin
+    from mil.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
     from mil.bags import open_bags
     from mil.cross_validation import check_plans, plan_folds, run_folds, write_predictions
     from mil.evaluation import evaluate_run, results_table
+    from mil.image_results import image_line, write_image_predictions
     from mil.report import write_report
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     targets, classes, excluded = find_targets(cohort, config.task)
     splits = _splits(study, cohort, config)
     limit = int(config.memory_gb * 1e9)
-    bags, without_features, missing_slides = open_bags(study, cohort, config.encoder, limit_bytes=limit)
+    bags, without_features, missing_slides = open_bags(
+        study, cohort, config.encoder, features=config.features, limit_bytes=limit
+    )
+    print(origin(bags.made_by), flush=True)
     excluded |= without_features
     usable = set(bags.patients) - set(excluded)
     _check_usable(usable, targets, config.task, cohort)
     plans = plan_folds(splits, usable)
     check_plans(plans, targets, classes)
+    audit = audit_run(
+        study, cohort, bags=bags, plans=plans, splits_file=study.splits_file(config.splits), task=config.task,
+        seed=config.seed,
+    )  # fmt: skip
+    print(audit_text(audit, in_full=config.audit))
+    stop_at_leaks(audit)
+    if config.audit:
+        return 0
     run_dir = study.run(config.task, config.name)
+    write_json(run_dir / AUDIT_FILE, audit)
     (run_dir / "models").mkdir(parents=True, exist_ok=True)
     records = run_folds(run_dir, plans, bags, targets, classes, config)
     write_predictions(run_dir / "predictions.csv", records, config.task, classes)
+    if config.task == "subtype":
+        write_image_predictions(run_dir, bags, targets.labels, classes)
     is_evaluated = any(plan.test for plan in plans)
     facts = _facts(config, bags.made_by, classes, sorted(usable), targets, splits)
     facts |= {
@@ -89,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"trained on {len(usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. Model: {model_file}"
         )
     else:
-        print(results_table(metrics))
+        print("\n".join(filter(None, [results_table(metrics), image_line(metrics)])))
     print(f"report: {run_dir / 'report.html'}")
     return 0
 
@@ -129,12 +147,12 @@ def find_targets(cohort: Cohort, task: str) -> tuple[Targets, list[str], dict[st
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:
     """Read the splits; a table with sets of its own needs none made."""
-    from splits.split_store import check_against_cohort, make_given, read_splits, write_splits
+    from splits.split_methods import make_given
+    from splits.split_store import check_against_cohort, read_splits, write_splits
 
     path = study.splits_file(config.splits)
     if not path.is_file() and "set" in cohort.slides.columns:
-        splits = make_given(cohort, val_fraction=0.2, seed=config.seed)
-        write_splits(path, splits)
+        write_splits(path, *make_given(cohort, val_fraction=0.2, seed=config.seed))
         print(f"{path}: made from the table's own sets")
         return read_splits(path)
     splits = read_splits(path)

@@ -7,7 +7,7 @@ from typing import Literal
 from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
-WITHOUT_EFFECT = ("study", "name", "splits", "where", "bootstrap", "memory_gb")
+WITHOUT_EFFECT = ("study", "name", "features", "splits", "where", "audit", "bootstrap", "memory_gb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,12 @@ class TrainConfig:
     study: Path = option(Path("study"), help="study folder", group="study")
     name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
     encoder: str = option("efficientnet_lite0", help="whose features: features/ENCODER/", group="study")
+    features: Path | None = option(
+        None, help="instead: a folder of features made by CLAM, TRIDENT, STAMP or slideflow", group="study"
+    )
     splits: str = option("default", help="name of the splits: splits/NAME.csv", group="study")
     where: str | None = option(None, help="only rows for which this holds, such as \"subtype == 'LMS'\"", group="study")
+    audit: bool = option(False, help="print what could leak between the parts, and stop before training", group="study")
     seed: int = option(0, help="seed of weights, order and dropout", group="training")
     epochs: int = option(
         60, help="most epochs (survival: one step each, over the whole training part)", group="training"

@@ -105,7 +105,7 @@ def _tile(slide_id: str, slide: Slide, source: TissueSource, study: Study, confi
     )  # fmt: skip
 
 
-def _strip(patches: list[UInt8[np.ndarray, "_ _ 3"]], stain: StainFit) -> UInt8[np.ndarray, "h w 3"] | None:
+def _strip(patches: list[UInt8[np.ndarray, "_ _ 3"]], stain: StainFit) -> UInt8[np.ndarray, "_ _ 3"] | None:
     """Return the patches before and after the map to the built-in reference."""
     if not patches:
         return None
@@ -114,7 +114,7 @@ def _strip(patches: list[UInt8[np.ndarray, "_ _ 3"]], stain: StainFit) -> UInt8[
 
 def _picture(
     slide_id: str, slide: Slide, tissue: SlideTissue, tiles: _Tiles, side: tuple[float, float], tissue_mm2: float,
-    strip: UInt8[np.ndarray, "h w 3"] | None,
+    strip: UInt8[np.ndarray, "_ _ 3"] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:  # fmt: skip
     masks = tissue.masks
     n_tiles = (len(tiles.coords), len(tiles.exclusions.coords))

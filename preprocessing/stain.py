@@ -28,7 +28,10 @@ MAX_GROUP_BLOCKS = 12_000
 MIN_PIXELS = 5_000
 MAX_PIXELS_PER_PATCH = 4_000
 ANGLE_RANGE_DEG = (8.0, 65.0)  # between the two stain vectors; noise alone opens one stain by less than 3 degrees
+# of its unit vector: 0.35 in the palest example of the SPCN authors, 0.50 to 0.65 mostly; less is a second eosin
+MIN_RED_OF_HAEMATOXYLIN = 0.33
 MIN_P99 = 0.1
+MAX_GAIN = 12.0  # a stain scaled up further than this, to the reference's 99th percentile, is noise
 MIN_LAB_SD = 0.5  # less is one flat colour
 MAX_RESIDUAL = 0.25  # share of the optical density outside the plane of the stains
 
@@ -100,9 +103,10 @@ def _fit_vectors(method: str, groups: Sequence[np.ndarray], pixels: np.ndarray) 
         if reason is None:
             return replace(fit, fallback="; ".join(reasons))
         reasons.append(f"{candidate} rejected: {reason}")
-    reasons.append("built-in stain vectors taken")
-    p99 = np.maximum(_percentiles(REFERENCE.matrix, pixels), MIN_P99)
-    return replace(REFERENCE, p99=p99, fallback="; ".join(reasons))
+    p99 = _percentiles(REFERENCE.matrix, pixels)
+    if (p99 * MAX_GAIN < REFERENCE.p99).any():  # scaled up so far, noise would be painted
+        return replace(REFERENCE, fallback="; ".join([*reasons, "built-in vectors do not fit either: colours kept"]))
+    return replace(REFERENCE, p99=p99, fallback="; ".join([*reasons, "built-in stain vectors taken"]))
 
 
 def _stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
@@ -169,15 +173,23 @@ def _implausible(fit: StainFit, pixels: np.ndarray) -> str | None:
         return f"{angle:.0f} degrees between the stains"
     if (fit.matrix < 0).any() or not np.isfinite(fit.matrix).all():
         return "a negative stain vector"
-    if fit.matrix[1].argmax() != 1:
-        return "eosin does not absorb green most"
-    if (fit.p99 < MIN_P99).any():
-        return f"99th percentiles {fit.p99[0]:.2f} and {fit.p99[1]:.2f}, below {MIN_P99}"
+    hue = _wrong_hue(fit.matrix)
+    if hue is not None:
+        return hue
+    if (fit.p99 * MAX_GAIN < REFERENCE.p99).any() or (fit.p99 < MIN_P99).any():
+        return f"99th percentiles {fit.p99[0]:.2f} and {fit.p99[1]:.2f}: hardly stained"
     residual = pixels - np.maximum(pixels @ np.linalg.pinv(fit.matrix), 0) @ fit.matrix
     share = float(np.linalg.norm(residual) / np.linalg.norm(pixels))
     if share > MAX_RESIDUAL:
         return f"{share:.0%} of the optical density is not explained"
     return None
+
+
+def _wrong_hue(matrix: Float64[np.ndarray, "2 3"]) -> str | None:
+    """Return why two vectors are not blue and pink, or None."""
+    if matrix[0, 0] < MIN_RED_OF_HAEMATOXYLIN:
+        return f"haematoxylin absorbs hardly any red ({matrix[0, 0]:.2f} of its density)"
+    return None if matrix[1].argmax() == 1 else "eosin does not absorb green most"
 
 
 def stain_map(source: StainFit, target: StainFit) -> StainMap:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.settings import option
 from preprocessing.quality import QualityConfig
+from preprocessing.scale import parse_scale
 
 STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 
@@ -51,6 +52,8 @@ class TilingConfig(QualityConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        if self.mpp is not None:
+            parse_scale(self.mpp)
         if self.tile_um <= 0:
             raise ValueError(f"--tile_um is a length above 0 µm, got {self.tile_um}")
         if self.stride_um is not None and self.stride_um < self.tile_um / 16:

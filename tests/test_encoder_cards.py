@@ -14,7 +14,7 @@ from features import encoder_weights
 from features.encoder import EncoderCard, build_encoder, find_card, folder_name
 from features.encoder_cards import CARDS, timm_card
 from features.encoders import main as list_encoders
-from features.extraction import ExtractionConfig
+from features.extraction_settings import ExtractionConfig
 from features.runtime import bind, pooled
 from features.tile_pixels import field_of_encoder
 

@@ -17,6 +17,7 @@ SCRIPTS = (
     "preprocessing/export_tiles.py",
     "features/extract_features.py",
     "features/encoders.py",
+    "features/convert_features.py",
     "splits/make_splits.py",
     "mil/train.py",
     "mil/show_results.py",

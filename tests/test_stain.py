@@ -208,3 +208,18 @@ def _cut(image, side=128):
         for y in range(0, image.shape[0] - side + 1, side)
         for x in range(0, image.shape[1] - side + 1, side)
     ]
+
+
+def test_a_slide_of_one_pink_hue_keeps_its_colours():
+    """Two shades of eosin are no haematoxylin: neither is pink turned to blue, nor noise scaled up."""
+    rng = np.random.default_rng(12)
+    shades = unit([[0.32, 0.80, 0.50], [0.05, 0.91, 0.41]])
+    patches = painted_patches(shades, rng)
+    fit = fit_stain(patches, method="vahadane", glass=GLASS)
+    assert fit.method == "reference"
+    assert "hardly any red" in fit.fallback
+    mapped = [apply_map(patch, stain_map(fit, REFERENCE)).astype(float) for patch in patches]
+    change = np.mean(
+        [np.abs(after - before.astype(float)).mean() for before, after in zip(patches, mapped, strict=True)]
+    )
+    assert change < 25

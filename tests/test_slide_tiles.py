@@ -1,0 +1,195 @@
+"""From a slide to its tile file: quality rules, edited outlines and masks, overlap, what is kept and what is made again."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pytest import approx
+from shapely.geometry import shape
+
+from common.study import Study
+from preprocessing.synthetic_slide import make_slide, read_truth_mask
+from preprocessing.tile_slides import main as tile
+from preprocessing.tile_store import read_tile_sheet
+from tests.test_synthetic import recipe
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    """A study of one slide with pen and a blurred region, tiled at 128 µm."""
+    study = Study(tmp_path_factory.mktemp("tiled") / "study")
+    (study.root / "truth").mkdir(parents=True)
+    marred = recipe(width_mm=2.2, height_mm=1.8, fat_share=0.3, pen="blue", is_blurred=True, mpp=0.5)
+    make_slide(marred, study.slides / "s.tif", study.truth / "s.json")
+    study.cohort_table.write_text("patient_id,slide_id\np,s\n")
+    assert run(study) == 0
+    return study
+
+
+@pytest.fixture
+def study(tiled, tmp_path):
+    shutil.copytree(tiled.root, tmp_path / "study")
+    return Study(tmp_path / "study")
+
+
+def run(study, *flags):
+    return tile(["--study", str(study.root), "--workers", "0", "--tile_um", "128", *flags])
+
+
+def sheet_of(study):
+    return read_tile_sheet(study.tile_file("s"))
+
+
+def status_of(study):
+    with (study.tiles / "status.csv").open(newline="") as file:
+        return next(csv.DictReader(file))
+
+
+def edited(study, change):
+    """Edit the outline as QuPath does: our mark is gone."""
+    path = study.outline_file("s")
+    content = json.loads(path.read_text())
+    features = change(content["features"])
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def square(side, name=None):
+    ring = [[0, 0], [side, 0], [side, side], [0, side], [0, 0]]
+    properties = {"classification": {"name": name}} if name else {}
+    return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": properties}
+
+
+def shares(study, kind, coords):
+    mask = read_truth_mask(study.truth / "s.json", kind, 4.0)
+    corners = np.round(coords * 0.5 / 4.0).astype(int)
+    return np.array([mask[y : y + 32, x : x + 32].mean() for x, y in corners])
+
+
+def test_pen_and_blur_are_left_out_counted_and_flagged(tiled):
+    sheet, status = sheet_of(tiled), status_of(tiled)
+    assert shares(tiled, "pen", sheet.coords).max() < 0.25
+    counts = sheet.exclusions.counts()
+    assert counts["blurred"] > 0
+    assert {name: int(status[f"n_excluded_{name}"]) for name in counts} == counts
+    assert any(flag.startswith("blurred") for flag in sheet.flags)
+    assert status["flags"].split("; ") == list(sheet.flags)
+    left_out = sheet.exclusions.coords[sheet.exclusions.reason == sheet.exclusions.names.index("blurred")]
+    assert shares(tiled, "blur", left_out).min() > 0.3
+    both = {tuple(row) for row in sheet.coords.tolist()} & {tuple(row) for row in sheet.exclusions.coords.tolist()}
+    assert not both
+    assert set(sheet.quality) == {"sharpness", "pen", "fold", "blood", "necrosis_like", "od"}
+    assert all(len(values) == len(sheet.coords) for values in sheet.quality.values())
+
+
+def test_without_the_closer_look_nothing_is_left_out(study):
+    n_before = len(sheet_of(study).coords)
+    assert run(study, "--quality", "false") == 0
+    sheet = sheet_of(study)
+    assert len(sheet.coords) > n_before
+    assert not len(sheet.exclusions.coords)
+    assert not sheet.quality
+
+
+def test_every_tile_knows_its_piece(tiled):
+    sheet = sheet_of(tiled)
+    pieces = [shape(feature["geometry"]) for feature in json.loads(tiled.outline_file("s").read_text())["features"]]
+    assert sheet.n_pieces == len(pieces)
+    assert sheet.piece.min() >= 1
+    for (x, y), number in zip(sheet.coords[::7].tolist(), sheet.piece[::7].tolist(), strict=True):
+        box = shape({"type": "Polygon", "coordinates": [[(x, y), (x + 256, y), (x + 256, y + 256), (x, y + 256)]]})
+        areas = [piece.intersection(box).area for piece in pieces]
+        assert int(np.argmax(areas)) + 1 == number
+
+
+def test_an_edited_outline_is_used_kept_and_noticed(study, capsys):
+    assert sheet_of(study).tissue_source == "segmented"
+    edited(study, lambda features: [square(1300)])
+    text = study.outline_file("s").read_text()
+    assert run(study) == 0
+    assert "made again, because tissue_source changed" in capsys.readouterr().out
+    sheet = sheet_of(study)
+    assert sheet.tissue_source == "edited outline"
+    assert sheet.tissue_mm2 == approx((1300 * 0.5 / 1000) ** 2, rel=0.01)
+    assert sheet.coords.max() < 1300
+    assert study.outline_file("s").read_text() == text
+    assert run(study) == 0
+    assert "made again" not in capsys.readouterr().out
+    study.outline_file("s").unlink()  # back to the segmentation
+    assert run(study) == 0
+    assert sheet_of(study).tissue_source == "segmented"
+
+
+def test_an_exclusion_cuts_tiles_away_and_stays(study):
+    before = sheet_of(study)
+    edited(study, lambda features: [*features, square(1500, "Ignore*")])
+    assert run(study) == 0
+    after = sheet_of(study)
+    inside = (before.coords + 256 <= 1500).all(axis=1)
+    assert inside.any()
+    assert not (after.coords + 256 <= 1500).all(axis=1).any()
+    assert len(after.coords) < len(before.coords)
+
+
+def test_a_broken_outline_is_named(study, capsys):
+    study.outline_file("s").write_text("{broken")
+    assert run(study) == 1
+    assert "export it from QuPath again" in " ".join(capsys.readouterr().out.split())
+    assert study.outline_file("s").read_text() == "{broken"
+
+
+def test_a_mask_of_another_tool_in_the_study_is_used(study):
+    mask = np.zeros((90, 110), np.uint8)
+    mask[30:60, 40:80] = 7
+    study.masks.mkdir()
+    Image.fromarray(mask).save(study.masks / "s.png")
+    assert run(study) == 0
+    sheet = sheet_of(study)
+    assert sheet.tissue_source == "mask image"
+    assert sheet.tissue_mm2 == approx(30 / 90 * 40 / 110 * 2.2 * 1.8, rel=0.02)
+
+
+def test_tiles_may_overlap_by_a_stride_in_micrometres(study):
+    n_before = len(sheet_of(study).coords)
+    assert run(study, "--stride_um", "64") == 0
+    sheet = sheet_of(study)
+    assert len(sheet.coords) > 3 * n_before
+    assert np.unique(np.diff(np.unique(sheet.coords[:, 0]))).tolist() == [128]
+    order = np.lexsort((sheet.coords[:, 0], sheet.coords[:, 1]))
+    assert (order == np.arange(len(order))).all()
+
+
+def test_two_scales_can_be_given_for_two_axes(study):
+    assert run(study, "--mpp", "0.5,1.0") == 0
+    sheet = sheet_of(study)
+    assert (sheet.mpp_x, sheet.mpp_y, sheet.mpp_source) == (0.5, 1.0, "--mpp")
+    assert np.unique(np.diff(np.unique(sheet.coords[:, 1]))).min() == 128
+    assert np.unique(np.diff(np.unique(sheet.coords[:, 0]))).min() == 256
+
+
+def test_the_same_bytes_on_two_runs(study, tiled):
+    for path in study.tiles.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert run(study) == 0
+    ours = {str(path.relative_to(study.tiles)): path.read_bytes() for path in study.tiles.rglob("*") if path.is_file()}
+    theirs = {
+        str(path.relative_to(tiled.tiles)): path.read_bytes() for path in tiled.tiles.rglob("*") if path.is_file()
+    }
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--mpp", "x"], "--mpp is µm a pixel"),
+        (["--stride_um", "1"], "--stride_um"),
+        (["--min_sharpness", "2"], "--min_sharpness is a share"),
+        (["--stain", "fancy"], "--stain is vahadane"),
+    ],
+)
+def test_settings_out_of_range_are_refused(study, capsys, flags, message):
+    assert run(study, *flags) == 2
+    assert message in capsys.readouterr().err
