@@ -20,7 +20,7 @@ ENDINGS = (".h5", ".pt")
 NAME_ENDINGS = ("_patches", ".features", "_features")  # what tools add to a slide's name
 OF_ONE_SLIDE = (  # attributes that may differ between the slides of a run
     "schema", "slide_id", "content_sha256", "tile_fingerprint", "mpp_x", "mpp_y", "mpp_source", "stain_fit", "images",
-    "images_left_out",
+    "images_left_out", "reading",
 )  # fmt: skip
 ALIKE = ("layout", "n_features", *MADE_ALIKE, "target_magnification", "overlap")
 
