@@ -181,7 +181,14 @@ def _sets(found: Mapping[str, Any]) -> str:
         ]
         for kind, words in kinds.items()
     ]
-    head = ["", "sets with the truth", "mean size", "share of one subtype", "never ruled out", *classes]
+    head = [
+        "",
+        "sets with the truth",
+        "mean size",
+        "share of one subtype",
+        "never ruled out",
+        *(f"{name}: sets with it" for name in classes),
+    ]
     body = [
         table(head, rows),
         paragraph(
