@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mil.naming import BASELINES, CALIBRATION, MODEL_NAMES, NAMES
+from mil.report_comparison import comparison_section
 from mil.report_html import figure, number, p_value, paragraph, section, table, with_interval
 
 Figures = Mapping[str, str]
@@ -20,7 +21,7 @@ def result_sections(found: Mapping[str, Any], figures: Figures, compared: Mappin
         parts.append(_over_time(found["over_time"], figures))
     parts += [_folds(found), _subgroups(found), _learning_curve(found, figures)]
     if compared is not None:
-        parts.append(_comparison(compared))
+        parts.append(comparison_section(compared))
     return [part for part in parts if part]
 
 
@@ -180,7 +181,14 @@ def _sets(found: Mapping[str, Any]) -> str:
         ]
         for kind, words in kinds.items()
     ]
-    head = ["", "sets with the truth", "mean size", "share of one subtype", "never ruled out", *classes]
+    head = [
+        "",
+        "sets with the truth",
+        "mean size",
+        "share of one subtype",
+        "never ruled out",
+        *(f"{name}: sets with it" for name in classes),
+    ]
     body = [
         table(head, rows),
         paragraph(
@@ -265,39 +273,3 @@ def _learning_curve(found: Mapping[str, Any], figures: Figures) -> str:
         ),
     ]
     return section("Learning curve", body, key="learning-curve", items="10, 21")
-
-
-def _comparison(compared: Mapping[str, Any]) -> str:
-    first, second = compared["first"], compared["second"]
-    rows: list[Sequence[object]] = [
-        [
-            NAMES[row["figure"]], number(row["first"]), number(row["second"]), with_interval(row["difference"], signed=True),
-            p_value(row["p"]), p_value(row["p_holm"]),
-        ]
-        for row in compared["bootstrap"]
-    ]  # fmt: skip
-    body = [
-        paragraph(
-            f"{compared['n_patients']} patients, {compared['n_bootstrap']} paired bootstraps; {first} less {second}."
-        ),
-        table(["paired bootstrap", first, second, "difference", "p", "p (Holm)"], rows),
-    ]
-    if "delong" in compared:
-        rows = [
-            [row["class"], row["n"], number(row["first"]), number(row["second"]), number(row["standard_error"]),
-             p_value(row["p"]), p_value(row["p_holm"])]
-            for row in compared["delong"]
-        ]  # fmt: skip
-        body.append(
-            table(
-                ["DeLong, AUROC against the rest", "patients", first, second, "standard error", "p", "p (Holm)"], rows
-            )
-        )
-    rows = [
-        [NAMES[row["figure"]], row["why"], "", "", ""]
-        if "why" in row
-        else [NAMES[row["figure"]], number(row["mean"]), number(row["t"], 2), p_value(row["p"]), p_value(row["p_holm"])]
-        for row in compared["folds"]
-    ]
-    body.append(table(["corrected resampled t over folds", "mean difference", "t", "p", "p (Holm)"], rows))
-    return section(f"Compared with the run {second}", body, key="comparison", items="12e, 23a")
