@@ -1,7 +1,7 @@
 """Embed the tiles of every slide of a study with a frozen CNN.
 
 Workers read tiles ahead; on the device that embeds they are resized, their colours mapped to the reference, and embedded
-(OpenVINO on a CPU, float16 on a GPU). A slide that was interrupted goes on where it stopped. Leaves
+(OpenVINO on a CPU, PyTorch on a GPU). A slide that was interrupted goes on where it stopped. Leaves
 features/<encoder>/<slide>.h5 and status.csv. python features/encoders.py lists the encoders. With --tiles it embeds a
 table of tile images instead, one bag a patient, and keeps the table's labels and sets as the study's cohort.csv.
 """

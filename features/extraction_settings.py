@@ -32,7 +32,7 @@ class ExtractionConfig:
     )
     precision: str = option(
         "auto",
-        help="auto (float32 on a CPU; on a GPU float16 if it agrees with float32, else tf32), float32, bfloat16, float16, tf32",
+        help="auto (float32 on a CPU, tf32 on a GPU), float32, bfloat16, float16, tf32",
         group="encoder",
     )
     scales: str | None = option(
