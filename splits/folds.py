@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
 MIN_PATIENTS_TO_SHARE = 3  # a class with fewer training patients gives none to the inner validation part
+DEALINGS = 20  # tried to even out events over all classes
 QUANTILES = (0.25, 0.5, 0.75)  # of the event times: the time strata of a survival study
 TRAIN, VAL, TEST = "train", "val", "test"
 
@@ -46,8 +47,16 @@ def time_bins(
 
 
 def _shuffled_by_stratum(strata: Int[np.ndarray, "n keys"], rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
-    """Return the patients' positions, stratum after stratum, in random order inside each."""
-    return np.lexsort((rng.permutation(len(strata)), *strata.T[::-1]))
+    """Return the patients' positions, stratum after stratum, in random order inside each.
+
+    Classes come in random order and every other one runs backwards, so that the events of two of them lie side by side.
+    """
+    if not strata.shape[1]:
+        return rng.permutation(len(strata))
+    classes = np.unique(strata[:, 0], return_inverse=True)[1]
+    place = rng.permutation(classes.max(initial=0) + 1)[classes]
+    inner = np.where(place % 2, -1, 1)[:, None] * strata[:, 1:]
+    return np.lexsort((rng.permutation(len(strata)), *inner.T[::-1], place))
 
 
 def deal(strata: Int[np.ndarray, "n keys"], n_parts: int, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
@@ -59,14 +68,25 @@ def deal(strata: Int[np.ndarray, "n keys"], n_parts: int, rng: np.random.Generat
         rng: decides who goes where inside a stratum.
 
     Counts of each value of the first code, of the first two, and so on, differ by at most one between parts, as do the
-    sizes of the parts.
+    sizes of the parts. Of several such dealings that is taken in which the second code (the event) is most even by itself.
     """
     if n_parts < 1:
         raise ValueError(f"patients are dealt to at least 1 part, got {n_parts}")
-    parts = np.empty(len(strata), dtype=np.int64)
-    order = _shuffled_by_stratum(strata, rng)
-    parts[order] = rng.permutation(n_parts)[np.arange(len(strata)) % n_parts]
-    return parts
+    best, best_spread = np.empty(0, dtype=np.int64), np.inf
+    for _ in range(DEALINGS if strata.shape[1] > 1 else 1):
+        parts = np.empty(len(strata), dtype=np.int64)
+        order = _shuffled_by_stratum(strata, rng)
+        parts[order] = rng.permutation(n_parts)[np.arange(len(strata)) % n_parts]
+        spread = _spread(strata[:, 1], parts, n_parts) if strata.shape[1] > 1 else 0
+        if spread < best_spread:
+            best, best_spread = parts, spread
+    return best
+
+
+def _spread(codes: Int[np.ndarray, " n"], parts: Int64[np.ndarray, " n"], n_parts: int) -> int:
+    """Return the largest difference between parts in the count of any code."""
+    counts = [np.bincount(parts[codes == code], minlength=n_parts) for code in np.unique(codes)]
+    return max((int(own.max() - own.min()) for own in counts), default=0)
 
 
 def draw(strata: Int[np.ndarray, "n keys"], fraction: float, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:

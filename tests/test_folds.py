@@ -49,6 +49,17 @@ def test_everyone_is_tested_once_and_strata_are_even(strata, n_folds, seed):
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_events_are_even_over_all_classes_together():
+    """Five classes, each with its own leftover events: alone they could pile up in one fold."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = [(name, int(event), 1.0) for name in range(5) for event in rng.random(int(rng.integers(6, 20))) < 0.45]
+        strata = coded(rows)
+        folds = k_fold_sets(strata, n_folds=5, n_repeats=1, val_fraction=0.0, seed=seed)
+        events = [int(strata.events[sets == "test"].sum()) for _, _, sets in folds]
+        assert max(events) - min(events) <= 1
+
+
 @given(patients.map(coded), st.floats(0.05, 0.95), st.integers(0, 99))
 @settings(max_examples=80, deadline=None)
 def test_a_drawn_part_has_its_share_of_every_stratum(strata, fraction, seed):
