@@ -55,6 +55,8 @@ FITTED = (
      "mil.fitting.fit"),
     ("scale and cut-off of risk scores (survival)", TRAINING, "mil.cross_validation.run_folds"),
     ("input scaling and weights of the baselines", TRAINING, "mil.baseline.fit_scaler"),
+    ("coding of clinical covariates", TRAINING, "mil.covariates.fit_encoder"),
+    ("temperature", "inner validation part", "mil.calibration.fit_temperature"),
     ("learning rate, dropout, penalties and all other settings", "nobody: fixed before the run",
      "mil.training_settings.TrainConfig"),
 )  # fmt: skip
