@@ -1,4 +1,4 @@
-"""An encoder on a GPU: half precision where it agrees with float32, copies beside the arithmetic, and its busy share.
+"""An encoder on a GPU: TF32, or half precision where it agrees with float32 on a sample; copies beside the arithmetic.
 
 Two lanes, each with its own stream and pinned buffer, take turns: while one computes, the other's tiles cross. Resize,
 colour map and normalisation run on the device on whole batches.
