@@ -98,7 +98,7 @@ def bind(
         batch: tiles a batch.
         tile_px: side of a tile.
         threads: processor threads of the network on a CPU.
-        precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU TF32, or float16 where it agrees with float32 on a sample.
+        precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU TF32, or float16 where a sample agrees.
         sample: tiles of the study, on which a GPU's float16 is compared with float32.
 
     Raises:
