@@ -238,5 +238,5 @@ def _as_8_bit(samples: Shaped[np.ndarray, "h w c"], kind: FrameKind) -> UInt8[np
     if kind.window is None or kind.photometric not in GREY:
         return (samples >> (kind.bits_stored - 8)).astype(np.uint8)
     black, white = kind.window
-    share = (samples - black) / (white - black) if white > black else (samples > black).astype(float)
+    share = (samples - black) / (white - black) if white != black else (samples > black).astype(float)
     return np.floor(np.clip(share, 0, 1) * math.nextafter(256, 0)).astype(np.uint8)
