@@ -120,7 +120,7 @@ def large(folder: Path, cell: np.ndarray) -> None:
     from benchmarks.mosaic_slide import write_mosaic
 
     has_tissue = np.random.default_rng(1).random((25, 25)) < 0.08
-    for name, n_levels in (("levels", 4), ("single", 1)):
+    for name, n_levels in (("levels", 3), ("single", 1)):
         study = folder / f"large_{name}"
         (study / "slides").mkdir(parents=True, exist_ok=True)
         write_mosaic(study / "slides" / "s.tif", cell, has_tissue, mpp=0.25, n_levels=n_levels)

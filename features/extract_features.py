@@ -1,8 +1,9 @@
 """Embed the tiles of every slide of a study with a frozen CNN.
 
-Workers read tiles ahead and map their colours to the reference; the network embeds them (OpenVINO on a CPU, float16 on a
-GPU). Leaves features/<encoder>/<slide>.h5 and status.csv. With --tiles it embeds a table of tile images instead, one bag
-a patient, and keeps the table's labels and sets as the study's cohort.csv.
+Workers read tiles ahead; on the device that embeds they are resized, their colours mapped to the reference, and embedded
+(OpenVINO on a CPU, PyTorch on a GPU). A slide that was interrupted goes on where it stopped. Leaves
+features/<encoder>/<slide>.h5 and status.csv. python features/encoders.py lists the encoders. With --tiles it embeds a
+table of tile images instead, one bag a patient, and keeps the table's labels and sets as the study's cohort.csv.
 """
 
 import sys
@@ -12,16 +13,12 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.failures import command, exit_code, failure_table, write_status
-from common.parallel import default_workers
+from common.failures import SlideStatus, command, exit_code, failure_table, write_status
 from common.settings import parse_config
 from common.study import Study, find_slides, open_study
-from features.extraction import (
-    ExtractionConfig,
-    encoder_attributes,
-    extract_slides,
-    extract_tile_table,
-)
+from features.embedding import Embedder
+from features.extraction import extract_slides, extract_tile_table, ready_embedder
+from features.extraction_settings import ExtractionConfig
 from features.tile_table import read_tile_table, write_cohort_of_tiles
 
 FIELD_PX = 256  # of a tile table's images
@@ -33,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(ExtractionConfig, argv, section="extract_features", description=__doc__)
     from features.encoder import find_card
 
-    card = find_card(config.encoder)
     if config.tiles is None:
         study = open_study(config.study)
         from common.cohort import read_cohort
@@ -42,23 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = find_slides(study.slides)
     else:
         study = Study(config.study)
-        patients = read_tile_table(config.tiles)
+        patients = read_tile_table(config.tiles, base=config.images)
         write_cohort_of_tiles(study, patients)
     tile_px = FIELD_PX if config.tiles is not None else _tile_px(study, slides)
-    from features.encoder import build_encoder
-    from features.runtime import bind, default_batch
-
-    encoder = build_encoder(card, config.weights)
-    batch = config.batch or default_batch(config.device)
-    threads = config.threads or default_workers()
-    runtime = bind(encoder, device=config.device, batch=batch, tile_px=tile_px, threads=threads)
-    made_by = encoder_attributes(card, encoder.weights_sha256, runtime)
-    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.precision}", flush=True)
+    embedders = [ready_embedder(find_card(name), config, tile_px) for name in config.encoders]
     if config.tiles is None:
-        statuses = extract_slides(study, files, slides, config, runtime, made_by)
+        statuses = extract_slides(study, files, slides, config, embedders)
     else:
-        statuses = extract_tile_table(study, patients, config, runtime, made_by, FIELD_PX)
-    status_file = study.features(card.name) / "status.csv"
+        statuses = extract_tile_table(study, patients, config, embedders, FIELD_PX)
+    for embedder in embedders:
+        _report(study, embedder, [row for name, row in statuses if name == embedder.name])
+    return exit_code([row for _, row in statuses])
+
+
+def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus]) -> None:
+    status_file = study.features(embedder.name) / "status.csv"
     write_status(status_file, statuses)
     done = [row for row in statuses if row.state == "done"]
     n_tiles = sum(int(str(row.figures["n_tiles"])) for row in done)
@@ -66,8 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         failure_table(statuses) or f"{len(done)} bags, {n_tiles} embeddings, {n_unreadable} unreadable tiles left out"
     )
+    if embedder.runtime.busy_share is not None:
+        print(f"the GPU computed {embedder.runtime.busy_share():.0%} of the time from the first batch to the last")
     print(f"status of each: {status_file}")
-    return exit_code(statuses)
 
 
 def _tile_px(study: Study, slides: Sequence[str]) -> int:

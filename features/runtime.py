@@ -1,53 +1,96 @@
-"""An encoder bound to a device: uint8 tiles in, embeddings out, the encoder's own transform inside the graph.
+"""An encoder bound to a device: uint8 tiles in, embeddings out, the encoder's own transform inside.
 
-On a CPU OpenVINO in float32, about four times PyTorch's speed for EfficientNet-Lite0 on two cores; PyTorch channels-last
-where OpenVINO is missing or cannot convert the network. On a GPU PyTorch in float16. Every batch has the same shape (the
-last one is filled up), so a tile's embedding does not depend on how many tiles its slide has.
+On a CPU OpenVINO in float32, one stream a processor (streams wait for nobody, so readers beside them cost only their own
+share); PyTorch channels-last where OpenVINO is missing or cannot convert the network. On a GPU see `gpu_runtime`. Every
+batch has the same shape (the last one is filled up), so a tile's embedding does not depend on its neighbours.
 """
 
 from __future__ import annotations
 
+import queue
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from jaxtyping import Float16, Float32, UInt8
 
 from common.failures import StudyError
-from features.encoder import Encoder, EncoderCard
+from features.encoder import PRECISIONS, Encoder, EncoderCard
+from features.tile_pixels import Preparation, field_of_encoder, prepared
+
+Lane = Callable[[UInt8[np.ndarray, "n h w 3"], "Preparation | None"], Float32[np.ndarray, "n dim"]]
 
 
-@dataclass(frozen=True)
 class Runtime:
-    """A ready network: `run` embeds one full batch; name and precision go into the feature files."""
+    """A ready network. Name and precision go into the feature files; each lane embeds one batch at a time."""
 
-    name: str
-    precision: str
-    batch: int
-    run: Callable[[np.ndarray], np.ndarray]
+    def __init__(
+        self, name: str, precision: str, batch: int, lanes: Sequence[Lane], *, threads_a_lane: int = 1,
+        busy_share: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.precision, self.batch = name, precision, batch
+        self.busy_share = busy_share  # of a GPU, 0 to 1, since the start
+        self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        for lane in lanes:
+            self._idle.put(lane)
+        self._pool = ThreadPoolExecutor(
+            len(lanes), thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(threads_a_lane,)
+        )
+
+    def submit(self, tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None = None) -> list[Future[np.ndarray]]:
+        """Start embedding tiles, a future a batch; `how` they become the network's pixels (None: they are)."""
+        futures = []
+        for start in range(0, len(tiles), self.batch):
+            stop = min(start + self.batch, len(tiles))
+            own = None if how is None else how.part(start, stop)
+            futures.append(self._pool.submit(self._embed, tiles[start:stop], own))
+        return futures
+
+    def _embed(self, tiles: np.ndarray, how: Preparation | None) -> np.ndarray:
+        lane = self._idle.get()
+        try:
+            return lane(tiles, how)
+        finally:
+            self._idle.put(lane)
 
 
-class _WithTransform(torch.nn.Module):
-    """The network behind its transform: uint8 (batch, height, width, 3) to embeddings (batch, dimension)."""
+class WithTransform(torch.nn.Module):
+    """The network behind its normalisation: uint8 (batch, height, width, 3) to embeddings (batch, dimension)."""
 
     def __init__(self, network: torch.nn.Module, card: EncoderCard) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.card = network, card
         self.shift: torch.Tensor
         self.scale: torch.Tensor
         self.register_buffer("shift", torch.tensor(card.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("scale", 1 / (torch.tensor(card.std).view(1, 3, 1, 1) * 255))
 
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Scale to the encoder's mean and deviation, embed, and make one vector of the output."""
         pixels = tiles.permute(0, 3, 1, 2).to(self.shift.dtype)
-        return self.network((pixels - self.shift) * self.scale)
+        return pooled(self.network((pixels - self.shift) * self.scale), self.card)
 
 
-def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: int) -> Runtime:
-    """Bind an encoder to a device.
+def pooled(output: torch.Tensor, card: EncoderCard) -> torch.Tensor:
+    """Return one vector a tile from a network's output: itself, its class token, its means, or both."""
+    if card.pooling == "none":
+        return output
+    if card.pooling == "mean over positions":
+        return output.mean(dim=(2, 3))
+    mean = output[:, card.n_prefix_tokens :].mean(dim=1)
+    if card.pooling == "mean":
+        return mean
+    return output[:, 0] if card.pooling == "cls" else torch.cat([output[:, 0], mean], dim=1)
+
+
+def bind(
+    encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: int, precision: str = "auto",
+    sample: UInt8[np.ndarray, "n px px 3"] | None = None,
+) -> Runtime:  # fmt: skip
+    """Prepare an encoder for a device.
 
     Args:
         encoder: network with weights.
@@ -55,77 +98,90 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
         batch: tiles a batch.
         tile_px: side of a tile.
         threads: processor threads of the network on a CPU.
+        precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU TF32, or float16 where a sample agrees.
+        sample: tiles of the study, on which a GPU's float16 is compared with float32.
 
     Raises:
-        StudyError: a GPU is asked for and there is none.
+        StudyError: a GPU is asked for and there is none, or a precision that the device has not.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise StudyError("--device cuda, but PyTorch sees no GPU here; use --device cpu, or check the driver")
-    module = _WithTransform(encoder.network, encoder.card).eval()
+    module = WithTransform(encoder.network, encoder.card).eval()
     if device == "cuda" or (device == "auto" and has_gpu):
-        return _on_gpu(module, batch)
+        from features.gpu_runtime import on_gpu
+
+        return on_gpu(module, batch, precision, sample)
+    assert precision in PRECISIONS
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise StudyError(f"--precision {precision} needs a GPU; a CPU has float32 and bfloat16")
+    precision = "float32" if precision == "auto" else precision
     try:
-        return _on_openvino(module, batch, tile_px, threads)
+        return _on_openvino(module, batch, tile_px, threads, precision)
     except Exception as error:  # whatever OpenVINO cannot convert, PyTorch can run
         print(f"OpenVINO cannot run {encoder.card.name} ({error}); PyTorch does, slower", file=sys.stderr)
-        return _on_pytorch(module, batch, threads)
+        return _on_pytorch(module, batch, threads, precision)
 
 
-def _on_openvino(module: torch.nn.Module, batch: int, tile_px: int, threads: int) -> Runtime:
+def streams_of(threads: int) -> int:
+    """Return OpenVINO's streams: one a processor on small machines, one for four on large ones."""
+    return threads if threads <= 4 else max(4, threads // 4)
+
+
+def _on_openvino(module: WithTransform, batch: int, tile_px: int, threads: int, precision: str) -> Runtime:
     import openvino
 
-    example = torch.zeros((batch, tile_px, tile_px, 3), dtype=torch.uint8)
+    side = module.card.input_px or tile_px
+    example = torch.zeros((batch, side, side, 3), dtype=torch.uint8)
     with torch.inference_mode(), warnings.catch_warnings():
         # OpenVINO's converter traces, which PyTorch 2.14 began to call deprecated; nothing to be done from here
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
         graph = openvino.convert_model(module, example_input=example, input=[("tiles", list(example.shape))])
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    n_streams = streams_of(threads)
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": n_streams}
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
-    request = compiled.create_infer_request()
 
-    def run(tiles: np.ndarray) -> np.ndarray:
-        return np.array(request.infer([tiles])[compiled.output(0)], dtype=np.float32)
+    def lane() -> Lane:
+        request, output = compiled.create_infer_request(), compiled.output(0)
 
-    return Runtime(f"OpenVINO {openvino.__version__.split('-')[0]} CPU", "float32", batch, run)
+        def run(tiles: np.ndarray, how: Preparation | None) -> np.ndarray:
+            pixels = _filled(field_of_encoder(prepared(tiles, how), module.card), batch)
+            return np.array(request.infer([pixels])[output][: len(tiles)], dtype=np.float32)
+
+        return run
+
+    name = f"OpenVINO {openvino.__version__.split('-')[0]} CPU"
+    return Runtime(name, precision, batch, [lane() for _ in range(n_streams)])
 
 
-def _on_pytorch(module: torch.nn.Module, batch: int, threads: int) -> Runtime:
-    torch.set_num_threads(threads)
+def _on_pytorch(module: WithTransform, batch: int, threads: int, precision: str) -> Runtime:
     module = module.to(memory_format=torch.channels_last)
 
-    def run(tiles: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return module(torch.from_numpy(tiles)).numpy()
+    def run(tiles: np.ndarray, how: Preparation | None) -> np.ndarray:
+        pixels = torch.from_numpy(_filled(field_of_encoder(prepared(tiles, how), module.card), batch))
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            return module(pixels)[: len(tiles)].float().numpy()
 
-    return Runtime(f"PyTorch {torch.__version__} CPU", "float32", batch, run)
-
-
-def _on_gpu(module: torch.nn.Module, batch: int) -> Runtime:
-    module = module.to("cuda", torch.float16).to(memory_format=torch.channels_last)
-
-    def run(tiles: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return module(torch.from_numpy(tiles).cuda(non_blocking=True)).float().cpu().numpy()
-
-    return Runtime(f"PyTorch {torch.__version__} {torch.cuda.get_device_name()}", "float16", batch, run)
+    return Runtime(f"PyTorch {torch.__version__} CPU", precision, batch, [run], threads_a_lane=threads)
 
 
-def embed(runtime: Runtime, tiles: UInt8[np.ndarray, "n px px 3"]) -> Float16[np.ndarray, "n dim"]:
-    """Embed any number of tiles in full batches; float16 keeps embeddings to a relative error of 0.05 %.
+def _filled(tiles: UInt8[np.ndarray, "n px px 3"], batch: int) -> UInt8[np.ndarray, "batch px px 3"]:
+    if len(tiles) == batch:
+        return np.ascontiguousarray(tiles)
+    return np.concatenate([tiles, np.zeros((batch - len(tiles), *tiles.shape[1:]), np.uint8)])
+
+
+def embed(
+    runtime: Runtime, tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None = None
+) -> Float16[np.ndarray, "n dim"]:
+    """Embed any number of tiles and wait for them; float16 keeps embeddings to a relative error of 0.05 %.
 
     Raises:
         ValueError: an embedding is not finite or too large for float16 (the encoder or its weights are wrong).
     """
-    parts = []
-    for start in range(0, len(tiles), runtime.batch):
-        part = tiles[start : start + runtime.batch]
-        n_real = len(part)
-        if n_real < runtime.batch:
-            part = np.concatenate([part, np.zeros((runtime.batch - n_real, *part.shape[1:]), np.uint8)])
-        parts.append(runtime.run(np.ascontiguousarray(part))[:n_real])
-    return to_float16(np.concatenate(parts))
+    return to_float16(np.concatenate([part.result() for part in runtime.submit(tiles, how)]))
 
 
 def to_float16(features: Float32[np.ndarray, "n dim"]) -> Float16[np.ndarray, "n dim"]:

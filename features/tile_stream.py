@@ -1,46 +1,55 @@
-"""Tiles read ahead by worker processes: decoded, colour-normalised, handed over in order, slide after slide.
+"""Tiles read ahead by worker processes and handed over in shared memory, block after block, slide after slide.
 
-The parent embeds while workers decode. A worker that crashes or hangs costs its slide only; at most `ahead` blocks are
-in memory, whatever the size of a slide. This module and what workers import stay free of torch.
+The parent embeds while workers decode. A block is a patch of neighbouring tiles, so that the tiles of the file below it
+are decoded about once. A worker that crashes or hangs costs its slide only; memory is bounded by the number of blocks,
+whatever the size of a slide. This module and what workers import stay free of torch.
 """
 
+from __future__ import annotations
+
+import math
 import multiprocessing
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from common.failures import SlideError
 from common.parallel import Outcome, outcome_of
-from preprocessing.slide import open_slide, read_tile
-from preprocessing.stain import StainMap, apply_map
+from features.shared_ring import HAS_RING, SLOT_BYTES, SharedRing
+from features.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
-BLOCK_TILES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileRequest:
-    """The tiles of one bag: squares of slides (`tile_um` set) or fields of an image (`tile_um` is None)."""
-
-    name: str
-    path: Path
-    mpp: tuple[float, float] | None
-    coords: Int64[np.ndarray, "n 2"]
-    tile_um: float | None
-    tile_px: int
-    colour: StainMap | None
+BLOCK_TILES = 256  # of a raw slide: 16 x 16 where tissue fills it
+REGION_TILES = 64  # of a slide that is read more slowly
+SPARE_SLOTS = 2  # blocks that the consumer may hold
+PLANS_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class TileBlock:
-    """Pixels of consecutive tiles of a request; tiles that could not be read are left out and listed."""
+    """Pixels of neighbouring tiles of a request. They lie in shared memory: `release` them after use."""
 
-    tiles: UInt8[np.ndarray, "n px px 3"]
-    unreadable: Int64[np.ndarray, " m"]  # indices into the request's coords
+    tiles: UInt8[np.ndarray, "n h w 3"]
+    rows: Int64[np.ndarray, " n"]  # of the request's coords
+    unreadable: Int64[np.ndarray, " m"]  # rows that could not be read
+    plan: ReadingPlan
+    release: Callable[[], None]
+
+
+@dataclass
+class _Job:
+    """A block on its way."""
+
+    request: TileRequest
+    plan: ReadingPlan
+    rows: np.ndarray
+    is_last: bool
+    future: Any = None
+    slot: int | None = None
 
 
 def stream_blocks(
@@ -56,73 +65,152 @@ def stream_blocks(
     """
     from pebble import ProcessPool
 
-    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    ring = SharedRing(ahead + SPARE_SLOTS) if HAS_RING else None
+    pool = ProcessPool(
+        max_workers=workers,
+        context=multiprocessing.get_context("spawn"),
+        initializer=start_worker,
+        initargs=(None if ring is None else ring.inheritance,),
+    )
     try:
-        waiting: deque[tuple[TileRequest, Any, bool]] = deque()
-        work = _blocks(requests)
-        failed_name: str | None = None
-        while True:
-            while len(waiting) < max(ahead, 1) and (block := next(work, None)) is not None:
-                request, start, is_last = block
-                stop = start + BLOCK_TILES
-                waiting.append(
-                    (request, pool.schedule(read_block, args=(request, start, stop), timeout=timeout_s), is_last)
-                )
-            if not waiting:
-                break
-            request, future, is_last = waiting.popleft()
-            if request.name == failed_name:
-                future.cancel()
-                continue
-            outcome = outcome_of(request.name, future.result, timeout_s)
-            failed_name = request.name if outcome.error is not None else None
-            yield request, outcome, is_last or outcome.error is not None
+        yield from _Stream(pool, ring, requests, ahead, timeout_s).blocks()
         pool.close()
     except BaseException:
         pool.stop()
         raise
     finally:
         pool.join()
+        if ring is not None:
+            ring.close()
 
 
-def _blocks(requests: Iterable[TileRequest]) -> Iterator[tuple[TileRequest, int, bool]]:
-    for request in requests:
-        for start in range(0, len(request.coords), BLOCK_TILES):
-            yield request, start, start + BLOCK_TILES >= len(request.coords)
+class _Stream:
+    """The parent's side: what was asked of the workers and has not been handed over yet."""
+
+    def __init__(
+        self, pool: Any, ring: SharedRing | None, requests: Iterable[TileRequest], ahead: int, timeout_s: float
+    ) -> None:
+        self._pool, self._ring, self._ahead, self._timeout_s = pool, ring, ahead, timeout_s
+        self._requests = iter(requests)
+        self._planned: deque[tuple[TileRequest, Any]] = deque()
+        self._jobs: deque[_Job] = deque()  # of the request whose blocks are being given out
+        self._waiting: deque[_Job | tuple[TileRequest, Outcome[TileBlock]]] = deque()
+        self._failed: set[str] = set()
+
+    def blocks(self) -> Iterator[tuple[TileRequest, Outcome[TileBlock], bool]]:
+        """Yield blocks in order."""
+        while True:
+            self._fill()
+            if not self._waiting:
+                if not self._planned and not self._jobs:
+                    return
+                time.sleep(0.01)  # slots rest after a failure
+                continue
+            job = self._waiting.popleft()
+            request, is_last = (job.request, job.is_last) if isinstance(job, _Job) else (job[0], True)
+            if request.name in self._failed:
+                if isinstance(job, _Job):
+                    self._let_go(job)
+                continue
+            outcome = self._result(job) if isinstance(job, _Job) else job[1]
+            if outcome.error is not None:
+                self._failed.add(request.name)
+            yield request, outcome, is_last or outcome.error is not None
+
+    def _fill(self) -> None:
+        """Schedule blocks while there is room; never wait for a plan when there are blocks to hand over."""
+        while len(self._waiting) < self._ahead and (self._ring is None or self._ring.has_free_slot):
+            job = self._next_job()
+            if job is None:
+                return
+            n_bytes = 3 * len(job.rows) * job.plan.given_px[0] * job.plan.given_px[1]
+            if self._ring is not None and n_bytes <= self._ring.slot_bytes:
+                job.slot = self._ring.take()
+            part = replace(job.request, coords=job.request.coords[job.rows], rows=None)
+            job.future = self._pool.schedule(read_block, args=(part, job.plan, job.slot), timeout=self._timeout_s)
+            self._waiting.append(job)
+
+    def _next_job(self) -> _Job | None:
+        while not self._jobs:
+            self._plan_ahead()
+            if not self._planned:
+                return None
+            request, future = self._planned[0]
+            if self._waiting and not (isinstance(future, ReadingPlan) or future.done()):
+                return None
+            self._planned.popleft()
+            if request.name in self._failed:
+                continue
+            plan = future
+            if not isinstance(future, ReadingPlan):
+                outcome = outcome_of(request.name, future.result, self._timeout_s)
+                if outcome.error is not None:
+                    self._waiting.append((request, Outcome(request.name, None, outcome.error)))
+                    continue
+                plan = outcome.value
+            self._jobs.extend(_jobs_of(request, plan))
+        return self._jobs.popleft()
+
+    def _plan_ahead(self) -> None:
+        while len(self._planned) < PLANS_AHEAD and (request := next(self._requests, None)) is not None:
+            if request.tile_um is None:
+                self._planned.append((request, plan_reading(request)))
+            else:
+                plan = self._pool.schedule(plan_reading, args=(request,), timeout=self._timeout_s)
+                self._planned.append((request, plan))
+
+    def _result(self, job: _Job) -> Outcome[TileBlock]:
+        outcome = outcome_of(job.request.name, job.future.result, self._timeout_s)
+        report = outcome.value
+        if report is None:
+            self._let_go(job)
+            return Outcome(job.request.name, None, outcome.error)
+        is_read = np.ones(len(job.rows), dtype=bool)
+        is_read[report.unreadable] = False
+        shape = (report.n_read, job.plan.given_px[1], job.plan.given_px[0], 3)
+        if self._ring is None or job.slot is None:
+            tiles, release = report.tiles, _nothing_to_release
+        else:
+            tiles, release = self._ring.view(job.slot, shape), partial(self._ring.give_back, job.slot)
+        block = TileBlock(tiles, job.rows[is_read], job.rows[~is_read], job.plan, release)
+        return Outcome(job.request.name, block, None)
+
+    def _let_go(self, job: _Job) -> None:
+        job.future.cancel()
+        if self._ring is not None and job.slot is not None:
+            self._ring.give_back_later(job.slot)
 
 
-def read_block(request: TileRequest, start: int, stop: int) -> TileBlock:
-    """Read tiles `start` to `stop` of a request; runs in a worker process.
+def _nothing_to_release() -> None:
+    """Pixels that came pickled are the consumer's own."""
 
-    Raises:
-        SlideError: the file cannot be opened. A tile that cannot be read is left out and listed instead.
+
+def _jobs_of(request: TileRequest, plan: ReadingPlan) -> Iterator[_Job]:
+    rows = np.arange(len(request.coords)) if request.rows is None else request.rows
+    n_tiles = REGION_TILES if plan.reading == "region" else BLOCK_TILES
+    n_tiles = max(1, min(n_tiles, SLOT_BYTES // (3 * plan.given_px[0] * plan.given_px[1])))
+    patches = patches_of(request.coords[rows], n_tiles)
+    for index, patch in enumerate(patches):
+        yield _Job(request, plan, rows[patch], index == len(patches) - 1)
+
+
+def patches_of(coords: Int64[np.ndarray, "n 2"], n_tiles: int) -> list[Int64[np.ndarray, " m"]]:
+    """Deal tiles into patches of neighbours: bands of as many rows as a square patch has, cut along the band.
+
+    Args:
+        coords: corners of tiles (x, y).
+        n_tiles: most tiles of a patch.
+
+    Returns:
+        Indices into `coords`; each stands in one patch, a patch's tiles column by column.
     """
-    if request.tile_um is None:
-        tiles = _image_fields(request, start, stop)
-        return TileBlock(tiles, np.empty(0, np.int64))
-    tiles_read, unreadable = [], []
-    with open_slide(request.path, mpp=request.mpp) as slide:
-        for index, (x, y) in enumerate(request.coords[start:stop].tolist(), start=start):
-            try:
-                tiles_read.append(read_tile(slide, x, y, tile_um=request.tile_um, tile_px=request.tile_px))
-            except SlideError:
-                unreadable.append(index)
-                slide.reopen()
-    shape = (0, request.tile_px, request.tile_px, 3)
-    tiles = np.stack(tiles_read) if tiles_read else np.empty(shape, np.uint8)
-    if request.colour is not None:
-        tiles = apply_map(tiles, request.colour)
-    return TileBlock(tiles, np.array(unreadable, dtype=np.int64))
-
-
-def _image_fields(request: TileRequest, start: int, stop: int) -> UInt8[np.ndarray, "n px px 3"]:
-    """Cut fields out of a plain tile image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(request.path) as file:
-            image = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise SlideError(f"{request.path.name} cannot be read as an image ({error})", "replace the file") from error
-    px = request.tile_px
-    return np.stack([image[y : y + px, x : x + px] for x, y in request.coords[start:stop].tolist()])
+    if len(coords) == 0:
+        return []
+    _, row = np.unique(coords[:, 1], return_inverse=True)
+    band = row // max(1, math.isqrt(n_tiles))
+    order = np.lexsort((coords[:, 1], coords[:, 0], band))
+    cuts = np.flatnonzero(np.diff(band[order])) + 1
+    patches = []
+    for part in np.split(order, cuts):
+        patches += np.array_split(part, math.ceil(len(part) / n_tiles))
+    return patches

@@ -1,6 +1,6 @@
-"""The baseline beside every attention model: the mean of a patient's tiles into a penalised linear model.
+"""The baselines beside every attention model: penalised linear models of the mean tile, and of clinical covariates.
 
-Penalties are fixed beforehand, from the width of the embedding, so nothing is chosen on any patient: a normal prior on
+Penalties are fixed beforehand, from the number of inputs, so nothing is chosen on any patient: a normal prior on
 the weights under which standardised inputs give logits of standard deviation 3, and log-hazards of standard deviation 1.
 """
 
@@ -36,8 +36,8 @@ def fit_scaler(features: Float[np.ndarray, "n d"]) -> Scaler:
 
 
 @dataclass(frozen=True)
-class MeanPoolClassifier:
-    """A fitted logistic regression on mean embeddings."""
+class LinearClassifier:
+    """A fitted logistic regression on standardised inputs."""
 
     scaler: Scaler
     model: Any
@@ -50,21 +50,21 @@ class MeanPoolClassifier:
         return found
 
 
-def fit_mean_pool_classifier(
+def fit_classifier(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], n_classes: int
-) -> MeanPoolClassifier:
+) -> LinearClassifier:
     """Fit a class-balanced, L2-penalised logistic regression (scikit-learn, L-BFGS)."""
     from sklearn.linear_model import LogisticRegression
 
     scaler = fit_scaler(features)
     strength = LOGIT_SD**2 / features.shape[1]
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000, tol=1e-6)
-    return MeanPoolClassifier(scaler, model.fit(scaler(features), labels), n_classes)
+    return LinearClassifier(scaler, model.fit(scaler(features), labels), n_classes)
 
 
 @dataclass(frozen=True)
-class MeanPoolCox:
-    """A fitted ridge Cox model on mean embeddings."""
+class LinearCox:
+    """A fitted ridge Cox model on standardised inputs."""
 
     scaler: Scaler
     coefficients: Float64[np.ndarray, " d"]
@@ -74,13 +74,11 @@ class MeanPoolCox:
         return self.scaler(features) @ self.coefficients
 
 
-def fit_mean_pool_cox(
-    features: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
-) -> MeanPoolCox:
+def fit_cox(features: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> LinearCox:
     """Fit a Cox model with a ridge penalty (Efron ties)."""
     scaler = fit_scaler(features)
     penalty = features.shape[1] / LOG_HAZARD_SD**2
-    return MeanPoolCox(scaler, ridge_cox(scaler(features), time, event, penalty))
+    return LinearCox(scaler, ridge_cox(scaler(features), time, event, penalty))
 
 
 def ridge_cox(

@@ -1,42 +1,58 @@
-"""The figures of a report, as SVG that is the same on every run: no dates, no random ids."""
+"""The figures of a report, as SVG that is the same on every run: no dates, no random ids; the data behind each as CSV."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.artifacts import write_text
-from mil.survival import kaplan_meier
+from common.artifacts import write_table, write_text
+from mil.naming import ATTENTION, MAIN, MEAN_POOL, MODEL_NAMES, NAMES
+from mil.run_store import Run, by_patient
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#9c6b4e", "#a463f2", "#97bbf5", "#3ca951")
-LOW, HIGH = "#4269d0", "#c8432b"
 
 
-def draw_figures(run_dir: Path, facts: Mapping[str, Any], found: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and the table behind it."""
+
+    figure: Figure
+    names: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
     """Draw what fits the task into figures/, replacing older ones."""
-    drawn = {"training": _training(facts["folds"])}
-    if found["evaluated"] and facts["task"] == "subtype":
-        drawn |= {"confusion": _confusion(found["confusion"]), "roc": _roc(predictions, facts["classes"])}
+    from mil.survival_figures import draw_brier, draw_scores, draw_survival_curves
+
+    drawn = {"training": _training(run.facts["folds"])}
+    if found["evaluated"] and run.task == "subtype":
+        drawn |= {"confusion": _confusion(found["confusion"]), "roc": _roc(run), "selective": _selective(found)}
+        drawn["reliability"] = _reliability(found["calibration"])
     elif found["evaluated"]:
-        drawn |= {"kaplan_meier": _survival_curves(predictions, found), "scores": _scores(predictions)}
-    folder = run_dir / "figures"
-    for name, figure in drawn.items():
-        write_text(folder / f"{name}.svg", _svg(figure))
-    for path in folder.glob("*.svg"):
+        drawn |= {"kaplan_meier": draw_survival_curves(run, found), "scores": draw_scores(run)}
+    if found.get("over_time"):
+        drawn["brier"] = draw_brier(found["over_time"]["brier"])
+    if found.get("learning_curve"):
+        drawn["learning_curve"] = _learning_curve(found["learning_curve"], MAIN[run.task])
+    folder = run.folder / "figures"
+    for name, each in drawn.items():
+        write_text(folder / f"{name}.svg", as_svg(each.figure))
+        write_table(folder / f"{name}.csv", each.names, each.rows)
+    for path in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
         if path.stem not in drawn:
             path.unlink()
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Return an empty figure without pyplot's global state."""
     from matplotlib.figure import Figure as NewFigure
 
@@ -46,7 +62,8 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Return a figure as SVG text."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -55,9 +72,9 @@ def _svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def _confusion(confusion: Mapping[str, Any]) -> Figure:
+def _confusion(confusion: Mapping[str, Any]) -> Drawn:
     counts, classes = np.array(confusion["counts"]), confusion["classes"]
-    figure, axes = _axes(1.6 + 0.62 * len(classes), 1.3 + 0.56 * len(classes))
+    figure, axes = new_axes(1.6 + 0.62 * len(classes), 1.3 + 0.56 * len(classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
     for row in range(len(classes)):
@@ -69,81 +86,95 @@ def _confusion(confusion: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (patients)")
     axes.spines[:].set_visible(False)
-    return figure
+    rows = [
+        [true, predicted, int(counts[row, column])]
+        for row, true in enumerate(classes)
+        for column, predicted in enumerate(classes)
+    ]
+    return Drawn(figure, ["true", "predicted", "patients"], rows)
 
 
-def _roc(predictions: pd.DataFrame, classes: Sequence[str]) -> Figure:
-    from mil.evaluation import by_patient
+def _roc(run: Run) -> Drawn:
     from mil.metrics import auroc
 
-    table = by_patient(predictions, "attention", [f"p_{name}" for name in classes], ["truth"])
-    figure, axes = _axes(4.4, 3.9)
+    table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"])
+    figure, axes = new_axes(4.4, 3.9)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
-    for index, name in enumerate(classes):
+    rows: list[list[object]] = []
+    for index, name in enumerate(run.facts["classes"]):
         is_class, scores = (table["truth"] == name).to_numpy(), table[f"p_{name}"].to_numpy()
         if not is_class.any() or is_class.all():
             continue
         levels = np.concatenate([[np.inf], np.unique(scores)[::-1]])
-        hits = [(scores[is_class] >= level).mean() for level in levels]
-        alarms = [(scores[~is_class] >= level).mean() for level in levels]
+        hits = [float((scores[is_class] >= level).mean()) for level in levels]
+        alarms = [float((scores[~is_class] >= level).mean()) for level in levels]
         label = f"{name}  {auroc(scores, is_class):.2f}  (n {is_class.sum()})"
         axes.plot(alarms, hits, color=COLOURS[index % len(COLOURS)], linewidth=1.6, label=label)
+        rows += [[name, alarm, hit] for alarm, hit in zip(alarms, hits, strict=True)]
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     axes.legend(frameon=False, title="one against the rest, AUROC", loc="lower right")
-    return figure
+    return Drawn(figure, ["class", "1 - specificity", "sensitivity"], rows)
 
 
-def _survival_curves(predictions: pd.DataFrame, found: Mapping[str, Any]) -> Figure:
-    from mil.evaluation import by_patient
-
-    table = by_patient(predictions, "attention", ["high_risk"], ["time", "event"])
-    figure, axes = _axes(5.6, 4.2)
-    end = float(table["time"].max())
-    moments = np.linspace(0, end, 6)
-    groups = (("low risk", LOW, table["high_risk"] <= 0.5), ("high risk", HIGH, table["high_risk"] > 0.5))
-    for row, (name, colour, chosen) in enumerate(groups):
-        own = table[chosen]
-        time, event = own["time"].to_numpy(float), own["event"].to_numpy(int)
-        if not len(own):
+def _reliability(calibration: Mapping[str, Any]) -> Drawn:
+    figure, axes = new_axes(4.2, 3.9)
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    rows: list[list[object]] = []
+    styles = (
+        ("raw", "as the model gives them", COLOURS[0], "o"),
+        ("calibrated", "temperature-scaled", COLOURS[2], "s"),
+    )
+    for kind, label, colour, marker in styles:
+        if calibration[kind] is None:
             continue
-        steps, survival = kaplan_meier(time, event)
-        label = f"{name} (n {len(own)}, {event.sum()} events)"
-        axes.step(
-            np.append(steps, time.max()), np.append(survival, survival[-1]), where="post", color=colour, label=label
-        )
-        level = np.interp(time[event == 0], steps, np.arange(len(steps))).astype(int)
-        axes.plot(time[event == 0], survival[level], "|", color=colour, markersize=6)
-        for moment in moments:
-            axes.text(moment, -0.25 - 0.07 * row, str(int((time >= moment).sum())), color=colour, ha="center", va="top")
-    axes.text(0, -0.18, "at risk:", ha="center", va="top", fontsize=8)
-    p = found["risk_groups"]["log_rank_p"]
-    title = None if p is None else f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-    axes.legend(frameon=False, title=title)
-    axes.set_xticks(moments, [f"{moment:.0f}" for moment in moments])
+        bins = calibration[kind]["bins"]
+        confidence, accuracy = [each["confidence"] for each in bins], [each["accuracy"] for each in bins]
+        axes.plot(confidence, accuracy, marker=marker, color=colour, markersize=5, linewidth=1.2, label=label)
+        rows += [[kind, each["n"], each["confidence"], each["accuracy"]] for each in bins]
+    axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel("surviving")
-    axes.set_xlabel("time, as in the table")
-    axes.xaxis.set_label_coords(0.5, -0.1)
-    return figure
+    axes.set_xlabel("mean confidence of a bin")
+    axes.set_ylabel("accuracy in the bin")
+    axes.legend(frameon=False, loc="lower right")
+    return Drawn(figure, ["probabilities", "patients", "confidence", "accuracy"], rows)
 
 
-def _scores(predictions: pd.DataFrame) -> Figure:
-    from mil.evaluation import by_patient
+def _selective(found: Mapping[str, Any]) -> Drawn:
+    figure, axes = new_axes(4.2, 3.2)
+    curve = np.array(found["selective"]["curve"])
+    axes.step(curve[:, 0], curve[:, 1], where="post", color=COLOURS[0], linewidth=1.6)
+    axes.axhline(curve[-1, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(max(0.0, float(curve[:, 1].min()) - 0.1), 1.02)
+    axes.set_xlabel("share of patients kept, the most certain first")
+    axes.set_ylabel("accuracy among them")
+    return Drawn(figure, ["coverage", "accuracy"], found["selective"]["curve"])
 
-    table = by_patient(predictions, "attention", ["score"], ["time", "event"])
-    figure, axes = _axes(4.4, 3.4)
-    for label, marker, is_event in (("event", "o", True), ("censored", "x", False)):
-        own = table[(table["event"] == 1) == is_event]
-        axes.plot(own["score"], own["time"], marker, color=HIGH if is_event else "#777777", markersize=4, label=label)
-    axes.set_xlabel("risk score, in SD of the fold's training patients")
-    axes.set_ylabel("time, as in the table")
+
+def _learning_curve(points: Sequence[Mapping[str, Any]], name: str) -> Drawn:
+    figure, axes = new_axes(4.6, 3.4)
+    rows: list[list[object]] = []
+    for model, colour in ((ATTENTION, COLOURS[0]), (MEAN_POOL, COLOURS[2])):
+        values = [(point["n_train"], point["share"], point[model]) for point in points]
+        known = [(n, value) for n, _, value in values if value["low"] is not None]
+        axes.plot(
+            [n for n, _ in known], [value["value"] for _, value in known], "o-", color=colour, label=MODEL_NAMES[model]
+        )
+        if model == ATTENTION:
+            lows, highs = [value["low"] for _, value in known], [value["high"] for _, value in known]
+            axes.fill_between([n for n, _ in known], lows, highs, color=colour, alpha=0.15, linewidth=0)
+        rows += [[model, share, n, value["value"], value["low"], value["high"]] for n, share, value in values]
+    axes.axhline(0.5, color="#bbbbbb", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("training patients a fold")
+    axes.set_ylabel(NAMES[name])
     axes.legend(frameon=False)
-    return figure
+    return Drawn(figure, ["model", "share", "training patients", NAMES[name], "low", "high"], rows)
 
 
-def _training(folds: Sequence[Mapping[str, Any]]) -> Figure:
-    figure, axes = _axes(5.6, 3.2)
+def _training(folds: Sequence[Mapping[str, Any]]) -> Drawn:
+    figure, axes = new_axes(5.6, 3.2)
+    rows: list[list[object]] = []
     for fold in folds:
         colour = COLOURS[fold["fold"] % len(COLOURS)]
         epochs = [entry["epoch"] for entry in fold["history"]]
@@ -152,6 +183,10 @@ def _training(folds: Sequence[Mapping[str, Any]]) -> Figure:
             losses = [entry["val_loss"] for entry in fold["history"]]
             axes.plot(epochs, losses, color=colour, linewidth=1.4, linestyle="--")
             axes.plot(fold["best_epoch"], losses[fold["best_epoch"] - 1], "o", color=colour, markersize=4)
+        rows += [
+            [fold["repeat"], fold["fold"], entry["epoch"], entry["train_loss"], entry["val_loss"]]
+            for entry in fold["history"]
+        ]
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss: training (pale), validation (dashed)")
-    return figure
+    return Drawn(figure, ["repeat", "fold", "epoch", "training loss", "validation loss"], rows)

@@ -7,7 +7,9 @@ from typing import Literal
 from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
-WITHOUT_EFFECT = ("study", "name", "splits", "where", "bootstrap", "memory_gb")
+WITHOUT_EFFECT = (
+    "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +20,12 @@ class TrainConfig:
     study: Path = option(Path("study"), help="study folder", group="study")
     name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
     encoder: str = option("efficientnet_lite0", help="whose features: features/ENCODER/", group="study")
+    features: Path | None = option(
+        None, help="instead: a folder of features made by CLAM, TRIDENT, STAMP or slideflow", group="study"
+    )
     splits: str = option("default", help="name of the splits: splits/NAME.csv", group="study")
     where: str | None = option(None, help="only rows for which this holds, such as \"subtype == 'LMS'\"", group="study")
+    audit: bool = option(False, help="print what could leak between the parts, and stop before training", group="study")
     seed: int = option(0, help="seed of weights, order and dropout", group="training")
     epochs: int = option(
         60, help="most epochs (survival: one step each, over the whole training part)", group="training"
@@ -35,6 +41,14 @@ class TrainConfig:
     )
     batch_patients: int = option(
         8, help="patients a step (subtype), or a block of the gradient (survival)", group="training"
+    )
+    covariates: str | None = option(
+        None,
+        help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
+        group="evaluation",
+    )
+    learning_curve: str | None = option(
+        None, help="also train on these shares of the training patients, such as 0.25,0.5,0.75", group="evaluation"
     )
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
     threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")

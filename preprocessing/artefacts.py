@@ -21,7 +21,7 @@ NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
 
 
 def is_ink_colour(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Return where a colour is surely ink: blue or green, pure red, or even black.
+    """Return where a colour is surely ink: blue or green, or even black. Red ink has the colour of blood: see tissue.py.
 
     Args:
         od: optical density against the glass, natural logarithm, RGB, smoothed over about 6 µm so that no single
@@ -33,9 +33,8 @@ def is_ink_colour(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     is_blue_or_green = is_strong & (red > 1.15 * green)  # haematoxylin absorbs about as much green as red
     # over tissue: blue ink adds to what eosin absorbs of green, but no stain lets blue pass
     is_blue = (strongest > 0.5) & (red > 0.75 * green) & (blue < 0.28 * green)
-    is_red = is_strong & (red < 0.12 * green) & (blue > 0.95 * green)  # eosin absorbs less blue than green
     is_black = (weakest > 1.1) & (strongest - weakest < 0.45)
-    return is_blue_or_green | is_blue | is_red | is_black
+    return is_blue_or_green | is_blue | is_black
 
 
 def find_folds(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

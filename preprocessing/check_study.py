@@ -5,7 +5,7 @@ and a list of findings, each with what to do. Exit code 0: nothing found; 1: fin
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,16 +87,12 @@ def _check_study(config: CheckConfig) -> int:
     study = open_study(config.study)
     from common.cohort import read_cohort
     from preprocessing import preflight
-    from preprocessing.scale import given_scale, parse_scale
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     files = find_slides(study.slides)
     rows = {str(row["slide_id"]): row for _, row in cohort.slides.iterrows()}
-    flag = None if config.mpp is None else parse_scale(config.mpp)
-    checked = sorted(name for name in files if name in rows or config.where is None)
-    given = {name: given_scale(dict(rows[name]) if name in rows else {}, flag) for name in checked}
-    jobs = [(name, files[name], given[name]) for name in checked]
     workers = default_workers() if config.workers is None else config.workers
+    jobs = _jobs(config, files, rows)
     outcomes = preflight.check_slides(jobs, tile_um=config.tile_um, workers=workers, timeout_s=config.timeout_s)
     checks = [outcome.value for outcome in outcomes if outcome.value is not None]
     effort = preflight.estimated_effort(checks, tile_um=config.tile_um, workers=workers)
@@ -115,17 +111,38 @@ def _check_study(config: CheckConfig) -> int:
     )
     if config.out is not None:
         write_table(config.out, COLUMNS, table)
-    _, in_company = preflight.off_scale(checks)
-    if in_company:
-        scales = ", ".join(sorted({f"{check.mpp_x:.3g}" for check in in_company}))
-        median = preflight.median_mpp(checks)
-        print(
-            f"note: {len(in_company)} slides have another scale ({scales}) than the median ({median:.3g}): two scanners?"
-        )
-    for finding in findings:
-        print("\n".join(wrapped_lines(f"{finding.where}: {finding.found}; {finding.remedy}")))
-    print(f"{len(findings)} finding(s)" if findings else "nothing found: go on with preprocessing/tile_slides.py")
+    print("\n".join([*_scale_notes(checks), *_finding_lines(findings)]))
     return EXIT_SOME_FAILED if findings else EXIT_DONE
+
+
+def _jobs(config: CheckConfig, files: Mapping[str, Path], rows: Mapping[str, Any]) -> list[Any]:
+    """Return slide id, file and given scale of every slide to look at."""
+    from preprocessing.scale import given_scale, parse_scale
+
+    flag = None if config.mpp is None else parse_scale(config.mpp)
+    checked = sorted(name for name in files if name in rows or config.where is None)
+    return [(name, files[name], given_scale(dict(rows[name]) if name in rows else {}, flag)) for name in checked]
+
+
+def _scale_notes(checks: Sequence[Any]) -> list[str]:
+    from preprocessing import preflight
+
+    _, in_company = preflight.off_scale(checks)
+    if not in_company:
+        return []
+    scales = ", ".join(sorted({f"{check.mpp_x:.3g}" for check in in_company}))
+    median = preflight.median_mpp(checks)
+    return [
+        f"note: {len(in_company)} slides have another scale ({scales}) than the median ({median:.3g}): two scanners?"
+    ]
+
+
+def _finding_lines(findings: Sequence[Any]) -> list[str]:
+    lines = [
+        line for finding in findings for line in wrapped_lines(f"{finding.where}: {finding.found}; {finding.remedy}")
+    ]
+    last = f"{len(findings)} finding(s)" if findings else "nothing found: go on with preprocessing/tile_slides.py"
+    return [*lines, last]
 
 
 def aligned(rows: Sequence[Sequence[object]]) -> str:

@@ -76,7 +76,7 @@ class FlatTiff:
 
         assert level == 0
         canvas = np.zeros((size[1], size[0], 4), np.uint8)
-        x0, y0, x1, y1 = _overlap(origin, size, self.dimensions)
+        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
         width, height = self.segment_px
         n_across = math.ceil(self.dimensions[0] / width)
         for row in range(y0 // height, math.ceil(y1 / height) if x1 > x0 else 0):
@@ -184,7 +184,7 @@ class FlatPicture:
         assert level == 0
         state = self._path.stat()
         pixels = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
-        x0, y0, x1, y1 = _overlap(origin, size, self.dimensions)
+        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
         canvas = Image.new("RGBA", size)
         if x1 > x0 and y1 > y0:
             part = Image.fromarray(pixels[y0:y1, x0:x1]).convert("RGBA")
@@ -233,7 +233,7 @@ class _without_pixel_limit:  # noqa: N801
         Image.MAX_IMAGE_PIXELS = self._limit
 
 
-def _overlap(origin: tuple[int, int], size: tuple[int, int], dimensions: tuple[int, int]) -> tuple[int, int, int, int]:
+def overlap(origin: tuple[int, int], size: tuple[int, int], dimensions: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of the part of an area that lies on the image."""
     x0, y0 = max(0, origin[0]), max(0, origin[1])
     return x0, y0, min(dimensions[0], origin[0] + size[0]), min(dimensions[1], origin[1] + size[1])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
@@ -76,10 +77,12 @@ def draw_preview(
     from PIL import Image, ImageDraw
 
     shown = overview.copy()
-    shown[is_ink] = (0.45 * shown[is_ink] + 0.55 * np.array(INK)).astype(np.uint8)
+    if is_ink.any():
+        shown[is_ink] = (0.45 * shown[is_ink] + 0.55 * np.array(INK)).astype(np.uint8)
     scale = min(MAX_SIDE_PX / max(shown.shape[:2]), 4.0)
     size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
-    image = Image.fromarray(shown).resize(size, Image.Resampling.LANCZOS)
+    resampling = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    image = Image.fromarray(cv2.resize(shown, size, interpolation=resampling))
     layer = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = _Pen(ImageDraw.Draw(layer), size[0] / slide_px[0], size[1] / slide_px[1])
     for x, y in coords.tolist():

@@ -1,6 +1,6 @@
 """Where the tissue of a slide is: a first pass over the whole slide, a second, finer one along the edges it found.
 
-The overview is as coarse as it takes to hold any slide in bounded memory (8 µm a pixel up to 27 mm squared). The second pass
+The overview is as coarse as it takes to hold any slide in bounded memory (8 µm a pixel up to 26 mm squared). The second pass
 reads only blocks that an edge runs through, at half the overview's pixel, and decides a band on both sides anew.
 """
 
@@ -16,7 +16,7 @@ from common.failures import SlideError
 from preprocessing.slide import Slide
 from preprocessing.tissue import MPP_RANGE, OVERVIEW_MPP, find_tissue, tissue_near_glass
 
-MAX_OVERVIEW_PX = 12_000_000
+MAX_OVERVIEW_PX = 10_500_000
 BAND_PX = 4  # of the overview, on both sides of an edge
 BLOCK_PX = 128  # of the overview, side of a block of the second pass
 HALO_PX = 12  # of the overview, read around a block so that its rim is decided like its middle

@@ -81,7 +81,7 @@ class Slide:
         offset = [max(0.0, value) for value in offset]
         box = (*offset, *(at + size / downsample for at, size in zip(offset, size_level0, strict=True)))
         region = self._read(origin, level, (math.ceil(box[2] - 1e-6), math.ceil(box[3] - 1e-6)))
-        if region.size != size_px or any(abs(value) > 1e-6 for value in offset):
+        if any(abs(edge - whole) > 1e-6 for edge, whole in zip(box, (0, 0, *size_px), strict=True)):
             box = (*box[:2], min(box[2], region.width), min(box[3], region.height))
             region = region.resize(size_px, Image.Resampling.BILINEAR, box=box)  # antialiased over the exact box
         return np.asarray(region)

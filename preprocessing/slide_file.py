@@ -1,4 +1,4 @@
-"""A slide file in OpenSlide's shape: OpenSlide itself, or a flat image; turned upright as its TIFF tag says.
+"""A slide file in OpenSlide's shape: OpenSlide itself, a flat image or DICOM; turned upright as its TIFF tag says.
 
 Every handle has dimensions, level_dimensions, level_downsamples, properties, read_region and close.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 from common.failures import SlideError
 from common.study import DICOM_ENDING
+from preprocessing.flat_dicom import FlatDicom, largest_instance
 from preprocessing.flat_image import PICTURE_ENDINGS, RECOPY_REMEDY, TIFF_ENDINGS, FlatPicture, FlatTiff
 from preprocessing.scale import MPP_PROPERTIES
 
-DICOM_REMEDY = "if it is of a kind OpenSlide does not take, convert it to 8-bit RGB DICOM (JPEG) or tiled TIFF"
 UNKNOWN_REMEDY = "check that the file is whole; convert other formats to pyramidal TIFF or DICOM"
 
 
@@ -25,6 +25,7 @@ def open_handle(path: Path) -> Any:
     Raises:
         SlideError: nothing here knows the file, or it is damaged.
     """
+    files = [path]
     if path.is_dir():
         files = sorted(path.glob(f"*{DICOM_ENDING}"))
         if not files:
@@ -35,9 +36,11 @@ def open_handle(path: Path) -> Any:
     try:
         handle = _openslide(path)
     except SlideError as refused:
-        if path.suffix.lower() not in TIFF_ENDINGS:
+        if path.suffix.lower() not in TIFF_ENDINGS | {DICOM_ENDING}:
             raise
         try:
+            if path.suffix.lower() == DICOM_ENDING:
+                return FlatDicom(largest_instance(files))
             flat = FlatTiff(path)
         except SlideError as error:
             raise SlideError(f"{refused.reason}; {error.reason}", error.remedy) from error
@@ -50,8 +53,10 @@ def open_handle(path: Path) -> Any:
 
 
 def reader_of(handle: Any) -> str:
-    """Name what reads a handle: openslide with the format it found, tifffile, or Pillow."""
+    """Name what reads a handle: openslide with the format it found, pydicom, tifffile, or Pillow."""
     inner = getattr(handle, "stored", handle)
+    if isinstance(inner, FlatDicom):
+        return "pydicom"
     if isinstance(inner, FlatTiff):
         return "tifffile"
     if isinstance(inner, FlatPicture):
@@ -68,8 +73,7 @@ def _openslide(path: Path) -> Any:
         reason = f"{path.name} is no slide that OpenSlide {openslide.__library_version__} knows"
         raise SlideError(reason, UNKNOWN_REMEDY) from error
     except (openslide.OpenSlideError, OSError) as error:
-        remedy = RECOPY_REMEDY if path.suffix.lower() != DICOM_ENDING else f"{DICOM_REMEDY}, else {RECOPY_REMEDY}"
-        raise SlideError(f"{path.name} cannot be opened ({error})", remedy) from error
+        raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
 
 
 def _tiff_orientation(path: Path) -> int:

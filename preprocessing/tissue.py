@@ -25,6 +25,7 @@ MAX_HOLE_MM2 = 0.05  # smaller holes are vacuoles and clefts: tissue
 MIN_PIECE_MM2 = 0.03
 MIN_INK_MM2, MIN_RED_INK_MM2 = 0.004, 0.1
 INK_MARGIN_UM = 24.0
+RED_INK = (0.14, 0.6)  # red pen: most red, least blue, of what it absorbs of green; eosin takes less blue
 MIN_CHROMA = 0.035  # a piece without more colour than this is a shadow, an edge of the cover slip, or dust
 MIN_TEXTURE = 0.010  # a piece smoother than this, in optical density over about 24 µm, is a smear or a bubble
 
@@ -156,34 +157,57 @@ def _candidates(densities: _Densities, is_ink: Mask) -> Mask:
 
 def _find_ink(densities: _Densities, mpp: float) -> Mask:
     """Find pen: colours that haematoxylin and eosin never make, even black, and smooth red over a large area."""
-    red, green = densities.red, densities.green
-    is_strong = densities.strongest > 0.35 / OD_STEP
-    weakest = cv2.subtract(densities.strongest, densities.chroma)
-    is_blue_or_green = is_strong & (red > _scaled(green, 1.15))  # haematoxylin absorbs about as much green as red
-    # haematoxylin and eosin leave one channel below 0.55 of the strongest; black and dark violet ink do not
-    is_black = (weakest > 0.6 / OD_STEP) & (weakest > _scaled(densities.strongest, 0.62))
-    sure = is_blue_or_green | is_black
+    if not _has_ink_colour(densities):
+        return np.zeros(densities.red.shape, dtype=bool)
+    sure = _is_sure_ink(densities)
     if sure.any():
         sure &= ~_small_parts(sure, MIN_INK_MM2, mpp)
-    sure |= _red_ink(densities, is_strong, mpp)
+    sure |= _red_ink(densities, mpp)
     if not sure.any():
         return sure
     # the faint rim of a stroke, and a margin
-    is_rim = (densities.strongest > 0.1 / OD_STEP) & (
-        (red > _scaled(green, 1.08)) | (weakest > _scaled(densities.strongest, 0.52)) | (red < _scaled(green, 0.14))
-    )
+    red, green = densities.red, densities.green
+    is_even = _weakest(densities) > _scaled(densities.strongest, 0.52)
+    has_colour = (red > _scaled(green, 1.08)) | is_even | (red < _scaled(green, RED_INK[0]))
+    is_rim = (densities.strongest > 0.1 / OD_STEP) & has_colour
     near = _dilated(sure, 3 * INK_MARGIN_UM / mpp)
     grown = _touching(sure | (is_rim & near), sure)
     return _dilated(grown, INK_MARGIN_UM / mpp)
 
 
-def _red_ink(densities: _Densities, is_strong: Mask, mpp: float) -> Mask:
+def _has_ink_colour(densities: _Densities) -> bool:
+    """Say whether every second pixel shows a colour of ink: a stroke has hundreds, most slides have none."""
+    planes = (densities.red, densities.green, densities.blue, densities.strongest, densities.chroma)
+    sample = _Densities(*(np.ascontiguousarray(plane[::2, ::2]) for plane in planes))
+    return bool((_is_sure_ink(sample) | _is_red(sample)).any())
+
+
+def _is_sure_ink(densities: _Densities) -> Mask:
+    is_strong = densities.strongest > 0.35 / OD_STEP
+    is_blue_or_green = is_strong & (
+        densities.red > _scaled(densities.green, 1.15)
+    )  # no stain takes more red than green
+    # haematoxylin and eosin leave one channel below 0.55 of the strongest; black and dark violet ink do not
+    weakest = _weakest(densities)
+    return is_blue_or_green | ((weakest > 0.6 / OD_STEP) & (weakest > _scaled(densities.strongest, 0.62)))
+
+
+def _is_red(densities: _Densities) -> Mask:
+    is_strong = densities.strongest > 0.35 / OD_STEP
+    is_pure = densities.red < _scaled(densities.green, RED_INK[0])
+    return is_strong & is_pure & (densities.blue > _scaled(densities.green, RED_INK[1]))
+
+
+def _weakest(densities: _Densities) -> UInt8[np.ndarray, "h w"]:
+    return cv2.subtract(densities.strongest, densities.chroma)
+
+
+def _red_ink(densities: _Densities, mpp: float) -> Mask:
     """Find red pen: blood has its colour, but neither its smoothness nor its size."""
-    red, green, blue = densities.red, densities.green, densities.blue
-    is_red = is_strong & (red < _scaled(green, 0.14)) & (blue > _scaled(green, 0.6))
+    is_red = _is_red(densities)
     if not is_red.any():
         return is_red
-    is_red &= _texture(densities, mpp) < _scaled(green, 0.08)
+    is_red &= _texture(densities, mpp) < _scaled(densities.green, 0.08)
     is_red = cv2.morphologyEx(is_red.view(np.uint8), cv2.MORPH_OPEN, _disk(INK_MARGIN_UM / mpp)).view(bool)
     return is_red & ~_small_parts(is_red, MIN_RED_INK_MM2, mpp)
 

@@ -1,62 +1,60 @@
-"""The table of folds: `repeat, fold, patient_id, set`, one row a patient and fold, checked at every reading."""
+"""The table of folds, `repeat, fold, patient_id, set`, one row a patient and fold, and beside it the record of its making.
+
+Both are checked at every reading: splits/<name>.csv for its rows, splits/<name>.json (when it is there) for belonging to it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from common.artifacts import write_table
+from common.artifacts import write_json, write_table
 from common.cohort import SETS, Cohort
 from common.failures import StudyError
-from splits.folds import given_sets, k_fold_sets
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("repeat", "fold", "patient_id", "set")
+RECORD_SCHEMA = "splits/1"
+KEEPS_SITES = ("site_preserved", "leave_one_site_out")  # methods under which a site is never divided
 
 
-def make_k_fold(cohort: Cohort, *, n_folds: int, n_repeats: int, val_fraction: float, seed: int) -> pd.DataFrame:
-    """Deal a cohort's patients into repeated, stratified folds (by subtype, then event).
+def record_file(path: Path) -> Path:
+    """Return where the record of a table of folds stands."""
+    return path.with_suffix(".json")
 
-    Raises:
-        StudyError: a subtype has fewer patients than there are folds, or events are too few to share out.
+
+def write_splits(path: Path, splits: pd.DataFrame, record: Mapping[str, Any] | None = None) -> None:
+    """Write a table of folds, sorted by repeat, fold and patient, then its record.
+
+    The old record goes first: a process killed in between leaves a table without one, never with another's.
     """
-    patients = cohort.patients
-    if "subtype" in patients.columns:
-        counts = patients["subtype"].value_counts()
-        small = counts[counts < n_folds].sort_index()
-        if len(small):
-            named = ", ".join(f"{name} ({count})" for name, count in small.items())
-            raise StudyError(
-                f"{cohort.path}: fewer patients than the {n_folds} folds in {named}; use --folds "
-                f"{max(2, int(small.min()))} or fewer, leave the class out (--where), or unite it with another"
-            )
-    if len(patients) < n_folds:
-        raise StudyError(f"{cohort.path}: {len(patients)} patients cannot fill {n_folds} folds; use fewer --folds")
-    folds = k_fold_sets(_strata(patients), n_folds=n_folds, n_repeats=n_repeats, val_fraction=val_fraction, seed=seed)
-    return _table(patients, folds)
-
-
-def make_given(cohort: Cohort, *, val_fraction: float, seed: int) -> pd.DataFrame:
-    """Turn the table's own `set` column into one fold; there may be no test patient.
-
-    Raises:
-        StudyError: no patient is in the set "train".
-    """
-    patients = cohort.patients
-    if "set" not in patients.columns or not (patients["set"] == "train").any():
-        raise StudyError(f"{cohort.path}: no patient is in the set 'train'; wanted a column set with train, val, test")
-    folds = given_sets(_strata(patients), patients["set"].tolist(), val_fraction=val_fraction, seed=seed)
-    return _table(patients, folds)
-
-
-def write_splits(path: Path, splits: pd.DataFrame) -> None:
-    """Write a table of folds, sorted by repeat, fold and patient."""
     ordered = splits.sort_values(["repeat", "fold", "patient_id"], kind="stable")
+    record_file(path).unlink(missing_ok=True)
     write_table(path, COLUMNS, ordered[list(COLUMNS)].itertuples(index=False, name=None))
+    if record is not None:
+        write_json(record_file(path), record)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of a table of folds, or None where it has none (a table made by hand).
+
+    Raises:
+        StudyError: it is not readable, or of another format.
+    """
+    if not record_file(path).is_file():
+        return None
+    try:
+        record = json.loads(record_file(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{record_file(path)}: not readable as JSON ({error}); make the splits again") from error
+    if not isinstance(record, dict) or record.get("schema") != RECORD_SCHEMA:
+        raise StudyError(f"{record_file(path)}: not a record of format {RECORD_SCHEMA}; make the splits again")
+    return record
 
 
 def read_splits(path: Path) -> pd.DataFrame:
@@ -64,7 +62,7 @@ def read_splits(path: Path) -> pd.DataFrame:
 
     Raises:
         StudyError: it is missing, has other columns or sets, a patient twice in a fold, not the same patients in each
-            fold, or a patient in two test sets of one repeat.
+            fold, or a patient in two test sets of one repeat; or it is not the table its record was made with.
     """
     import pandas as pd
 
@@ -84,14 +82,20 @@ def read_splits(path: Path) -> pd.DataFrame:
     if unknown:
         raise StudyError(f"{path}: set must be train, val or test, found {', '.join(map(repr, unknown))}")
     _check_folds(path, table)
+    record = read_record(path)
+    if record is not None and record["table_sha256"] != table_sha256(table):
+        raise StudyError(
+            f"{path}: it was changed after it was made, and what {record_file(path).name} says of it may no longer hold; "
+            f"make the splits again, or, if the change is meant, remove {record_file(path).name}"
+        )
     return table.sort_values(["repeat", "fold", "patient_id"], kind="stable").reset_index(drop=True)
 
 
 def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> None:
-    """Refuse splits made from other patients than the cohort's.
+    """Refuse splits made from other patients than the cohort's, or that divide sites they were made to keep whole.
 
     Raises:
-        StudyError: patients stand in only one of the two; they are named.
+        StudyError: patients stand in only one of the two, or a site is tested in two folds; they are named.
     """
     in_splits, in_cohort = set(splits["patient_id"]), set(cohort.slides["patient_id"])
     for patients, where in (
@@ -102,6 +106,42 @@ def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> No
             named = ", ".join(sorted(patients)[:10]) + (" ..." if len(patients) > 10 else "")
             raise StudyError(
                 f"{path} and {cohort.path}: {len(patients)} patient(s) stand in {where}: {named}. Make the splits again"
+            )
+    record = read_record(path)
+    if record is not None and record["method"] in KEEPS_SITES:
+        _check_sites(path, splits, cohort, str(record["method"]))
+
+
+def table_sha256(table: pd.DataFrame) -> str:
+    """Identify a table of folds, whatever the order of its rows."""
+    return _sha256(sorted(",".join(map(str, row)) for row in table[list(COLUMNS)].itertuples(index=False, name=None)))
+
+
+def cohort_sha256(cohort: Cohort) -> str:
+    """Identify the patients with what the folds were balanced by: subtype, event, time, site."""
+    patients = cohort.patients
+    columns = [name for name in ("subtype", "event", "time", "site") if name in patients.columns]
+    texts = patients[columns].astype("string").fillna("")
+    lines = [f"patient_id,{','.join(columns)}"]
+    lines += [",".join([str(patient), *row]) for patient, row in zip(texts.index, texts.to_numpy(), strict=True)]
+    return _sha256(lines)
+
+
+def _sha256(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+
+
+def _check_sites(path: Path, splits: pd.DataFrame, cohort: Cohort, method: str) -> None:
+    if "site" not in cohort.patients.columns:
+        raise StudyError(f"{cohort.path}: no column site, and {path} was made by {method}; make the splits again")
+    tested = splits[splits["set"] == "test"].join(cohort.patients["site"], on="patient_id")
+    for (repeat, site), rows in tested.groupby(["repeat", "site"], sort=True):
+        own = rows.groupby("fold")["patient_id"].min()
+        if len(own) > 1:
+            named = ", ".join(f"{patient} in fold {fold}" for fold, patient in own.items())
+            raise StudyError(
+                f"{path}: made by {method}, but site {site} is tested in {len(own)} folds of repeat {repeat} ({named}): the "
+                f"sites in {cohort.path} changed since. Make the splits again"
             )
 
 
@@ -120,20 +160,3 @@ def _check_folds(path: Path, table: pd.DataFrame) -> None:
         raise StudyError(
             f"{path}: patient {retested['patient_id'].iloc[0]} is tested twice in repeat {retested['repeat'].iloc[0]}"
         )
-
-
-def _strata(patients: pd.DataFrame) -> np.ndarray:
-    """Code each patient by subtype, then event; a missing value is a stratum of its own."""
-    keys = [patients[name].astype("string").fillna("") for name in ("subtype", "event") if name in patients.columns]
-    codes = [np.unique(key.to_numpy(dtype=str), return_inverse=True)[1] for key in keys]
-    return np.stack(codes or [np.zeros(len(patients), dtype=np.int64)], axis=1).astype(np.int64)
-
-
-def _table(patients: pd.DataFrame, folds: list[tuple[int, int, np.ndarray]]) -> pd.DataFrame:
-    import pandas as pd
-
-    parts = [
-        pd.DataFrame({"repeat": repeat, "fold": fold, "patient_id": patients.index, "set": sets})
-        for repeat, fold, sets in folds
-    ]
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]

@@ -15,14 +15,14 @@ from common.artifacts import write_arrays
 from common.failures import SlideError, StudyError
 from common.study import Study
 from features import runtime as runtimes
-from features import tile_stream
-from features.encoder import ENCODERS, build_encoder, find_card
+from features import tile_reader, tile_stream
+from features.encoder import build_encoder, find_card
 from features.extract_features import main as extract
 from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 from features.runtime import bind, embed, to_float16
-from features.tile_stream import TileRequest, read_block, stream_blocks
+from features.tile_reader import ReadingPlan, TileRequest, close_slide, plan_reading, read_block
+from features.tile_stream import stream_blocks
 from features.tile_table import read_tile_table
-from preprocessing.stain import REFERENCE, StainMap, stain_map
 from preprocessing.synthetic_slide import write_pyramid
 
 
@@ -31,15 +31,13 @@ def lite0():
     return build_encoder(find_card("efficientnet_lite0"))
 
 
+@pytest.fixture(scope="module")
+def runtime(lite0):
+    return bind(lite0, device="cpu", batch=4, tile_px=64, threads=1)
+
+
 def tiles(n, side=64, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (n, side, side, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_network_is_as_wide_as_its_card_says(name):
-    card = find_card(name)
-    with torch.inference_mode():
-        assert card.build().eval()(torch.zeros(1, 3, 64, 64)).shape == (1, card.dimension)
 
 
 def test_the_built_in_weights_are_the_packages_weights(lite0):
@@ -54,9 +52,8 @@ def test_the_built_in_weights_are_the_packages_weights(lite0):
     assert 0.1 < float(features.std()) < 2  # batch norm statistics are in place
 
 
-def test_openvino_equals_pytorch_and_the_cards_transform(lite0):
+def test_openvino_equals_pytorch_and_the_cards_transform(lite0, runtime):
     images = tiles(5)
-    runtime = bind(lite0, device="cpu", batch=4, tile_px=64, threads=1)
     assert runtime.name.startswith("OpenVINO")
     ours = embed(runtime, images).astype(float)
     pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
@@ -67,19 +64,18 @@ def test_openvino_equals_pytorch_and_the_cards_transform(lite0):
     assert ours == approx(theirs, abs=5e-3)
 
 
-def test_embeddings_do_not_depend_on_neighbours_or_batches(lite0):
+def test_embeddings_do_not_depend_on_neighbours_or_batches(runtime):
     images = tiles(11)
-    runtime = bind(lite0, device="cpu", batch=4, tile_px=64, threads=1)
     whole = embed(runtime, images)
     assert np.array_equal(whole, embed(runtime, images[::-1])[::-1])
     assert np.array_equal(whole[3:4], embed(runtime, images[3:4]))
 
 
-def test_pytorch_stands_in_where_openvino_fails(lite0, monkeypatch, capsys):
+def test_pytorch_stands_in_where_openvino_fails(lite0, runtime, monkeypatch, capsys):
     def broken(*_args):
         raise RuntimeError("cannot convert")
 
-    expected = embed(bind(lite0, device="cpu", batch=2, tile_px=64, threads=1), tiles(2))
+    expected = embed(runtime, tiles(2))
     monkeypatch.setattr(runtimes, "_on_openvino", broken)
     runtime = bind(lite0, device="cpu", batch=2, tile_px=64, threads=1)
     assert "cannot convert" in capsys.readouterr().err
@@ -159,41 +155,46 @@ def test_the_stream_gives_every_tile_in_order_and_keeps_to_its_slide(slide, tmp_
     broken = tmp_path / "broken.tif"
     broken.write_text("no slide")
     requests = [request(slide, "a"), request(broken, "b"), request(slide, "c", n=3)]
-    found = list(stream_blocks(requests, workers=2, ahead=3, timeout_s=60))
-    assert [(own.name, is_last) for own, _, is_last in found] == [("a", False), ("a", True), ("b", True), ("c", True)]
-    assert "no slide" in found[2][1].error.reason
-    blocks = [outcome.value.tiles for own, outcome, _ in found if own.name == "a"]
-    expected = read_block(requests[0], 0, 70).tiles
-    assert np.array_equal(np.concatenate(blocks), expected)
-
-
-def test_colours_are_mapped_on_the_way(slide):
-    to_target = stain_map(dataclasses.replace(REFERENCE, p99=np.array([1.0, 1.0])), REFERENCE)
-    plain = read_block(request(slide, n=4), 0, 4).tiles
-    mapped = read_block(request(slide, n=4, colour=to_target), 0, 4).tiles
-    assert isinstance(to_target, StainMap)
-    assert not np.array_equal(plain, mapped)
+    found, tiles, rows = [], [], []
+    for own, outcome, is_last in stream_blocks(requests, workers=2, ahead=3, timeout_s=60):
+        found.append((own.name, outcome.error and outcome.error.reason, is_last))
+        if own.name == "a":
+            tiles.append(outcome.value.tiles.copy())
+            rows.append(outcome.value.rows)
+        if outcome.value is not None:
+            outcome.value.release()
+    assert [(name, is_last) for name, _, is_last in found] == [("a", True), ("b", True), ("c", True)]
+    assert "no slide" in found[1][1]
+    rows = np.concatenate(rows)
+    assert sorted(rows.tolist()) == list(range(70))
+    whole = dataclasses.replace(requests[0], coords=requests[0].coords[rows])
+    plan = plan_reading(requests[0])
+    assert plan.reading == "raw"
+    expected = read_block(whole, plan).tiles
+    close_slide()
+    assert np.array_equal(np.concatenate(tiles), expected)
 
 
 def test_unreadable_tiles_are_left_out_and_listed(slide, monkeypatch):
-    original = tile_stream.read_tile
+    original = tile_reader.read_tile
 
     def flaky(own, x, y, **sizes):
         if (x, y) == (128, 0):
             raise SlideError("damaged")
         return original(own, x, y, **sizes)
 
-    monkeypatch.setattr(tile_stream, "read_tile", flaky)
-    block = read_block(request(slide, n=6), 0, 6)
-    assert len(block.tiles) == 5
+    monkeypatch.setattr(tile_reader, "read_tile", flaky)
+    plan = ReadingPlan(reading="region", reason="", given_px=(64, 64), box_px=(64.0, 64.0))
+    block = read_block(request(slide, n=6), plan)
+    assert len(block.tiles) == block.n_read == 5
     assert block.unreadable.tolist() == [1]
 
 
-def hang(_request, _start, _stop):
+def hang(_request, _plan, _slot):
     time.sleep(600)
 
 
-def die(_request, _start, _stop):
+def die(_request, _plan, _slot):
     os.abort()
 
 

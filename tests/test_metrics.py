@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sksurv.metrics import concordance_index_censored
 
 from mil import metrics
-from mil.baseline import fit_mean_pool_classifier, fit_mean_pool_cox, ridge_cox
-from mil.bootstrap import draw, interval, resamples
-from mil.survival import c_index, concordance, concordance_pairs, kaplan_meier, log_rank_p
+from mil.baseline import fit_classifier, fit_cox, ridge_cox
+from mil.survival import c_index, concordances, concordances_within, kaplan_meier, log_rank_p
+from tests.reference.slow_metrics import slow_concordance
 
 
 @st.composite
@@ -27,22 +27,53 @@ def classified(draw_):
     return probabilities / probabilities.sum(axis=1, keepdims=True), labels
 
 
+def ones(n):
+    return np.ones((n, 1))
+
+
 @given(classified())
 @settings(max_examples=60, deadline=None)
 def test_classification_metrics_equal_scikit_learn(case):
     probabilities, labels = case
     k = probabilities.shape[1]
-    for index, value in enumerate(metrics.class_aurocs(probabilities, labels)):
-        assert value == approx(theirs.roc_auc_score(labels == index, probabilities[:, index]), abs=1e-12)
-    if k > 2:
-        expected = theirs.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
-        assert metrics.macro_auroc(probabilities, labels) == approx(expected, abs=1e-12)
-    predicted = probabilities.argmax(axis=1)
-    confusion = metrics.confusion_matrix(predicted, labels, k)
+    found = {
+        name: own[0] for name, own in metrics.classification_metrics(probabilities, labels, ones(len(labels))).items()
+    }
+    predicted, truth = probabilities.argmax(axis=1), np.eye(k)[labels]
+    expected = {
+        "weighted_auroc": theirs.roc_auc_score(truth, probabilities, average="weighted"),
+        "macro_auroc": theirs.roc_auc_score(truth, probabilities, average="macro"),
+        "macro_average_precision": theirs.average_precision_score(truth, probabilities, average="macro"),
+        "weighted_average_precision": theirs.average_precision_score(truth, probabilities, average="weighted"),
+        "accuracy": theirs.accuracy_score(labels, predicted),
+        "balanced_accuracy": theirs.balanced_accuracy_score(labels, predicted),
+        "macro_f1": theirs.f1_score(labels, predicted, average="macro"),
+        "weighted_f1": theirs.f1_score(labels, predicted, average="weighted"),
+        "cohen_kappa": theirs.cohen_kappa_score(labels, predicted),
+    }
+    for index in range(k):
+        own = labels == index
+        expected[f"auroc:{index}"] = theirs.roc_auc_score(own, probabilities[:, index])
+        expected[f"average_precision:{index}"] = theirs.average_precision_score(own, probabilities[:, index])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == approx(value, abs=1e-12), name
+    confusion = metrics.confusion_matrices(predicted, labels, k, ones(len(labels)))[..., 0]
     assert np.array_equal(confusion, theirs.confusion_matrix(labels, predicted, labels=range(k)))
-    assert metrics.accuracy(confusion) == approx(theirs.accuracy_score(labels, predicted), abs=1e-12)
-    assert metrics.balanced_accuracy(confusion) == approx(theirs.balanced_accuracy_score(labels, predicted), abs=1e-12)
-    assert metrics.macro_f1(confusion) == approx(theirs.f1_score(labels, predicted, average="macro"), abs=1e-12)
+
+
+@given(classified(), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_weights_give_every_metric_of_the_resampled_patients(case, seed):
+    """A column of counts and the patients themselves, drawn twice where they count twice: the same to the last bit."""
+    probabilities, labels = case
+    drawn = np.random.default_rng(seed).integers(0, len(labels), (2, len(labels)))
+    counts = np.stack([np.bincount(own, minlength=len(labels)) for own in drawn], axis=1).astype(float)
+    weighted = metrics.classification_metrics(probabilities, labels, counts)
+    for column, own in enumerate(drawn):
+        plain = metrics.classification_metrics(probabilities[own], labels[own], ones(len(own)))
+        for name, value in plain.items():
+            assert weighted[name][column] == approx(value[0], abs=1e-12, nan_ok=True), name
 
 
 def test_auroc_is_the_share_of_ordered_pairs():
@@ -56,9 +87,11 @@ def test_auroc_is_the_share_of_ordered_pairs():
 
 def test_a_class_without_patients_is_left_out_of_the_macro_average():
     probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
-    values = metrics.class_aurocs(probabilities, np.array([0, 1, 0]))
-    assert np.isnan(values[2])
-    assert metrics.macro_auroc(probabilities, np.array([0, 1, 0])) == 1.0
+    found = metrics.classification_metrics(probabilities, np.array([0, 1, 0]), ones(3))
+    assert np.isnan(found["auroc:2"][0])
+    assert found["macro_auroc"][0] == 1.0
+    nobody = metrics.classification_metrics(probabilities, np.array([0, 0, 0]), ones(3))
+    assert np.isnan(nobody["macro_auroc"][0])
 
 
 @st.composite
@@ -93,18 +126,22 @@ def test_published_c_indices_are_reproduced(shared_data):
         assert found == approx(row["pub"], abs=1e-12)
 
 
-def test_weights_count_patients_as_often_as_they_are_drawn():
-    rng = np.random.default_rng(1)
-    risk, time, event = rng.normal(size=30), rng.integers(1, 9, 30), rng.integers(0, 2, 30)
-    drawn = rng.integers(0, 30, 30)
-    weighted = concordance(concordance_pairs(risk, time, event), np.bincount(drawn, minlength=30).astype(float))
-    assert weighted == approx(c_index(risk[drawn], time[drawn], event[drawn]), abs=1e-12)
+@given(followed(), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_concordance_equals_the_loop_over_pairs_for_resamples_and_strata(case, seed):
+    risk, time, event = case
+    rng = np.random.default_rng(seed)
+    drawn, stratum = rng.integers(0, len(risk), len(risk)), rng.integers(0, 2, len(risk))
+    counts = np.bincount(drawn, minlength=len(risk)).astype(float)[:, None]
+    for weights, own in ((ones(len(risk)), np.arange(len(risk))), (counts, drawn)):
+        found = concordances(risk, time, event, weights)[0]
+        assert found == approx(slow_concordance(risk[own], time[own], event[own]), abs=1e-12, nan_ok=True)
+        found = concordances_within(risk, time, event, stratum, weights)[0]
+        expected = slow_concordance(risk[own], time[own], event[own], stratum[own])
+        assert found == approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_strata_compare_only_inside():
-    risk = np.array([3.0, 1.0, 10.0, 9.0])
-    pairs = concordance_pairs(risk, np.array([1, 2, 1, 2]), np.array([1, 1, 1, 1]), np.array([0, 0, 1, 1]))
-    assert (pairs.comparable.sum(), concordance(pairs)) == (2, 1.0)
+def test_nobody_comparable_has_no_concordance():
     assert np.isnan(c_index(np.zeros(3), np.ones(3), np.zeros(3)))
 
 
@@ -116,40 +153,6 @@ def test_kaplan_meier_equals_lifelines():
     assert survival == approx(fitted.survival_function_at_times(steps).to_numpy(), abs=1e-12)
     assert log_rank_p(time, event, np.ones(60, bool)) is None
     assert log_rank_p(np.concatenate([time, time + 40]), np.ones(120), np.arange(120) < 60) < 1e-6
-
-
-def test_resamples_keep_the_size_of_every_stratum():
-    strata = np.repeat([0, 1, 2], [10, 5, 2])
-    for drawn in resamples(strata, 20, np.random.default_rng(0)):
-        assert np.array_equal(np.bincount(strata[drawn]), [10, 5, 2])
-
-
-def test_intervals_of_noise_contain_chance_about_as_often_as_they_say():
-    hits = {"auroc": 0, "c": 0}
-    n_studies = 120
-    for seed in range(n_studies):
-        rng = np.random.default_rng(seed)
-        labels, probabilities = rng.permutation(np.repeat([0, 1, 2], 20)), rng.dirichlet(np.ones(3), 60)
-        indices = list(resamples(labels, 200, rng))
-        found = interval(
-            metrics.macro_auroc(probabilities, labels),
-            draw(lambda d, p=probabilities, y=labels: metrics.macro_auroc(p[d], y[d]), indices),
-        )
-        hits["auroc"] += found.low <= 0.5 <= found.high
-        risk, time, event = rng.normal(size=60), rng.integers(1, 40, 60), rng.permutation(np.repeat([0, 1], 30))
-        pairs = concordance_pairs(risk, time, event)
-        draws = draw(
-            lambda d, p=pairs: concordance(p, np.bincount(d, minlength=60).astype(float)),
-            list(resamples(event, 200, rng)),
-        )
-        found = interval(concordance(pairs), draws)
-        hits["c"] += found.low <= 0.5 <= found.high
-    assert min(hits.values()) >= 0.88 * n_studies, hits
-
-
-def test_undefined_figures_have_no_interval():
-    assert interval(float("nan"), np.zeros(10)).value is None
-    assert interval(0.5, np.full(10, np.nan)).low is None
 
 
 def test_ridge_cox_equals_lifelines():
@@ -180,7 +183,7 @@ def test_baselines_learn_and_keep_absent_classes_at_zero():
     rng = np.random.default_rng(5)
     x = rng.normal(size=(60, 20))
     labels = (x[:, 0] > 0).astype(int) * 2  # classes 0 and 2 of 3
-    model = fit_mean_pool_classifier(x, labels, 3)
+    model = fit_classifier(x, labels, 3)
     found = model.probabilities(x)
     assert found.shape == (60, 3)
     assert (found[:, 1] == 0).all()
@@ -188,5 +191,5 @@ def test_baselines_learn_and_keep_absent_classes_at_zero():
     own = LogisticRegression(C=9 / 20, class_weight="balanced", max_iter=5000, tol=1e-6)
     own.fit((x - x.mean(axis=0)) / x.std(axis=0), labels)
     assert found[:, [0, 2]] == approx(own.predict_proba((x - x.mean(axis=0)) / x.std(axis=0)), abs=1e-9)
-    cox = fit_mean_pool_cox(x, np.exp(-x[:, 0]) * 10, np.ones(60))
+    cox = fit_cox(x, np.exp(-x[:, 0]) * 10, np.ones(60))
     assert c_index(cox.log_hazard(x), np.exp(-x[:, 0]) * 10, np.ones(60)) > 0.9

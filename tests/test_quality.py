@@ -138,6 +138,8 @@ def test_blood_is_saturated_red_and_eosin_is_not():
     assert measure(image)["blood"][0] == 0
     image[:, :64] = (200, 60, 70)
     assert measure(image)["blood"][0] == approx(0.5, abs=0.05)
+    image[:, :64] = (225, 90, 82)  # bright red cells absorb as little red as a red pen: still no pen
+    assert measure(image)["pen"][0] == 0
 
 
 def test_smooth_eosinophilic_ground_is_necrosis_like_and_fibres_with_nuclei_are_not():

@@ -9,10 +9,11 @@ import pytest
 from pytest import approx
 
 from common.artifacts import write_json
-from mil.evaluation import evaluate_run, results_table, verdict
+from mil.evaluation import evaluate_run
 from mil.report import write_report
 from mil.show_results import main as show
 from mil.survival import c_index
+from mil.verdict import results_table, verdict
 
 FACTS = {
     "run": "default", "n_patients": 40, "n_slides": 60, "n_tiles": 4000, "class_counts": {}, "n_events": 20,
@@ -122,7 +123,7 @@ def test_survival_pools_standardised_scores_and_keeps_folds_apart(tmp_path):
     folds = np.arange(40) % 2
     pairs = [(c_index(risk[folds == f], time[folds == f], event[folds == f])) for f in (0, 1)]
     assert min(pairs) <= found["attention"]["c_index_within_folds"]["value"] <= max(pairs)
-    assert found["difference"]["c_index"]["value"] == 0
+    assert found["differences"]["mean_pool"]["c_index"]["value"] == 0
     assert "does not beat" in verdict(found)
     write_report(tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
@@ -165,3 +166,39 @@ def test_results_of_a_study_are_listed(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "subtype, run default" in out
     assert "report.html" in out
+
+
+def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    evaluate_run(folder, n_bootstrap=100, seed=0)
+    write_report(folder)
+    assert "was not checked for this run" in (folder / "report.html").read_text()
+    checks = [
+        {"name": "patients", "verdict": "ok", "text": "none on two sides", "table": None},
+        {
+            "name": "sites",
+            "verdict": "leak",
+            "text": "V <0.9>",
+            "table": {"columns": ["site", "n"], "rows": [["<s>", 3]]},
+        },
+    ]
+    write_json(folder / "audit.json", {"checks": checks})
+    write_json(folder / "comparison.json", {"predictions_sha256": "of earlier predictions"})
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    for part in ("<td class=leak>leak</td>", "V &lt;0.9&gt;", "<td>&lt;s&gt;</td>", "none on two sides"):
+        assert part in page
+    assert "Compared with" not in page
+
+
+def test_every_figure_has_its_numbers_beside_it(tmp_path):
+    subtype_run(tmp_path / "run")
+    found = evaluate_run(tmp_path / "run", n_bootstrap=100, seed=0)
+    folder = tmp_path / "run" / "figures"
+    assert {path.stem for path in folder.glob("*.svg")} == {path.stem for path in folder.glob("*.csv")}
+    confusion = pd.read_csv(folder / "confusion.csv")
+    assert confusion["patients"].sum() == 40
+    bins = pd.read_csv(folder / "reliability.csv")
+    error = (bins["patients"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / 40
+    assert error == approx(found["attention"]["ece"]["value"], abs=1e-9)

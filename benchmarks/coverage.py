@@ -1,0 +1,192 @@
+"""Do intervals and prediction sets hold what they say, is noise found to be noise, and how fast is the bootstrap?
+
+python benchmarks/coverage.py --part intervals     # a known AUROC in its 95 % interval, 500 simulated cohorts
+python benchmarks/coverage.py --part sets          # conformal sets at 90 %, by class, 500 simulated calibration parts
+python benchmarks/coverage.py --part noise --bags musk1.npz      # shuffled labels, 100 seeds, through training and evaluation
+python benchmarks/coverage.py --part noise --study study         # the same on a study's features
+python benchmarks/coverage.py --part speed         # 10,000 patients, 1,000 bootstraps of every metric
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from mil import conformal
+from mil.bootstrap import interval, intervals, plan_resampling, resample
+from mil.calibration import calibration_metrics
+from mil.metrics import classification_metrics
+from mil.survival import concordances
+
+TRUE_AUROC, N_PATIENTS = 0.8, 80
+
+
+def hits(low: float, value: float, high: float) -> bool:
+    return low <= value <= high
+
+
+def interval_coverage(n_cohorts: int, n_bootstrap: int) -> None:
+    """Two normal scores a known distance apart; a quarter of the patients are positive."""
+    from scipy.stats import norm
+
+    shift = np.sqrt(2) * norm.ppf(TRUE_AUROC)
+    labels = (np.arange(N_PATIENTS) % 4 == 0).astype(int)
+    found = {"BCa": 0, "percentile": 0}
+    for seed in range(n_cohorts):
+        rng = np.random.default_rng(seed)
+        score = 1 / (1 + np.exp(-(rng.normal(size=N_PATIENTS) + shift * labels)))
+        probabilities = np.stack([1 - score, score], axis=1)
+        draws = resample(
+            lambda w, p=probabilities: {"auroc": classification_metrics(p, labels, w)["macro_auroc"]},
+            plan_resampling(labels, n_bootstrap, rng),
+        )
+        own = intervals(draws)["auroc"]
+        plain = interval(draws.value["auroc"], draws.bootstrap["auroc"])
+        found["BCa"] += hits(own.low, TRUE_AUROC, own.high)
+        found["percentile"] += hits(plain.low, TRUE_AUROC, plain.high)
+    for method, count in found.items():
+        print(f"AUROC {TRUE_AUROC} in the 95 % {method} interval: {count / n_cohorts:.1%} of {n_cohorts} cohorts")
+
+
+def set_coverage(n_parts: int) -> None:
+    """An over-confident model of three classes; calibration parts of 120, tested on 300 patients each."""
+    covered, sizes = np.zeros((n_parts, 3)), np.zeros(n_parts)
+    for seed in range(n_parts):
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(size=(420, 3)) * 1.5
+        truth = np.array([rng.choice(3, p=row) for row in np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)])
+        p = np.exp(3 * logits)
+        p /= p.sum(axis=1, keepdims=True)
+        sets = conformal.prediction_sets(p[120:], conformal.class_thresholds(p[:120], truth[:120], 0.9))
+        covered[seed] = [sets[truth[120:] == k, k].mean() for k in range(3)]
+        sizes[seed] = sets.sum(axis=1).mean()
+    print(
+        f"90 % sets: coverage by class {', '.join(f'{value:.1%}' for value in covered.mean(axis=0))}; mean size {sizes.mean():.2f}"
+    )
+
+
+def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
+    """Labels shuffled anew for every seed, then folds, training, prediction and interval as in a run, with a small head."""
+    from mil.fitting import Targets, fit, predict
+    from mil.fold_predictions import softmax
+    from mil.training_settings import TrainConfig
+    from splits.folds import k_fold_sets
+
+    config = TrainConfig(epochs=8, patience=4, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1)
+    n_classes, n_hit, values = int(labels.max()) + 1, 0, []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng([seed, 5])
+        shuffled = rng.permutation(labels)
+        targets = Targets(labels=dict(zip(patients, shuffled.tolist(), strict=True)), n_classes=n_classes)
+        probabilities = np.empty((len(patients), n_classes))
+        for _, fold, sets in k_fold_sets(shuffled[:, None], n_folds=5, n_repeats=1, val_fraction=0.2, seed=seed):
+            part = {
+                name: [p for p, own in zip(patients, sets, strict=True) if own == name]
+                for name in ("train", "val", "test")
+            }
+            head = fit(read, part["train"], part["val"], targets, config, seed=[seed, fold]).head
+            probabilities[sets == "test"] = softmax(predict(head, read, part["test"]))
+        draws = resample(
+            lambda w, p=probabilities, y=shuffled: {"f": classification_metrics(p, y, w)["macro_auroc"]},
+            plan_resampling(shuffled, 1000, rng),
+        )
+        own = intervals(draws)["f"]
+        n_hit += hits(own.low, 0.5, own.high)
+        values.append(own.value)
+    print(
+        f"shuffled labels: 0.5 in the 95 % interval of the macro AUROC for {n_hit} of {n_seeds} seeds; mean "
+        f"{np.mean(values):.3f}, SD {np.std(values):.3f}"
+    )
+
+
+def read_npz(path: Path):
+    """Return a reader of bags, their names and labels, from arrays X (instances), bag (index) and y (label of each bag)."""
+    from mil.bags import Bag
+
+    arrays = np.load(path)
+    names = [f"bag{index:04d}" for index in np.unique(arrays["bag"])]
+    return _reader(
+        {n: arrays["X"][arrays["bag"] == b] for n, b in zip(names, np.unique(arrays["bag"]), strict=True)}, Bag
+    ), (
+        names,
+        np.asarray(arrays["y"]).astype(int),
+    )
+
+
+def read_study(folder: Path, n_tiles: int = 32):
+    """Return a reader of a study's bags, thinned to 32 tiles each, their names and labels."""
+    from common.cohort import read_cohort
+    from common.study import Study
+    from mil.bags import Bag, open_bags
+
+    study = Study(folder)
+    cohort = read_cohort(study.cohort_table)
+    bags = open_bags(study, cohort, "efficientnet_lite0")[0]
+    rng, thinned = np.random.default_rng(0), {}
+    for patient in bags.patients:
+        tiles = bags.read(patient).tiles
+        thinned[patient] = tiles[np.sort(rng.permutation(len(tiles))[:n_tiles])]
+    subtypes = cohort.patients["subtype"].reindex(bags.patients)
+    return _reader(thinned, Bag), (bags.patients, np.unique(subtypes.to_numpy(str), return_inverse=True)[1])
+
+
+def _reader(tiles: dict, bag_type: type):
+    bags = {}
+    for name, own in tiles.items():
+        n = len(own)
+        bags[name] = bag_type(
+            patient_id=name, slide_ids=(name,), tiles=own.astype(np.float16), slide_of_tile=np.zeros(n, np.int64),
+            coords=np.zeros((n, 2), np.int64),
+        )  # fmt: skip
+    return bags.__getitem__
+
+
+def speed(n: int, n_bootstrap: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, n)
+    probabilities = rng.dirichlet(np.ones(5), n) * 0.6 + 0.4 * np.eye(5)[labels] * rng.random((n, 1))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    risk = rng.normal(size=n)
+    died, end = rng.exponential(np.exp(-risk)), rng.exponential(size=n)
+    follow_up, event = np.minimum(died, end), (died <= end).astype(int)
+    total = 0.0
+    for name, figures in (
+        ("ranking and decision metrics", lambda w: classification_metrics(probabilities, labels, w)),
+        ("calibration metrics", lambda w: calibration_metrics(probabilities, labels, w)),
+        ("C-index", lambda w: {"c": concordances(risk, follow_up, event, w)}),
+    ):
+        start = time.process_time()
+        intervals(resample(figures, plan_resampling(labels, n_bootstrap, np.random.default_rng(1))))
+        seconds = time.process_time() - start
+        total += seconds
+        print(f"{name}: {seconds:.1f} s of one core")
+    print(
+        f"{n} patients, {n_bootstrap} bootstraps and BCa's jackknife of every metric: {total:.1f} s of one core (limit 60)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["intervals", "sets", "noise", "speed"], required=True)
+    parser.add_argument("--bags", type=Path, help="an .npz file with X, bag and y")
+    parser.add_argument("--study", type=Path, help="a study folder with features")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--cohorts", type=int, default=500)
+    arguments = parser.parse_args()
+    if arguments.part == "intervals":
+        interval_coverage(arguments.cohorts, 1000)
+    elif arguments.part == "sets":
+        set_coverage(arguments.cohorts)
+    elif arguments.part == "speed":
+        speed(10_000, 1000)
+    else:
+        read, (patients, labels) = read_npz(arguments.bags) if arguments.bags else read_study(arguments.study)
+        noise(read, patients, labels, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()

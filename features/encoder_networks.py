@@ -1,0 +1,148 @@
+"""How the registered architectures are built, without weights: each function returns a builder for a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from common.failures import StudyError
+
+Builder = Callable[[], Any]
+
+
+def timm_network(name: str, **arguments: Any) -> Builder:
+    """Build a timm network without its classifier; `swiglu=True` stands for the packed SwiGLU of several ViTs."""
+
+    def build() -> Any:
+        import timm
+        import torch
+
+        given = dict(arguments)
+        if given.pop("swiglu", False):
+            given |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
+        return timm.create_model(name, pretrained=False, **{"num_classes": 0, **given})
+
+    return build
+
+
+def torchvision_network(name: str) -> Builder:
+    """Build a torchvision classification network and take its last layer off."""
+
+    def build() -> Any:
+        import torch
+        import torchvision
+
+        network = getattr(torchvision.models, name)(weights=None)
+        for head in ("fc", "classifier", "head", "heads"):
+            if hasattr(network, head):
+                setattr(network, head, torch.nn.Identity())
+                return network
+        raise StudyError(f"torchvision:{name} has no classifier that could be taken off; try timm:{name}")
+
+    return build
+
+
+def resnet50_layer3() -> Any:
+    """Build ResNet-50 up to its third stage, the 1,024 features of CLAM (pooled by the card)."""
+    import timm
+
+    class Layer3(timm.models.resnet.ResNet):
+        def forward(self, pixels: Any) -> Any:
+            hidden = self.maxpool(self.act1(self.bn1(self.conv1(pixels))))
+            return self.layer3(self.layer2(self.layer1(hidden)))
+
+    network = Layer3(block=timm.models.resnet.Bottleneck, layers=(3, 4, 6, 3), num_classes=0)
+    del network.layer4
+    return network
+
+
+def ctranspath() -> Any:
+    """Build CTransPath: Swin-T behind a convolutional stem (Wang et al. 2022, Med Image Anal 81:102559)."""
+    import timm
+    import torch
+    from timm.layers import to_2tuple
+
+    class ConvStem(torch.nn.Module):
+        """Two strided 3 x 3 convolutions and a projection in place of 4 x 4 patches."""
+
+        def __init__(
+            self, img_size: int | tuple[int, int] = 224, patch_size: int = 4, in_chans: int = 3, embed_dim: int = 96,
+            norm_layer: Any = None, **_unused: Any,
+        ) -> None:  # fmt: skip
+            super().__init__()
+            self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
+            self.grid_size = (self.img_size[0] // self.patch_size[0], self.img_size[1] // self.patch_size[1])
+            self.num_patches = self.grid_size[0] * self.grid_size[1]
+            layers: list[torch.nn.Module] = []
+            width_in, width = in_chans, embed_dim // 8
+            for _ in range(2):
+                layers += [
+                    torch.nn.Conv2d(width_in, width, 3, stride=2, padding=1, bias=False),
+                    torch.nn.BatchNorm2d(width),
+                    torch.nn.ReLU(inplace=True),
+                ]
+                width_in, width = width, width * 2
+            self.proj = torch.nn.Sequential(*layers, torch.nn.Conv2d(width_in, embed_dim, 1))
+            self.norm = norm_layer(embed_dim) if norm_layer else torch.nn.Identity()
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
+
+    return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, embed_layer=ConvStem, num_classes=0)
+
+
+def transformers_network(kind: str, **config: Any) -> Builder:
+    """Build a Hugging Face vision transformer from its sizes; its hidden states are pooled by the card."""
+
+    def build() -> Any:
+        transformers = _needed("transformers", "transformers")
+        import torch
+
+        class HiddenStates(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**config))
+
+            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+                return self.model(pixel_values=pixels).last_hidden_state
+
+        return HiddenStates()
+
+    return build
+
+
+def remote_network(repository: str, *, package: str = "transformers") -> Builder:
+    """Say what must be done for a network whose code is published only with its weights."""
+
+    def build() -> Any:
+        raise StudyError(
+            f"the code of {repository} comes with its weights and is not part of this program: install {package}, write a "
+            f"function that builds it and returns a features.encoder.EncoderCard, and give --encoder module:function"
+        )
+
+    return build
+
+
+def conch() -> Any:
+    """Build the image tower of CONCH (package conch of its authors)."""
+    factory = _needed("conch.open_clip_custom", "git+https://github.com/mahmoodlab/CONCH")
+    import torch
+
+    class ImageTower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = factory.create_model("conch_ViT-B-16")
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.model.encode_image(pixels, proj_contrast=False, normalize=False)
+
+    return ImageTower()
+
+
+def _needed(module: str, package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise StudyError(f"this encoder needs a package that is not installed: pip install {package}") from error

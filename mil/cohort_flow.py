@@ -1,0 +1,59 @@
+"""From the clinical table to the patients of the analysis: who left where, and why."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.study import Study
+
+if TYPE_CHECKING:
+    from common.cohort import Cohort
+
+
+def slide_losses(study: Study, encoder: str, slides: Sequence[str]) -> list[dict[str, str]]:
+    """Return the step and the reason for every slide without features, from the status tables of the earlier steps."""
+    tables = [
+        ("tiling", _failures(study.tiles / "status.csv")),
+        ("embedding", _failures(study.features(encoder) / "status.csv")),
+    ]
+    losses = []
+    for slide in sorted(slides):
+        step, reason = next(
+            ((step, failed[slide]) for step, failed in tables if slide in failed),
+            ("embedding", "no feature file, and no status table names the slide as failed: not embedded yet"),
+        )
+        losses.append({"slide_id": slide, "step": step, "reason": reason})
+    return losses
+
+
+def _failures(path: Path) -> dict[str, str]:
+    """Return slide to reason for the failed rows of a status table; nothing when there is no table."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["slide_id"]: row.get("reason") or "no reason given"
+            for row in csv.DictReader(file)
+            if row.get("state") == "failed"
+        }
+
+
+def cohort_flow(
+    table: Cohort, kept: Cohort, losses: Sequence[dict[str, str]], excluded: dict[str, str]
+) -> dict[str, Any]:
+    """Return the counts of the flow: the table, the part chosen by --where, and what was lost after it."""
+    n_of = {name: each.slides["patient_id"].nunique() for name, each in (("table", table), ("kept", kept))}
+    reasons: dict[str, int] = {}
+    for reason in excluded.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    steps: dict[str, int] = {}
+    for loss in losses:
+        steps[loss["step"]] = steps.get(loss["step"], 0) + 1
+    return {
+        "table_patients": int(n_of["table"]), "table_slides": len(table.slides),
+        "kept_patients": int(n_of["kept"]), "kept_slides": len(kept.slides),
+        "slides_lost": dict(sorted(steps.items())), "patients_lost": dict(sorted(reasons.items())),
+    }  # fmt: skip

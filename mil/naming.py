@@ -1,0 +1,35 @@
+"""The names of figures and models, as they are printed."""
+
+ATTENTION, MEAN_POOL, CLINICAL, PRIOR = "attention", "mean_pool", "clinical", "prior"
+BASELINES = (MEAN_POOL, CLINICAL)  # what the attention model is compared with; the prior is chance
+
+MODEL_NAMES = {
+    ATTENTION: "attention MIL",
+    MEAN_POOL: "mean-pool baseline",
+    CLINICAL: "clinical covariates",
+    PRIOR: "class prior",
+}
+
+NAMES = {
+    "macro_auroc": "macro AUROC",
+    "weighted_auroc": "weighted AUROC",
+    "macro_average_precision": "macro average precision",
+    "weighted_average_precision": "weighted average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "cohen_kappa": "Cohen's kappa",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE)",
+    "calibration_slope": "calibration slope",
+    "c_index": "C-index",
+    "c_index_within_folds": "C-index within folds",
+    "uno_c": "Uno's C",
+    "integrated_brier": "integrated Brier score",
+}
+DISCRIMINATION = tuple(NAMES)[:9]
+CALIBRATION = tuple(NAMES)[9:13]
+LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier"})
+MAIN = {"subtype": "macro_auroc", "survival": "c_index"}

@@ -1,0 +1,163 @@
+"""Two runs side by side: DeLong against its slow twin, permutations and another package; Holm; corrected t; refusals."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx
+from scipy import stats
+
+from common.failures import StudyError
+from mil.comparison import bootstrap_p, check_comparable, compare_runs, corrected_resampled_t, holm
+from mil.delong import auroc_covariance, compare_aurocs
+from mil.evaluate import main as evaluate
+from mil.metrics import auroc
+from mil.run_store import read_run
+from mil.verdict import comparison_table
+from tests.reference.slow_metrics import slow_delong
+from tests.test_report import subtype_run, survival_run
+
+
+@st.composite
+def paired_scores(draw_):
+    rng = np.random.default_rng(draw_(st.integers(0, 10_000)))
+    n = draw_(st.integers(8, 40))
+    positive = np.arange(n) % 3 == 0
+    first = (rng.normal(size=n) + positive).round(draw_(st.integers(0, 2)))
+    return first, (0.5 * first + rng.normal(size=n)).round(1), positive
+
+
+@given(paired_scores())
+@settings(max_examples=40, deadline=None)
+def test_delong_equals_the_loop_over_pairs(case):
+    first, second, positive = case
+    aurocs, covariance = auroc_covariance(np.stack([first, second]), positive)
+    expected, slow = slow_delong(first, second, positive)
+    assert aurocs == approx(expected, abs=1e-12)
+    assert covariance == approx(slow, abs=1e-12)
+    assert aurocs[0] == approx(auroc(first, positive), abs=1e-12)
+
+
+def test_delong_equals_another_package():
+    """MLstatkit 0.1.91, Delong_test(y, first, second): z, p and the two AUROCs for these numbers."""
+    rng = np.random.default_rng(11)
+    y = (np.arange(80) % 4 == 0).astype(int)
+    first = np.round(rng.random(80) * 0.6 + 0.4 * y * rng.random(80), 2)
+    second = np.round(rng.random(80) * 0.8 + 0.2 * y * rng.random(80), 2)
+    found = compare_aurocs(first, second, y == 1)
+    assert [found.first, found.second] == approx([0.6958333333333333, 0.5375], abs=1e-12)
+    # the package's z is of the second less the first
+    assert [found.z, found.p] == approx([1.3172711724482564, 0.18774774451051623], abs=1e-9)
+    assert found.standard_error**2 == approx(0.014447554267023491, abs=1e-12)
+
+
+def test_delong_p_is_near_that_of_swapping_models_at_random():
+    rng = np.random.default_rng(4)
+    positive = np.arange(120) % 2 == 0
+    first = rng.normal(size=120) + 1.0 * positive
+    second = rng.normal(size=120) + 0.5 * positive
+    ranks = np.stack([stats.rankdata(first), stats.rankdata(second)])  # exchangeable under the null
+    observed = abs(auroc(ranks[0], positive) - auroc(ranks[1], positive))
+    count, n_swaps = 0, 4000
+    for _ in range(n_swaps):
+        swap = rng.random(120) < 0.5
+        one, other = np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1])
+        count += abs(auroc(one, positive) - auroc(other, positive)) >= observed - 1e-12
+    assert compare_aurocs(first, second, positive).p == approx(count / n_swaps, abs=0.02)
+
+
+def test_models_that_rank_alike_do_not_differ():
+    scores, positive = np.arange(10.0), np.arange(10) % 2 == 0
+    assert compare_aurocs(scores, scores**3, positive).p == 1.0
+    with pytest.raises(ValueError, match="two of each kind"):
+        compare_aurocs(scores, scores, np.arange(10) == 0)
+
+
+def test_holm_steps_down():
+    assert holm([0.01, 0.04, 0.03, None]) == [approx(0.03), approx(0.06), approx(0.06), None]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_bootstrap_p_counts_the_smaller_tail_twice():
+    assert bootstrap_p(np.array([1.0] * 97 + [-1.0] * 2)) == approx(2 * 3 / 100)
+    assert bootstrap_p(np.zeros(99)) == 1.0
+    assert bootstrap_p(np.full(5, np.nan)) is None
+
+
+def test_corrected_t_is_the_plain_t_with_a_larger_variance():
+    x = np.array([0.05, 0.02, 0.08, -0.01, 0.04])
+    found = corrected_resampled_t(x, np.full(5, 80.0), np.full(5, 20.0))
+    plain = stats.ttest_1samp(x, 0)
+    assert found["t"] == approx(plain.statistic / np.sqrt(1 + 5 * 20 / 80), abs=1e-12)
+    k_fold = x.mean() / np.sqrt((1 + 5 / 4) * x.var(ddof=1) / 5)  # F = 1 + K / (K - 1)
+    assert found["t"] == approx(k_fold, abs=1e-12)
+    assert found["p"] == approx(2 * stats.t.sf(found["t"], 4), abs=1e-12)
+    assert corrected_resampled_t(x[:1], np.ones(1), np.ones(1))["p"] is None
+
+
+def test_two_subtype_runs_are_compared_in_pairs(tmp_path):
+    subtype_run(tmp_path / "good", skill=2.5)
+    subtype_run(tmp_path / "bad", skill=0.2)
+    runs = [read_run(tmp_path / name) for name in ("good", "bad")]
+    found = compare_runs(*runs, n_bootstrap=300, seed=0)
+    rows = {row["figure"]: row for row in found["bootstrap"]}
+    assert rows["macro_auroc"]["difference"]["low"] > 0
+    assert rows["macro_auroc"]["p_holm"] >= rows["macro_auroc"]["p"]
+    assert rows["log_loss"]["difference"]["value"] < 0
+    assert all(row["p"] < 0.05 for row in found["delong"])
+    assert found["folds"][0]["n_folds"] == 2
+    assert "DeLong" in comparison_table(found)
+    same = compare_runs(runs[0], runs[0], n_bootstrap=100, seed=0)
+    assert {row["p"] for row in same["bootstrap"]} == {1.0}
+    assert {row["p"] for row in same["delong"]} == {1.0}
+
+
+def test_two_survival_runs_are_compared(tmp_path):
+    survival_run(tmp_path / "one")
+    survival_run(tmp_path / "two")
+    path = tmp_path / "two" / "predictions.csv"
+    table = pd.read_csv(path)
+    table[["score", "log_hazard"]] = np.random.default_rng(0).normal(size=(len(table), 2))
+    table.to_csv(path, index=False)
+    found = compare_runs(read_run(tmp_path / "one"), read_run(tmp_path / "two"), n_bootstrap=200, seed=0)
+    assert found["bootstrap"][0]["figure"] == "c_index"
+    assert found["bootstrap"][0]["difference"]["low"] > 0
+    assert "corrected t over 2 folds" in comparison_table(found)
+
+
+def test_runs_of_other_patients_labels_or_tasks_are_refused_by_name(tmp_path):
+    subtype_run(tmp_path / "one")
+    subtype_run(tmp_path / "two")
+    survival_run(tmp_path / "three")
+    path = tmp_path / "two" / "predictions.csv"
+    table = pd.read_csv(path)
+    one = read_run(tmp_path / "one")
+    table.assign(truth=table["truth"].where(table["patient_id"] != "p01", "C")).to_csv(path, index=False)
+    with pytest.raises(StudyError, match=r"truth differ for 1 patient\(s\): p01"):
+        check_comparable(one, read_run(tmp_path / "two"))
+    table[table["patient_id"] != "p01"].to_csv(path, index=False)
+    with pytest.raises(StudyError, match="1 only in one: p01"):
+        check_comparable(one, read_run(tmp_path / "two"))
+    with pytest.raises(StudyError, match="task is subtype and survival"):
+        check_comparable(one, read_run(tmp_path / "three"))
+
+
+def test_the_script_evaluates_again_without_training_and_compares(tmp_path, capsys):
+    root = tmp_path / "runs" / "subtype"
+    subtype_run(root / "default")
+    subtype_run(root / "other", skill=0.0)
+    assert evaluate(["--study", str(tmp_path), "--bootstrap", "100", "--against", "other"]) == 0
+    out = capsys.readouterr().out
+    assert "macro AUROC" in out
+    assert "corrected t over 2 folds" in out
+    before = (root / "default" / "metrics.json").read_bytes()
+    assert json.loads((root / "default" / "comparison.json").read_text())["n_patients"] == 40
+    assert "DeLong" in (root / "default" / "report.html").read_text()
+    assert evaluate(["--study", str(tmp_path), "--bootstrap", "100"]) == 0
+    assert (root / "default" / "metrics.json").read_bytes() == before
+    assert evaluate(["--study", str(tmp_path), "--name", "absent"]) == 2
+    assert "no finished run" in capsys.readouterr().err
+    assert evaluate(["--study", str(tmp_path), "--against", "default"]) == 2

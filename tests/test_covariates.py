@@ -1,0 +1,57 @@
+"""Clinical covariates: which columns are taken, how they are coded from training patients, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pytest import approx
+from sklearn.preprocessing import OneHotEncoder
+
+from common.failures import StudyError
+from mil.covariates import choose_covariates, fit_encoder
+
+SLIDES = pd.DataFrame(
+    {
+        "patient_id": ["a", "a", "b", "c", "d"], "slide_id": list("vwxyz"), "subtype": ["L", "L", "U", "U", "L"],
+        "time": [1, 1, 2, 3, 4], "event": [1, 1, 0, 1, 0], "site": ["s"] * 5, "mpp": [0.5] * 5,
+        "age": [40.0, 40.0, 60.0, np.nan, 80.0],
+        "grade": ["1", "1", "2", None, "3"], "block": ["k", "l", "k", "k", "k"], "country": ["x"] * 5,
+    }
+)  # fmt: skip
+
+
+def test_what_is_no_id_target_or_constant_is_taken_and_the_rest_is_told():
+    found = choose_covariates(SLIDES, None, task="subtype")
+    assert found.names == ["age", "grade"]
+    assert found.numeric["age"] == {"a": 40.0, "b": 60.0, "c": None, "d": 80.0}
+    assert found.of("c") == [None, None]
+    assert found.left_out == {"block": "differs between slides of one patient", "country": "has one value or none"}
+    many = SLIDES.drop_duplicates("patient_id")
+    many = pd.concat([many.assign(patient_id=f"p{i}", note=f"text {i}") for i in range(9)])
+    assert choose_covariates(many, None, task="subtype").left_out["note"] == "has 9 levels, more than 8"
+
+
+def test_named_columns_are_taken_or_refused_by_name():
+    assert choose_covariates(SLIDES, "age", task="subtype").names == ["age"]
+    assert choose_covariates(SLIDES, "none", task="subtype").names == []
+    assert choose_covariates(SLIDES, "age, subtype", task="survival").names == ["age", "subtype"]
+    for wanted, task, message in (
+        ("size", "subtype", "size: no such column"),
+        ("subtype", "subtype", "is no covariate"),
+        ("time", "survival", "is no covariate"),
+        ("block", "subtype", "differs between slides"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            choose_covariates(SLIDES, wanted, task=task)
+
+
+def test_coding_is_learned_of_training_patients_alone():
+    covariates = choose_covariates(SLIDES, None, task="subtype")
+    encode = fit_encoder(covariates, ["a", "b", "c"])
+    found = encode(covariates, ["a", "b", "c", "d"])
+    # age, grade 1, grade 2, age missing, grade missing
+    assert found.tolist() == [[40, 1, 0, 0, 0], [60, 0, 1, 0, 0], [50, 0, 0, 1, 1], [80, 0, 0, 0, 0]]
+    assert covariates.medians(["a", "b", "c"]) == {"age": 50.0}
+    theirs = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit([["1"], ["2"]])
+    assert found[[0, 1, 3], 1:3] == approx(theirs.transform([["1"], ["2"], ["3"]]))
+    whole = fit_encoder(covariates, ["a", "b"])(covariates, ["c"])
+    assert whole.tolist() == [[50, 0, 0]]  # nothing was missing in training: no indicator

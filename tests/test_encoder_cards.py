@@ -1,0 +1,210 @@
+"""Every registered encoder: its architecture gives vectors of its card's width; licences, gates and own encoders."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.failures import StudyError
+from features import encoder_weights
+from features.encoder import EncoderCard, build_encoder, find_card, folder_name
+from features.encoder_cards import CARDS, timm_card
+from features.encoders import main as list_encoders
+from features.extraction_settings import ExtractionConfig
+from features.runtime import bind, pooled
+from features.tile_pixels import field_of_encoder
+
+# built by other packages' code, which is fetched with the weights or not part of this installation
+ELSEWHERE = {card.name for card in CARDS.values() if card.package}
+
+
+@pytest.mark.parametrize("name", [name for name in CARDS if name not in ELSEWHERE])
+def test_every_architecture_is_as_wide_and_as_large_as_its_card_says(name):
+    card = CARDS[name]
+    with torch.device("meta"), torch.inference_mode():  # no memory, no arithmetic: giants cost nothing
+        network = card.build().eval()
+        side = card.input_px or 64
+        output = pooled(network(torch.zeros(1, 3, side, side)), card)
+    assert output.shape == (1, card.dimension)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert n_parameters == pytest.approx(card.parameters_m, abs=0.06)
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_an_encoder_of_another_package_says_what_to_install(name):
+    card = CARDS[name]
+    if card.package == "transformers" and "transformers" in sys.modules:
+        pytest.skip("transformers is here")
+    try:
+        network = card.build()
+    except StudyError as error:
+        assert card.package.split()[0] in str(error).lower()
+    else:
+        assert network is not None
+
+
+def test_cards_are_whole():
+    for name, card in CARDS.items():
+        assert name == card.name == folder_name(name)
+        assert card.licence
+        assert card.source
+        if card.licence.startswith("CC-BY-NC") or "non-commercial" in card.licence:
+            assert not card.is_commercial, name
+        if card.pooling == "cls+mean":
+            assert card.dimension % 2 == 0
+    wanted = {
+        "kimianet", "densenet121_kather", "resnet50_lunit_swav", "ctranspath", "uni", "uni2_h", "conch", "virchow",
+        "virchow2", "h_optimus_0", "h_optimus_1", "h0_mini", "gigapath", "phikon_v2", "midnight", "hibou_l", "kaiko_b8",
+    }  # fmt: skip
+    assert wanted <= CARDS.keys()
+
+
+def test_class_token_and_mean_leave_registers_out():
+    tokens = torch.arange(2 * 8 * 3, dtype=torch.float32).reshape(2, 8, 3)
+    card = dataclasses.replace(CARDS["virchow2"], dimension=6)
+    expected = torch.stack([torch.cat([one[0], one[5:].mean(0)]) for one in tokens])
+    assert torch.equal(pooled(tokens, card), expected)
+    assert torch.equal(pooled(tokens, dataclasses.replace(card, pooling="cls")), tokens[:, 0])
+
+
+def test_an_encoders_transform_is_pillows():
+    rng = np.random.default_rng(0)
+    tiles = np.kron(rng.integers(0, 255, (2, 32, 32, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    card = CARDS["gigapath"]
+    larger = np.stack(
+        [np.asarray(Image.fromarray(tile).resize((300, 300), Image.Resampling.BICUBIC)) for tile in tiles]
+    )
+    found = field_of_encoder(larger, card)
+    expected = np.stack(
+        [
+            np.asarray(Image.fromarray(tile).resize((256, 256), Image.Resampling.BICUBIC))[16:240, 16:240]
+            for tile in larger
+        ]
+    )
+    assert found.shape == (2, 224, 224, 3)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert field_of_encoder(tiles, CARDS["resnet50"]) is tiles
+
+
+def test_weights_of_a_file_load_under_wrappers_names(tmp_path):
+    card = CARDS["lunit_dino_s16"]
+    torch.manual_seed(0)
+    network = card.build()
+    for prefix in ("module.", "backbone.", ""):
+        state = {f"{prefix}{name}": value for name, value in network.state_dict().items()}
+        torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 384)}}, tmp_path / "w.pth")
+        loaded = build_encoder(card, tmp_path / "w.pth")
+        assert torch.equal(loaded.network.state_dict()["norm.weight"], network.state_dict()["norm.weight"])
+        assert loaded.weights_sha256 == encoder_weights.weights_sha256(network)
+
+
+def test_swin_weights_of_an_earlier_timm_load(tmp_path):
+    card = CARDS["ctranspath"]
+    network = card.build()
+    earlier = {}
+    for name, value in network.state_dict().items():
+        parts = name.split(".")
+        if parts[:1] == ["layers"] and parts[2] == "downsample":
+            parts[1] = str(int(parts[1]) - 1)
+        earlier[".".join(parts)] = value
+    earlier["layers.0.blocks.1.attn_mask"] = torch.zeros(1)
+    torch.save({"model": earlier}, tmp_path / "ctranspath.pth")
+    loaded = build_encoder(card, tmp_path / "ctranspath.pth")
+    assert all(torch.equal(value, loaded.network.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_a_gate_and_a_missing_network_say_what_to_do(monkeypatch):
+    def refuse(_name):
+        raise OSError("401 Client Error: gated repo")
+
+    monkeypatch.setitem(encoder_weights._SOURCES, "hub", refuse)
+    card = dataclasses.replace(CARDS["uni"], build=torch.nn.Identity)
+    with pytest.raises(
+        StudyError, match=r"(?s)accept its terms at https://huggingface.co/MahmoodLab/UNI.*HF_TOKEN.*--weights"
+    ):
+        build_encoder(card)
+    monkeypatch.setenv("HF_TOKEN", "x")
+    monkeypatch.setitem(encoder_weights._SOURCES, "hub", lambda _name: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(StudyError, match=r"(?s)no route.*run where there is a network.*--weights FILE"):
+        build_encoder(card)
+    with pytest.raises(StudyError, match=r"(?s)kimianet.*--weights FILE"):
+        build_encoder(CARDS["kimianet"])
+
+
+def test_any_timm_network_has_a_card():
+    card = timm_card("resnet18.tv_in1k")
+    assert (card.name, card.dimension, card.input_px) == ("timm_resnet18.tv_in1k", 512, None)
+    assert card.weights == "timm:resnet18.tv_in1k"
+    assert find_card("timm:vit_small_patch16_224").input_px == 224
+    with pytest.raises(StudyError, match=r"timm has no network 'resnet1800'"):
+        timm_card("resnet1800")
+
+
+def test_a_torchvision_network_has_a_card():
+    card = find_card("torchvision:resnet18")
+    assert (card.name, card.dimension, card.mean) == ("torchvision_resnet18", 512, (0.485, 0.456, 0.406))
+    with pytest.raises(StudyError, match="torchvision has no network 'none'"):
+        find_card("torchvision:none")
+
+
+def own_encoder():
+    """An encoder of a user: the mean colour of a tile."""
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    return EncoderCard(
+        name="mean_colour", source="here", dimension=3, licence="mine", build=lambda: network, weights="own",
+        mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+    )  # fmt: skip
+
+
+def test_an_own_encoder_is_a_function_of_a_module(monkeypatch):
+    encoder = build_encoder(find_card("tests.test_encoder_cards:own_encoder"))
+    assert encoder.card.name == "mean_colour"
+    runtime = bind(encoder, device="cpu", batch=2, tile_px=16, threads=1)
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), dtype=np.uint8)
+    (part,) = runtime.submit(tiles)
+    assert part.result() == pytest.approx(tiles.mean(axis=(1, 2)) / 255, abs=1e-5)
+    with pytest.raises(StudyError, match=r"cannot be loaded \(ModuleNotFoundError"):
+        find_card("no_such_module:function")
+    with pytest.raises(StudyError, match="returned str, wanted"):
+        find_card("platform:node")
+
+    class Point:
+        def load(self):
+            return own_encoder
+
+    monkeypatch.setattr("features.encoder._entry_points", lambda: {"mine": Point()})
+    assert find_card("mine").name == "mean_colour"
+    with pytest.raises(StudyError, match=r"no encoder 'unknown'; there are efficientnet_lite0.* mine"):
+        find_card("unknown")
+
+
+def test_the_list_names_licences_and_gates(tmp_path, capsys):
+    (tmp_path / "features" / "uni").mkdir(parents=True)
+    assert list_encoders(["--study", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "* uni " in text
+    assert "CC-BY-NC-ND-4.0 (not commercial)" in text
+    assert list_encoders(["--commercial", "true"]) == 0
+    text = capsys.readouterr().out
+    assert "virchow " in text
+    assert "uni " not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"encoder": "a,a"}, "--encoder is a name, or different names"),
+        ({"encoder": "a,"}, "--encoder is a name"),
+        ({"encoder": "a,b", "weights": Path(__file__)}, "--weights goes with one encoder"),
+        ({"scales": "256,x"}, "--scales are different sides"),
+        ({"scales": "256,256"}, "--scales are different sides"),
+        ({"precision": "half"}, "--precision is one of auto"),
+    ],
+)
+def test_wrong_settings_are_named(flags, message):
+    with pytest.raises(ValueError, match=message):
+        ExtractionConfig(**flags)

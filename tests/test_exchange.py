@@ -1,0 +1,469 @@
+"""Features of CLAM, TRIDENT, STAMP and slideflow: read as their tools write them, written and read back exactly."""
+
+import json
+import math
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.failures import StudyError
+from features.convert_features import main as convert
+from features.exchange import made_alike, match_slides, open_folder
+from features.exchange_bag import (
+    centres_of_corners,
+    corners_of_centres,
+    corners_of_um,
+    slideflow_footprint,
+    um_of_corners,
+)
+from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
+
+LAYOUTS = ("clam", "trident", "stamp", "slideflow")
+SCALE = 0.2431
+
+
+def own_bag(slide_id, rng, *, n=9, dim=5, mpp=SCALE, tile_um=256.0):
+    side = round(tile_um / mpp)
+    corners = np.stack([rng.integers(0, 200, n), rng.integers(0, 300, n)], axis=1) * side
+    attributes = {
+        "encoder": "uni", "licence": "CC-BY-NC-ND-4.0", "weights_sha256": "ab", "transform": "t", "stain": "normalised",
+        "stain_fit": "vahadane", "stain_reference": "{}", "tile_um": tile_um, "tile_px": 224, "mpp_x": mpp, "mpp_y": mpp * 1.01,
+        "mpp_source": "file", "tile_fingerprint": "cd", "runtime": "r", "precision": "float32",
+    }  # fmt: skip
+    beside = {
+        "patch_size": 224, "patch_size_level0": side, "level0_magnification": round(10 / mpp, 3), "overlap": 0,
+        "target_magnification": round(10 * 224 / tile_um, 3), "name": slide_id, "savetodir": "", "level0_width": 99000,
+        "level0_height": 88000,
+    }  # fmt: skip
+    features = rng.normal(size=(n, dim)).astype(np.float16)
+    bag = FeatureBag(
+        slide_id=slide_id,
+        features=features,
+        coords=corners.astype(np.int64),
+        unreadable=np.array([3]),
+        attributes=attributes,
+    )
+    return bag, beside
+
+
+def write_own(folder, names=("s1", "s2"), **options):
+    rng = np.random.default_rng(0)
+    for name in names:
+        bag, beside = own_bag(name, rng, **options)
+        write_feature_bag(folder / f"{name}.h5", bag, coords_attributes=beside)
+    return folder
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def own_values(path):
+    with h5py.File(path) as file:
+        beside = dict(file["coords"].attrs)
+    bag = read_feature_bag(path)
+    return bag, beside
+
+
+bags = st.fixed_dictionaries(
+    {
+        "n": st.integers(1, 40),
+        "dim": st.integers(1, 20),
+        "mpp": st.floats(0.1, 2.0),
+        "tile_um": st.sampled_from([64.0, 112.0, 224.0, 256.0, 333.3]),
+    }
+)
+
+
+@pytest.mark.parametrize("to", LAYOUTS)
+@given(options=bags)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_there_and_back_is_exact(tmp_path, to, options):
+    for name in ("own", "there", "back"):
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+    source = write_own(tmp_path / "own", **options)
+    assert convert(["--features", str(source), "--to", to, "--out", str(tmp_path / "there")]) == 0
+    assert convert(["--features", str(tmp_path / "there"), "--to", "own", "--out", str(tmp_path / "back")]) == 0
+    for name in ("s1", "s2"):
+        before, beside_before = own_values(source / f"{name}.h5")
+        after, beside_after = own_values(tmp_path / "back" / f"{name}.h5")
+        assert np.array_equal(before.features, after.features)
+        assert before.features.dtype == after.features.dtype == np.float16
+        assert np.array_equal(before.coords, after.coords)
+        assert before.attributes == after.attributes  # the checksum of the arrays among them
+        assert beside_before == beside_after  # the footprint among them
+
+
+@pytest.mark.parametrize("to", LAYOUTS)
+def test_without_the_side_file_places_and_sides_stay_right(tmp_path, to):
+    """As the tool itself, or a user who takes only its files, finds them."""
+    source, there = write_own(tmp_path / "own"), tmp_path / "there"
+    assert convert(["--features", str(source), "--to", to, "--out", str(there)]) == 0
+    shutil.rmtree(there / "provenance")
+    side = {"stamp": math.ceil(256 / SCALE), "slideflow": int(256 / SCALE)}.get(to, round(256 / SCALE))
+    folder = open_folder(there, mpp_of={"s1": (SCALE, SCALE), "s2": (SCALE, SCALE)})
+    for name in ("s1", "s2"):
+        before, after = read_feature_bag(source / f"{name}.h5"), folder.read(name)
+        assert np.array_equal(before.features.astype(np.float32), after.features.astype(np.float32))
+        assert np.array_equal(before.coords, after.coords)
+        assert (after.layout, after.coords_unit, after.footprint_level0) == (to, "level-0 px", side)
+        assert after.attributes["licence"] == "unknown"
+        assert after.attributes["weights_sha256"] == "unknown"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 400_000)), min_size=1, max_size=20),
+    st.floats(0.05, 10),
+    st.floats(20, 2000),
+)
+def test_places_survive_micrometres_and_centres(corners, mpp, tile_um):
+    corners = np.array(corners, dtype=np.int64)
+    um = um_of_corners(corners, mpp)
+    assert um.dtype == np.float32
+    assert np.array_equal(corners_of_um(um, mpp), corners)
+    side = slideflow_footprint(tile_um, mpp)
+    centres = centres_of_corners(corners, side)
+    slow = [[int(x + side / 2), int(y + side / 2)] for x, y in corners.tolist()]  # as slideflow computes them
+    assert centres.tolist() == slow
+    assert np.array_equal(corners_of_centres(centres, side), corners)
+
+
+def test_corners_beyond_float32_are_refused():
+    with pytest.raises(ValueError, match="float32"):
+        um_of_corners(np.array([[1 << 26, (1 << 26) + 1]]), 0.3)
+
+
+def test_a_second_conversion_writes_nothing_and_a_killed_one_goes_on_to_the_same_bytes(tmp_path):
+    source = write_own(tmp_path / "own")
+    for to in LAYOUTS:
+        out = tmp_path / to
+        arguments = ["--features", str(source), "--to", to, "--out", str(out)]
+        assert convert(arguments) == 0
+        before = contents(out)
+        stamps = {path: path.stat().st_mtime_ns for path in out.rglob("s1*")}
+        assert convert(arguments) == 0
+        assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("s1*")}
+        (out / "provenance" / "s2.json").unlink()  # killed before the second slide was done
+        broken = next(path for path in out.rglob("s1*") if path.suffix in (".h5", ".pt"))
+        broken.write_bytes(broken.read_bytes()[:100])
+        assert convert(arguments) == 0
+        assert contents(out) == before
+
+
+def test_a_damaged_source_is_one_row_and_leaves_no_old_file(tmp_path, capsys):
+    source, out = write_own(tmp_path / "own"), tmp_path / "out"
+    arguments = ["--features", str(source), "--to", "clam", "--out", str(out)]
+    assert convert(arguments) == 0
+    path = source / "s2.h5"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert convert(arguments) == 1
+    assert "s2: " in capsys.readouterr().out
+    assert "truncated or damaged" in (out / "status.csv").read_text()
+    assert sorted(own.name for own in out.rglob("s2*")) == []
+    assert (out / "pt_files" / "s1.pt").is_file()
+
+
+def test_a_file_changed_after_its_conversion_is_found_out(tmp_path):
+    source, out = write_own(tmp_path / "own"), tmp_path / "out"
+    assert convert(["--features", str(source), "--to", "slideflow", "--out", str(out)]) == 0
+    torch.save(torch.zeros(9, 5), out / "s1.pt")
+    with pytest.raises(ValueError, match="changed after its conversion"):
+        open_folder(out).read("s1")
+
+
+# --- files as the tools themselves write them
+
+
+def peer_clam(folder, name="s1", n=6, dim=4, seed=0):
+    rng = np.random.default_rng(seed)
+    features, coords = rng.normal(size=(n, dim)).astype(np.float32), rng.integers(0, 9000, (n, 2)).astype(np.int32)
+    for sub in ("h5_files", "pt_files", "patches"):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    with h5py.File(folder / "h5_files" / f"{name}.h5", "w") as file:
+        file.create_dataset("features", data=features, chunks=(1, dim), maxshape=(None, dim))
+        file.create_dataset("coords", data=coords, chunks=(1, 2), maxshape=(None, 2))
+    with h5py.File(folder / "patches" / f"{name}.h5", "w") as file:
+        dataset = file.create_dataset("coords", data=coords.astype(np.int64))
+        dataset.attrs.update({"patch_size": 256, "patch_level": 1, "downsample": np.array([4.0, 4.0]), "name": name})
+    torch.save(torch.from_numpy(features), folder / "pt_files" / f"{name}.pt")
+    return features, coords
+
+
+def peer_trident(folder, name="s1", n=6, dim=4, *, encoder="uni_v1", size=256, batch_axis=False, seed=0):
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    features, coords = rng.normal(size=(n, dim)).astype(np.float32), rng.integers(0, 9000, (n, 2)).astype(np.int64)
+    with h5py.File(folder / f"{name}.h5", "w") as file:
+        file["features"] = features[None] if batch_axis else features
+        file["coords"] = coords[None] if batch_axis else coords
+        file["features"].attrs.update({"name": name, "savetodir": "x", "encoder": encoder})
+        file["coords"].attrs.update(
+            {"patch_size": size, "patch_size_level0": 2 * size, "level0_magnification": 40, "target_magnification": 20,
+             "overlap": 0, "name": name, "savetodir": "x", "level0_width": 9999, "level0_height": 9999}
+        )  # fmt: skip
+    return features, coords
+
+
+def peer_stamp(path, n=6, dim=4, mpp=0.25, *, attributes=None, seed=0):
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features, corners = rng.normal(size=(n, dim)).astype(np.float16), rng.integers(0, 90, (n, 2)) * 1024
+    with h5py.File(path, "w") as file:
+        file["coords"], file["feats"] = (corners * mpp).astype(np.float32), features
+        known = {
+            "stamp_version": "2.4.0", "extractor": "mahmood-uni", "unit": "um", "tile_size_um": 256.0, "tile_size_px": 224,
+            "code_hash": "12345678", "feat_type": "tile",
+        }  # fmt: skip
+        file.attrs.update(known if attributes is None else attributes)
+    return features, corners
+
+
+def peer_slideflow(folder, name="s1", n=6, dim=4, mpp=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    features, corners = rng.normal(size=(n, dim)).astype(np.float32), rng.integers(0, 90, (n, 2)) * 341
+    side = int(256 / mpp)
+    torch.save(torch.from_numpy(features), folder / f"{name}.pt")
+    np.savez(folder / f"{name}.index.npz", arr_0=np.array([[int(x + side / 2), int(y + side / 2)] for x, y in corners]))
+    config = {"extractor": {"class": "slideflow.model.extractors.ctranspath.CTransPathFeatures", "kwargs": {}},
+              "normalizer": None, "num_features": dim, "tile_px": 224, "tile_um": 256}  # fmt: skip
+    (folder / "bags_config.json").write_text(json.dumps(config))
+    return features, corners
+
+
+def test_clam_is_read_with_the_side_out_of_its_coordinate_files(tmp_path):
+    features, coords = peer_clam(tmp_path)
+    for folder in (tmp_path, tmp_path / "h5_files"):
+        bag = open_folder(folder).read("s1")
+        assert (bag.layout, bag.footprint_level0, bag.tile_px) == ("clam", 1024, 256)
+        assert np.array_equal(bag.features, features)
+        assert np.array_equal(bag.coords, coords)
+    bag = open_folder(tmp_path / "pt_files").read("s1")
+    assert (bag.layout, bag.coords_unit, bag.coords.shape) == ("clam", "unknown", (0, 2))
+    assert np.array_equal(bag.features, features)
+
+
+@pytest.mark.parametrize("batch_axis", [False, True])
+def test_trident_is_read_from_its_job_or_feature_folder(tmp_path, batch_axis):
+    folder = tmp_path / "20x_256px_0px_overlap" / "features_uni_v1"
+    features, coords = peer_trident(folder, batch_axis=batch_axis)
+    patches = folder.parent / "patches"
+    patches.mkdir()
+    shutil.copy(folder / "s1.h5", patches / "s1_patches.h5")
+    for start in (tmp_path, folder):
+        bag = open_folder(start, mpp_of={"s1": (0.25, 0.25)}).read("s1")
+        assert (bag.layout, bag.footprint_level0, bag.tile_px, bag.tile_um) == ("trident", 512, 256, 128.0)
+        assert (bag.attributes["encoder"], bag.attributes["tile_um"]) == ("uni_v1", "unknown")
+        assert np.array_equal(bag.features, features)
+        assert np.array_equal(bag.coords, coords)
+    peer_trident(folder.parent / "features_conch_v15", encoder="conch_v15")
+    with pytest.raises(StudyError, match=r"several encoders or sizes: .*features_conch_v15, .*features_uni_v1"):
+        open_folder(tmp_path)
+
+
+def test_stamp_needs_the_scale_for_level_0_and_says_so(tmp_path):
+    features, corners = peer_stamp(tmp_path / "mahmood-uni-12345678" / "sub" / "s1.h5")
+    bag = open_folder(tmp_path).read("s1")
+    assert (bag.layout, bag.coords_unit, bag.footprint_level0, bag.tile_um) == ("stamp", "um", None, 256.0)
+    assert np.array_equal(bag.features, features)
+    assert np.array_equal(bag.coords, corners * 0.25)
+    bag = open_folder(tmp_path, mpp_of={"s1": (0.25, 0.25)}).read("s1")
+    assert (bag.coords_unit, bag.footprint_level0) == ("level-0 px", 1024)
+    assert np.array_equal(bag.coords, corners)
+    assert convert(["--features", str(tmp_path), "--to", "trident", "--out", str(tmp_path / "out")]) == 1
+    assert "--mpp" in (tmp_path / "out" / "status.csv").read_text()
+    source = tmp_path / "mahmood-uni-12345678"
+    arguments = ["--features", str(source), "--to", "trident", "--out", str(tmp_path / "out")]
+    assert convert([*arguments, "--mpp", "0.25"]) == 0
+    converted = open_folder(tmp_path / "out").read("s1")
+    assert np.array_equal(converted.coords, corners)
+    assert converted.footprint_level0 == 1024
+
+
+def test_older_stamp_files_are_read_by_its_own_rules(tmp_path):
+    peer_stamp(tmp_path / "v2.h5", attributes={"tile_size": 224.0, "unit": "um"})
+    assert open_folder(tmp_path).read("v2").tile_um == 224.0
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["feats"] = np.ones((3, 4), np.float16)
+        file["coords"] = np.array([[0, 0], [224, 448], [672, 224]])
+    bag = open_folder(tmp_path).read("old")
+    assert (bag.tile_um, bag.coords_unit, bag.coords.tolist()) == (256.0, "um", [[0, 0], [256, 512], [768, 256]])
+    for kind in ("slide", "patient"):
+        peer_stamp(tmp_path / "one.h5", attributes={"feat_type": kind})
+        with pytest.raises(ValueError, match=f"one vector of the whole {kind}"):
+            open_folder(tmp_path).read("one")
+
+
+def test_slideflow_is_read_with_corners_from_centres(tmp_path):
+    features, corners = peer_slideflow(tmp_path)
+    bag = open_folder(tmp_path, mpp_of={"s1": (0.3, 0.3)}).read("s1")
+    assert (bag.layout, bag.footprint_level0, bag.coords_unit) == ("slideflow", 853, "level-0 px")
+    assert (bag.attributes["encoder"], bag.attributes["stain"]) == ("CTransPathFeatures", "none")
+    assert np.array_equal(bag.features, features)
+    assert np.array_equal(bag.coords, corners)
+    assert open_folder(tmp_path).read("s1").coords_unit == "level-0 px of tile centres"
+    np.savez(tmp_path / "s1.index.npz", arr_0=np.zeros((6, 2), int), locations=np.zeros((6, 2), int))  # of TFRecords
+    assert len(open_folder(tmp_path).read("s1").coords) == 0
+
+
+def test_published_files_of_other_layouts_are_read(shared_data, tmp_path):
+    for path in (shared_data / "bags").glob("*.h5"):
+        (tmp_path / path.stem).mkdir()
+        shutil.copy(path, tmp_path / path.stem / path.name)
+    named = open_folder(tmp_path / "TCGA-3X-AAVA-01Z-00-DX1.features").read("TCGA-3X-AAVA-01Z-00-DX1")
+    assert (named.layout, named.features.shape, named.coords_unit) == ("tile-names", (180, 512), "unknown")
+    placed = open_folder(tmp_path / "TCGA-AD-6964-01Z-00-DX1.features").read("TCGA-AD-6964-01Z-00-DX1")
+    assert (placed.layout, placed.features.shape, placed.coords_unit) == ("stamp", (777, 512), "unknown")
+    assert (placed.tile_um, placed.coords[0].tolist()) == (None, [10240, 21504])
+    with h5py.File(shared_data / "bags" / "TCGA-AD-6964-01Z-00-DX1.features.h5") as file:
+        assert np.array_equal(placed.features, file["feats"][:])
+
+
+class Runs:
+    """Unpickling it would write a file."""
+
+    def __reduce__(self):
+        return (open, ("ran", "w"))
+
+
+def test_damaged_and_foreign_files_get_one_clear_message(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    peer_trident(tmp_path / "a")
+    whole = (tmp_path / "a" / "s1.h5").read_bytes()
+    (tmp_path / "a" / "s1.h5").write_bytes(whole[: len(whole) // 2])
+    peer_clam(tmp_path / "b")
+    cut = (tmp_path / "b" / "pt_files" / "s1.pt").read_bytes()[:200]
+    (tmp_path / "b" / "pt_files" / "s1.pt").write_bytes(cut)
+    (tmp_path / "c").mkdir()
+    torch.save({"model": Runs()}, tmp_path / "c" / "s1.pt")
+    (tmp_path / "d").mkdir()
+    with h5py.File(tmp_path / "d" / "s1.h5", "w") as file:
+        file["x"] = np.ones(3)
+    (tmp_path / "e").mkdir()
+    with h5py.File(tmp_path / "e" / "s1.h5", "w") as file:
+        file["features"] = np.ones(768, np.float32)
+    (tmp_path / "f").mkdir()
+    with h5py.File(tmp_path / "f" / "s1.h5", "w") as file:
+        file["features"], file["coords"] = np.full((3, 2), np.nan, np.float32), np.zeros((3, 2), int)
+    (tmp_path / "g").mkdir()
+    with h5py.File(tmp_path / "g" / "s1.h5", "w") as file:
+        file["features"], file["coords"] = np.ones((3, 2), np.float32), np.zeros((2, 2), int)
+    (tmp_path / "h").mkdir()
+    torch.save([torch.ones(3, 2)], tmp_path / "h" / "s1.pt")
+    for folder, message in {
+        "a": "not a complete HDF5 file", "b/pt_files": "not a file of one tensor", "c": "not a file of one tensor",
+        "d": "no layout known here: it holds x", "b/patches": "coordinates and no embeddings",
+        "e": "one vector of the whole slide", "f": "3 of 3 embeddings are not finite", "g": "3 embeddings and 2 coordinates",
+        "h": "wanted one tensor .*, found list",
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            open_folder(tmp_path / folder).read("s1")
+    assert not (tmp_path / "ran").exists()
+
+
+def refused(folder):
+    found = open_folder(folder)
+    return made_alike({found.files[slide]: found.header(slide) for slide in found.files}, "give one kind")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"encoder": "conch"}, "encoder is 'uni_v1' in s1.h5 and 'conch' in s2.h5; give one kind"),
+        ({"dim": 7}, "n_features is 4 in s1.h5 and 7 in s2.h5"),
+        ({"size": 512}, "tile_px is 256 in s1.h5 and 512 in s2.h5"),
+    ],
+)
+def test_mixed_folders_are_refused_with_the_reason(tmp_path, second, message):
+    peer_trident(tmp_path, "s1")
+    assert refused(tmp_path)["layout"] == "trident"
+    peer_trident(tmp_path, "s2", **second)
+    with pytest.raises(StudyError, match=message):
+        refused(tmp_path)
+
+
+def test_mixed_layouts_and_two_files_of_one_slide_are_refused(tmp_path):
+    peer_trident(tmp_path, "s1")
+    peer_stamp(tmp_path / "s2.h5")
+    with pytest.raises(StudyError, match=r"layout is 'trident' in s1\.h5 and 'stamp' in s2\.h5"):
+        refused(tmp_path)
+    (tmp_path / "s2.h5").unlink()
+    torch.save(torch.ones(2, 4), tmp_path / "s1.pt")
+    with pytest.raises(StudyError, match=r"two files of one slide, s1: s1\.h5 and s1\.pt"):
+        open_folder(tmp_path)
+    peer_stamp(tmp_path / "x" / "a" / "s1.h5")
+    peer_stamp(tmp_path / "x" / "b" / "s1.h5")
+    with pytest.raises(StudyError, match=r"two files of one slide, s1: a/s1\.h5 and b/s1\.h5"):
+        open_folder(tmp_path / "x")
+
+
+def test_slides_are_matched_by_name_without_what_tools_and_archives_add(tmp_path):
+    for name in ("TCGA-AA-0001-01Z-00-DX1.0f-aa", "b_patches", "c.features", "d"):
+        peer_trident(tmp_path, name)
+    folder = open_folder(tmp_path)
+    found = match_slides(["TCGA-AA-0001-01Z-00-DX1", "b", "c", "d", "e"], folder)
+    assert found == {"TCGA-AA-0001-01Z-00-DX1": "TCGA-AA-0001-01Z-00-DX1.0f-aa", "b": "b", "c": "c", "d": "d"}
+    peer_trident(tmp_path, "TCGA-AA-0001-01Z-00-DX1.0f-bb")
+    assert "TCGA-AA-0001-01Z-00-DX1" not in match_slides(["TCGA-AA-0001-01Z-00-DX1"], open_folder(tmp_path))
+
+
+def test_slideflow_has_one_tile_size_and_others_are_refused(tmp_path, capsys):
+    peer_trident(tmp_path / "t", "s1")
+    peer_trident(tmp_path / "t", "s2")
+    (tmp_path / "study").mkdir()
+    table = pd.DataFrame({"patient_id": ["p", "q"], "slide_id": ["s1", "s2"], "mpp": [0.299, 0.31]})
+    table.to_csv(tmp_path / "study" / "cohort.csv", index=False)
+    arguments = ["--study", str(tmp_path / "study"), "--features", str(tmp_path / "t"), "--out", str(tmp_path / "out")]
+    assert convert([*arguments, "--to", "slideflow"]) == 2
+    assert "tiles cover 153.1 to 158.7 µm" in capsys.readouterr().err
+    assert convert([*arguments, "--to", "stamp"]) == 0
+    assert "rounded to float16" in (tmp_path / "out" / "status.csv").read_text()
+
+
+def test_tools_get_the_tables_they_want(tmp_path):
+    write_own(tmp_path / "features" / "efficientnet_lite0", names=("a2", "b1", "a1"))
+    rows = [
+        ["B", "b1", "LMS", 3, 1],
+        ["A", "a2", None, None, None],
+        ["C", "c1", "LMS", 1, 0],
+        ["A", "a1", None, None, None],
+    ]
+    table = pd.DataFrame(rows, columns=["patient_id", "slide_id", "subtype", "time", "event"])
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    wanted = {
+        "clam": {"dataset.csv": "case_id,slide_id,label\nB,b1,LMS\n"},
+        "stamp": {
+            "slide.csv": "PATIENT,FILENAME\nA,a1.h5\nA,a2.h5\nB,b1.h5\n",
+            "clini.csv": "PATIENT,subtype,time,event\nA,,,\nB,LMS,3.0,1\n",
+        },
+        "slideflow": {"annotations.csv": "patient,slide,subtype,time,event\nA,a1,,,\nA,a2,,,\nB,b1,LMS,3.0,1\n"},
+        "trident": {},
+    }
+    for to, files in wanted.items():
+        out = tmp_path / to
+        assert convert(["--study", str(tmp_path), "--to", to, "--out", str(out)]) == 1  # c1 has no features
+        assert "c1,convert_features,failed,it has no feature file" in (out / "status.csv").read_text()
+        for name, text in files.items():
+            assert (out / name).read_text() == text
+
+
+def test_names_out_of_foreign_files_never_reach_out_of_the_folder(tmp_path):
+    peer_trident(tmp_path / "theirs", encoder="../../../up", size=256)
+    for to in ("trident", "stamp"):
+        out = tmp_path / "deep" / "er" / to
+        assert convert(["--features", str(tmp_path / "theirs"), "--mpp", "0.25", "--to", to, "--out", str(out)]) == 0
+        assert open_folder(out).read("s1").attributes["encoder"] == "../../../up"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "theirs"]
+    kept = tmp_path / "kept.txt"
+    kept.write_text("mine")
+    side_file = out / "provenance" / "s1.json"
+    record = json.loads(side_file.read_text())
+    side_file.write_text(json.dumps(record | {"files": {"../../../kept.txt": "0"}}))
+    assert convert(["--features", str(tmp_path / "theirs"), "--mpp", "0.25", "--to", "stamp", "--out", str(out)]) == 0
+    assert kept.read_text() == "mine"

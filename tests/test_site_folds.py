@@ -1,0 +1,259 @@
+"""Sites stay whole, the assignment is the best there is, the bound is below it, and what cannot be spread is named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.cohort import read_cohort
+from common.failures import StudyError
+from splits.make_splits import main
+from splits.site_folds import assign_sites, best_bound, inner_sites
+from splits.site_programme import Bound, counting_bound, programme_bound, site_cost
+from splits.split_methods import make_splits
+from splits.split_settings import SplitConfig
+from splits.split_store import check_against_cohort, read_splits, write_splits
+from tests.reference.slow_folds import slow_absences, slow_best_assignment, slow_site_cost
+
+small_counts = st.integers(1, 3).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 9), min_size=n, max_size=n).filter(any), min_size=3, max_size=7)
+)
+FIVE = ("LMS", "DDLPS", "UPS", "MFS", "SS")
+
+
+@given(small_counts.map(np.array), st.integers(2, 3), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_small_cohorts_get_the_best_of_all_assignments(counts, n_folds, seed):
+    found = assign_sites(counts, n_folds, np.random.default_rng(seed))
+    absences, cost = slow_best_assignment(counts.tolist(), n_folds)
+    assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), n_folds) == absences
+    assert found.cost == cost == slow_site_cost(counts.tolist(), found.fold_of_site.tolist(), n_folds)
+    assert counting_bound(counts, n_folds) <= found.bound <= found.cost
+    if found.bound_source == "solved":
+        assert found.gap == 0
+
+
+@given(small_counts.map(np.array), st.integers(2, 3), st.integers(0, 9))
+@settings(max_examples=8, deadline=None)
+def test_the_search_finds_the_best_without_the_programme(counts, n_folds, seed):
+    nothing = Bound(value=0, source="counting", fold_of_site=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splits.site_folds.KICKS", 100)  # enough for so few sites
+        found = assign_sites(counts, n_folds, np.random.default_rng(seed), bound=nothing)
+    absences, cost = slow_best_assignment(counts.tolist(), n_folds)
+    assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), n_folds) == absences
+    assert found.cost == cost
+
+
+@given(small_counts.map(np.array), st.integers(2, 3))
+@settings(max_examples=15, deadline=None)
+def test_the_programme_alone_is_the_quadratic_one(counts, n_folds):
+    """Without rules on classes, against all assignments in which no fold is empty."""
+    import itertools
+
+    nothing = np.empty(0, dtype=np.int64)
+    found = programme_bound(counts, n_folds, everywhere=nothing, apart=nothing)
+    every = itertools.product(range(n_folds), repeat=len(counts))
+    best = min(slow_site_cost(counts.tolist(), each, n_folds) for each in every if len(set(each)) == n_folds)
+    assert found.source == "solved"
+    assert found.value == best
+
+
+@given(
+    st.integers(6, 25).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 12)] * 3).filter(any), min_size=n, max_size=n)),
+    st.floats(0.1, 0.4),
+    st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_inner_sites_are_sound(rows, fraction, seed):
+    counts = np.array(rows)
+    chosen = inner_sites(counts, fraction, np.random.default_rng(seed))
+    if chosen is not None:
+        inside, total = counts[chosen].sum(axis=0), counts.sum(axis=0)
+        assert 0.5 * fraction * total.sum() <= inside.sum() <= 1.5 * fraction * total.sum()
+        assert (inside <= total // 2).all()
+
+
+def test_classes_that_cannot_all_be_everywhere_still_get_the_best_and_a_bound():
+    counts = np.array([[3, 0, 2], [4, 5, 0], [0, 6, 7]])  # three classes, each at two of three sites; two folds
+    everywhere, nothing = np.arange(3), np.empty(0, dtype=np.int64)
+    assert programme_bound(counts, 2, everywhere=everywhere, apart=nothing).source == "impossible"
+    found = assign_sites(counts, 2, np.random.default_rng(0))
+    assert (slow_absences(counts.tolist(), found.fold_of_site.tolist(), 2), found.cost) == slow_best_assignment(
+        counts.tolist(), 2
+    )
+    assert 0 < found.bound <= found.cost
+
+
+def test_a_solver_that_runs_out_of_time_changes_no_fold(monkeypatch):
+    rng = np.random.default_rng(5)
+    monkeypatch.setattr("splits.site_folds.KICKS", 300)
+    counts = rng.poisson(rng.gamma(0.5, 6, size=(40, 1)) * np.array([[0.5, 0.3, 0.2, 0.4]])).astype(np.int64)
+    counts = counts[counts.sum(axis=1) > 0]
+    solved = assign_sites(counts, 5, np.random.default_rng(0))
+    monkeypatch.setattr("splits.site_programme.SECONDS_LIMIT", 1e-4)
+    hurried = assign_sites(counts, 5, np.random.default_rng(0))
+    assert (solved.bound_source, hurried.bound_source) == ("solved", "counting")
+    assert (solved.fold_of_site == hurried.fold_of_site).all()
+    assert hurried.bound <= solved.bound <= solved.cost == hurried.cost
+
+
+def test_too_few_sites_are_refused():
+    with pytest.raises(ValueError, match="2 sites cannot fill 3 folds"):
+        assign_sites(np.ones((2, 1), dtype=np.int64), 3, np.random.default_rng(0))
+
+
+def site_table(n_sites=12, n_patients=120, seed=0, n_classes=3):
+    """Patients of unequal sites; class 0 prefers the first site."""
+    rng = np.random.default_rng(seed)
+    site = np.minimum(rng.geometric(0.2, n_patients) - 1, n_sites - 1)
+    site[:n_sites] = np.arange(n_sites)
+    subtype = np.where(rng.random(n_patients) < 0.3, site % n_classes, rng.integers(0, n_classes, n_patients))
+    return pd.DataFrame(
+        {
+            "patient_id": [f"p{i:03d}" for i in range(n_patients)],
+            "slide_id": [f"s{i:03d}" for i in range(n_patients)],
+            "subtype": [f"C{code}" for code in subtype],
+            "time": np.round(rng.exponential(30, n_patients), 1),
+            "event": rng.integers(0, 2, n_patients),
+            "site": [f"H{code:02d}" for code in site],
+        }
+    )
+
+
+def make(folder, table, *flags):
+    folder.mkdir(exist_ok=True, parents=True)
+    table.to_csv(folder / "cohort.csv", index=False)
+    code = main(["--study", str(folder), *flags])
+    path = folder / "splits" / "default.csv"
+    return code, path
+
+
+@given(
+    st.integers(0, 10_000),
+    st.integers(6, 15),
+    st.integers(2, 5),
+    st.sampled_from(["site_preserved", "leave_one_site_out"]),
+)
+@settings(max_examples=6, deadline=None)
+def test_for_any_cohort_sites_are_whole_and_row_order_and_reruns_change_nothing(
+    tmp_path_factory, seed, n_sites, n_folds, method
+):
+    table = site_table(n_sites=n_sites, n_patients=60, seed=seed)
+    config = SplitConfig(folds=n_folds, seed=seed % 7, method=method)
+    folder = tmp_path_factory.mktemp("cohort")
+    contents = []
+    for order in (table, table.sample(frac=1, random_state=seed)):
+        order.to_csv(folder / "cohort.csv", index=False)
+        cohort, path = read_cohort(folder / "cohort.csv"), folder / "splits.csv"
+        write_splits(path, *make_splits(cohort, config))
+        contents.append((path.read_bytes(), path.with_suffix(".json").read_bytes()))
+    assert contents[0] == contents[1]
+    splits = read_splits(path)
+    check_against_cohort(path, splits, cohort)
+    joined = splits.join(cohort.patients["site"], on="patient_id")
+    assert (splits[splits["set"] == "test"].groupby("patient_id").size() == 1).all()
+    assert splits["patient_id"].nunique() == 60
+    assert (joined[joined["set"] == "test"].groupby("site")["fold"].nunique() == 1).all()
+    inner = json.loads(path.with_suffix(".json").read_text())["inner_validation"]
+    for fold, rows in joined[joined["set"] != "test"].groupby("fold"):
+        if [0, fold] not in inner["by_patient_in"]:
+            assert (rows.groupby("site")["set"].nunique() == 1).all()
+
+
+def test_auto_keeps_sites_where_it_can_and_says_why(tmp_path, capsys):
+    table = site_table()
+    code, path = make(tmp_path / "a", table)
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "method site_preserved: sites are known, and 12 of them can fill 5 folds" in out
+    assert "12 sites kept whole" in out
+    assert "gap 0.00 %" in out
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["sites"]["gap"] == 0
+    assert record["sites"]["bound"] == record["sites"]["objective"][0]
+    one_site = table.assign(subtype=table["subtype"].where(table["site"] != "H00", "RARE"))
+    cases = {
+        "no column site": table.drop(columns="site"),
+        "1 patient(s) have no site: p007": table.assign(site=table["site"].where(table["patient_id"] != "p007")),
+        "3 site(s) cannot fill 5 folds": table.assign(site=table["site"].map(lambda name: f"H{int(name[1:]) % 3}")),
+        "RARE lives at 1 site(s): H00": one_site,  # its number of patients follows
+    }
+    for number, (message, changed) in enumerate(cases.items()):
+        code, path = make(tmp_path / str(number), changed)
+        assert code == 0
+        assert f"method k_fold: sites cannot be kept whole: {message}" in capsys.readouterr().out.replace(
+            "the table has ", ""
+        )
+        assert json.loads(path.with_suffix(".json").read_text())["method"] == "k_fold"
+
+
+def test_a_class_at_one_site_is_named_with_its_folds(tmp_path, capsys):
+    table = site_table()
+    table["subtype"] = table["subtype"].where(table["site"] != "H00", "RARE")
+    for method in ("site_preserved", "leave_one_site_out"):
+        code, path = make(tmp_path / method, table, "--method", method)
+        assert code == 0
+        out = capsys.readouterr().out
+        assert "RARE lives at 1 site(s): H00" in out
+        assert "has none to train on" in out
+        (rare,) = json.loads(path.with_suffix(".json").read_text())["classes_at_few_sites"]
+        ((_, fold),) = rare["folds_without_training"]
+        splits = read_splits(path)
+        everyone = set(table.loc[table["subtype"] == "RARE", "patient_id"])
+        tested = splits[(splits["fold"] == fold) & (splits["set"] == "test")]
+        assert everyone <= set(tested["patient_id"])
+
+
+def test_sites_that_changed_since_are_noticed_and_named(tmp_path):
+    table = site_table()
+    _, path = make(tmp_path, table)
+    splits = read_splits(path)
+    tested = splits[splits["set"] == "test"].set_index("patient_id")["fold"]
+    one, other = tested.index[tested == 0][0], tested.index[tested == 1][0]
+    site = table.set_index("patient_id")["site"]
+    table.loc[table["patient_id"] == other, "site"] = site[one]
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    with pytest.raises(StudyError, match=f"site {site[one]} is tested in 2 folds.*{other} in fold 1"):
+        check_against_cohort(path, splits, read_cohort(tmp_path / "cohort.csv"))
+    table.drop(columns="site").to_csv(tmp_path / "cohort.csv", index=False)
+    with pytest.raises(StudyError, match="no column site"):
+        check_against_cohort(path, splits, read_cohort(tmp_path / "cohort.csv"))
+
+
+def test_faults_of_sites_are_named(tmp_path, capsys):
+    table = site_table()
+    for method, changed, message in (
+        ("site_preserved", table.drop(columns="site"), "no column site"),
+        ("site_preserved", table.assign(site="A"), "1 site(s) cannot fill 5 folds"),
+        ("leave_one_site_out", table.assign(site="A"), "all patients are of one site, A"),
+    ):
+        assert make(tmp_path / method, changed, "--method", method)[0] == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def tcga_sarc(shared_data, subtypes=FIVE):
+    table = pd.read_csv(shared_data / "tables" / "tcga_sarc_cdr_261.csv")
+    return table[table["subtype"].isin(subtypes)].sort_values("bcr_patient_barcode")
+
+
+def test_tcga_sarcoma_beats_random_and_greedy_and_is_proven_best(shared_data):
+    table = tcga_sarc(shared_data)
+    counts = pd.crosstab(table["tss"], table["subtype"]).to_numpy().astype(np.int64)
+    bound = best_bound(counts, 5)
+    found = assign_sites(counts, 5, np.random.default_rng(0), bound=bound)
+    rng, totals = np.random.default_rng(1), counts.sum(axis=0)
+    random = []
+    for _ in range(2000):
+        inside = np.zeros((5, counts.shape[1]), dtype=np.int64)
+        np.add.at(inside, rng.integers(0, 5, len(counts)), counts)
+        random.append(site_cost(inside, totals))
+    assert found.cost <= min(random)
+    assert bound.source == "solved"
+    assert found.gap == 0
+    assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), 5) == 0
+    for seed in range(1, 4):  # the search does not hang on its seed
+        assert assign_sites(counts, 5, np.random.default_rng(seed), bound=bound).cost == found.cost

@@ -1,0 +1,112 @@
+"""What a subtype run's evaluation takes from its inner validation part, fold by fold; chance; subgroups too small."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pytest import approx
+from sklearn.metrics import brier_score_loss, log_loss
+
+from mil import conformal
+from mil.calibration import fit_temperature, scale_temperature
+from mil.run_store import Run
+from mil.subgroups import subgroup_table
+from mil.subtype_evaluation import calibrated_predictions, evaluate_subtype, temperatures
+
+CLASSES = ["A", "B", "C"]
+COLUMNS = ["p_A", "p_B", "p_C"]
+
+
+def rows_of(rng, fold, n, prefix, *, sharpness):
+    labels = np.arange(n) % 3
+    logits = sharpness * (rng.normal(size=(n, 3)) + 1.0 * np.eye(3)[labels])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names = [f"{prefix}{fold}{index:03d}" for index in range(n)]
+    frame = pd.DataFrame(p, columns=COLUMNS)
+    return frame.assign(repeat=0, fold=fold, patient_id=names, model="attention", truth=[CLASSES[k] for k in labels])
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two folds: the second's model is far too sure of itself."""
+    rng = np.random.default_rng(0)
+    tested = pd.concat([rows_of(rng, fold, 60, "p", sharpness=1 + 3 * fold) for fold in (0, 1)], ignore_index=True)
+    held = pd.concat([rows_of(rng, fold, 45, "v", sharpness=1 + 3 * fold) for fold in (0, 1)], ignore_index=True)
+    prior = tested.assign(model="prior")
+    prior[COLUMNS] = np.where(tested[["fold"]] == 0, [0.5, 0.3, 0.2], [0.2, 0.5, 0.3])
+    patients = tested[["patient_id"]].assign(
+        site=["big"] * 112 + ["small"] * 8, age=np.arange(120.0), grade=["low", "high"] * 60
+    )
+    folds = [{"repeat": 0, "fold": fold, "covariate_medians": {"age": 30.0 + 60 * fold}} for fold in (0, 1)]
+    return Run(
+        folder=tmp_path, facts={"task": "subtype", "classes": CLASSES, "folds": folds},
+        predictions=pd.concat([tested, prior], ignore_index=True), validation=held,
+        follow_up=pd.DataFrame({"patient_id": [], "model": []}), patients=patients,
+    )  # fmt: skip
+
+
+def test_each_fold_is_scaled_by_the_temperature_of_its_own_validation_part(run):
+    fitted = temperatures(run)
+    assert fitted[0, 0][0] < 1.6 < fitted[0, 1][0]
+    expected = []
+    for fold in (0, 1):
+        held = run.validation[run.validation["fold"] == fold]
+        own = run.predictions[(run.predictions["fold"] == fold) & (run.predictions["model"] == "attention")]
+        temperature = fit_temperature(held[COLUMNS].to_numpy(), run.codes(held["truth"]))
+        assert fitted[0, fold] == (approx(temperature), 45)
+        expected.append(scale_temperature(own[COLUMNS].to_numpy(), temperature))
+    assert calibrated_predictions(run)[COLUMNS].to_numpy() == approx(np.concatenate(expected), abs=1e-12)
+    found = evaluate_subtype(run, n_bootstrap=100, seed=0)
+    truth = run.predictions[run.predictions["model"] == "attention"]["truth"]
+    scaled = log_loss(truth, np.concatenate(expected), labels=CLASSES)
+    assert found["calibration"]["calibrated"]["log_loss"]["value"] == approx(scaled, abs=1e-12)
+    assert scaled < found["attention"]["log_loss"]["value"]
+
+
+def test_sets_take_their_thresholds_from_their_own_fold(run):
+    found = evaluate_subtype(run, n_bootstrap=100, seed=0)["conformal"]
+    covered, sizes = [], []
+    for fold in (0, 1):
+        held = run.validation[run.validation["fold"] == fold]
+        own = run.predictions[(run.predictions["fold"] == fold) & (run.predictions["model"] == "attention")]
+        truth, labels = run.codes(own["truth"]), run.codes(held["truth"])
+        for patient, label in zip(own[COLUMNS].to_numpy(), truth, strict=True):
+            kept = []
+            for k in range(3):
+                scores = np.sort(1 - held[COLUMNS].to_numpy()[labels == k, k])
+                kept.append(1 - patient[k] <= scores[14])  # ceil(16 * 0.9) = 15th of 15
+            covered.append(kept[label])
+            sizes.append(sum(kept))
+    assert conformal.threshold(np.arange(15.0), 0.9) == 14
+    assert found["by_class"]["covered"]["value"] == approx(np.mean(covered))
+    assert found["by_class"]["size"]["value"] == approx(np.mean(sizes))
+    assert found["by_class"]["always_included"] == 0
+
+
+def test_chance_is_what_class_shares_reach(run):
+    found = evaluate_subtype(run, n_bootstrap=100, seed=0)["chance"]
+    prior = run.predictions[run.predictions["model"] == "prior"]
+    p, truth = prior[COLUMNS].to_numpy(), prior["truth"]
+    assert found["log_loss"] == approx(log_loss(truth, p, labels=CLASSES), abs=1e-12)
+    assert found["brier"] == approx(brier_score_loss(truth, p, labels=CLASSES, scale_by_half=False), abs=1e-12)
+    assert found["accuracy"] == approx(np.mean(np.array(CLASSES)[p.argmax(axis=1)] == truth))
+    assert (found["macro_auroc"], found["balanced_accuracy"]) == (0.5, 1 / 3)
+
+
+def test_without_validation_nothing_is_scaled_and_no_sets_are_made(run):
+    without = replace(run, validation=run.validation.iloc[:0])
+    found = evaluate_subtype(without, n_bootstrap=100, seed=0)
+    assert found["calibration"]["calibrated"] is None
+    assert found["conformal"] is None
+
+
+def test_subgroups_are_parted_at_the_medians_of_their_fold_and_small_ones_say_so(run):
+    rows = {(row["column"], row["group"]): row for row in subgroup_table(run, n_bootstrap=100, seed=0)}
+    assert rows["site", "small"]["figures"] is None
+    assert "too few" in rows["site", "small"]["why"]
+    assert rows["site", "big"]["figures"]["macro_auroc"]["low"] is not None
+    # fold 0 holds ages 0 to 59, cut at 30; fold 1 ages 60 to 119, cut at 90
+    assert rows["age", "above the training median"]["n"] == 29 + 29
+    assert rows["age", "up to the training median"]["n"] == 31 + 31
+    assert rows["grade", "low"]["n"] == 60

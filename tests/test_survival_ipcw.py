@@ -1,0 +1,132 @@
+"""Censoring weights against scikit-survival and lifelines: Uno's C, dynamic AUC, Brier score, Breslow's hazard."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from pytest import approx
+from sksurv import metrics as theirs
+from sksurv.nonparametric import CensoringDistributionEstimator
+from sksurv.util import Surv
+
+from mil import survival_ipcw as ours
+from mil.bootstrap import plan_resampling
+from mil.run_store import Run
+from mil.survival_evaluation import evaluate_survival
+from mil.survival_probabilities import evaluate_over_time
+
+
+def followed(seed, n, *, longest=None):
+    rng = np.random.default_rng(seed)
+    risk = rng.normal(size=n).round(1)  # ties
+    died, end = rng.exponential(10 * np.exp(-risk)), rng.uniform(2, 25, n)
+    time = np.ceil(np.minimum(died, end))
+    if longest is not None:
+        time = np.minimum(time, longest)
+    return risk, time, (died <= end).astype(int)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_uno_auc_and_brier_equal_scikit_survival(seed):
+    _, train_time, train_event = followed(seed + 5000, 120)
+    risk, time, event = followed(seed, 60, longest=train_time.max() - 1)
+    train, test = Surv.from_arrays(train_event == 1, train_time), Surv.from_arrays(event == 1, time)
+    censoring = ours.censoring_steps(train_time, train_event)
+    estimator = CensoringDistributionEstimator().fit(train)
+    grid = np.array([1.0, 3.0, 7.5, 11.0])
+    assert censoring(grid) == approx(estimator.predict_proba(grid), abs=1e-12)
+    uncensored, tau, ones = censoring(time), 12.0, np.ones((60, 1))
+    expected = theirs.concordance_index_ipcw(train, test, risk, tau=tau)[0]
+    assert ours.uno_c(risk, time, event, uncensored, tau, ones)[0] == approx(expected, abs=1e-12)
+    moments = np.array([4.0, 6.0, 8.0])
+    aucs = theirs.cumulative_dynamic_auc(train, test, risk, moments)[0]
+    for moment, auc in zip(moments, aucs, strict=True):
+        assert ours.dynamic_auc(risk, time, event, uncensored, moment, ones)[0] == approx(auc, abs=1e-12)
+    survival = np.exp(-np.outer(np.exp(risk), moments / 20))
+    losses = ours.brier_losses(survival, time, event, uncensored, np.tile(censoring(moments), (60, 1)), moments)
+    assert losses.mean(axis=0) == approx(theirs.brier_score(train, test, survival, moments)[1], abs=1e-12)
+    whole = theirs.integrated_brier_score(train, test, survival, moments)
+    assert ours.integrate(losses.mean(axis=0)[:, None], moments)[0] == approx(whole, abs=1e-12)
+
+
+def test_weights_are_resampled_patients():
+    risk, time, event = followed(3, 50)
+    censoring = ours.censoring_steps(time, event)
+    drawn = np.random.default_rng(0).integers(0, 50, 50)
+    counts = np.bincount(drawn, minlength=50).astype(float)[:, None]
+    for figure, limit in ((ours.uno_c, 9.0), (ours.dynamic_auc, 6.0)):
+        weighted = figure(risk, time, event, censoring(time), limit, counts)[0]
+        own = (risk[drawn], time[drawn], event[drawn], censoring(time[drawn]))
+        assert weighted == approx(figure(*own, limit, np.ones((50, 1)))[0], abs=1e-12)
+
+
+def test_without_censoring_uno_is_harrell():
+    from mil.survival import c_index
+
+    risk, time, _ = followed(1, 40)
+    dead = np.ones(40, int)
+    found = ours.uno_c(risk, time, dead, np.ones(40), np.inf, np.ones((40, 1)))[0]
+    assert found == approx(c_index(risk, time, dead), abs=1e-12)
+    assert np.isnan(ours.uno_c(risk, time, 0 * dead, np.ones(40), np.inf, np.ones((40, 1)))[0])
+
+
+def test_curves_equal_lifelines():
+    rng = np.random.default_rng(2)
+    _, time, event = followed(2, 80)
+    grid = np.array([0.0, 2.0, 5.5, 9.0])
+    assert ours.survival_steps(time, event)(grid) == approx(
+        KaplanMeierFitter().fit(time, event).survival_function_at_times(grid).to_numpy(), abs=1e-12
+    )
+    x = rng.normal(size=80)
+    untied = rng.permutation(80) + 1.0
+    fitted = CoxPHFitter().fit(pd.DataFrame({"x": x, "t": untied, "e": event}), "t", "e")
+    risk = fitted.params_["x"] * (x - x.mean())
+    found = ours.baseline_hazard(risk, untied, event)
+    theirs_hazard = fitted.baseline_cumulative_hazard_.iloc[:, 0]
+    assert found(theirs_hazard.index.to_numpy()) == approx(theirs_hazard.to_numpy(), abs=1e-10)
+    with pytest.raises(AssertionError):
+        assert ours.baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
+
+
+def rows_of(seed, n, *, prefix, longest=None):
+    risk, time, event = followed(seed, n, longest=longest)
+    return pd.DataFrame(
+        {
+            "repeat": 0, "fold": 0, "patient_id": [f"{prefix}{index:03d}" for index in range(n)], "model": "attention",
+            "time": time, "event": event, "log_hazard": risk + 100.0, "score": risk, "high_risk": (risk > 0).astype(int),
+        }
+    )  # fmt: skip
+
+
+def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
+    """One fold, log-hazards with an offset of 100: exp of them is never taken."""
+    trained = rows_of(7, 150, prefix="t")
+    tested = rows_of(8, 70, prefix="p", longest=trained["time"].max() - 1)
+    empty = pd.DataFrame({"patient_id": [], "model": []})
+    run = Run(
+        folder=tmp_path, facts={"task": "survival", "classes": []}, predictions=tested, validation=empty, follow_up=trained,
+        patients=empty,
+    )  # fmt: skip
+    plan = plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0))
+    found = evaluate_over_time(run, plan)
+    train = Surv.from_dataframe("event", "time", trained.astype({"event": bool}))
+    test = Surv.from_dataframe("event", "time", tested.astype({"event": bool}))
+    moments = np.array([row[0] for row in found["brier"]])
+    hazard = ours.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moments))
+    expected = theirs.integrated_brier_score(train, test, survival, moments)
+    assert found["integrated_brier"]["value"] == approx(expected, abs=1e-9)
+    assert found["difference"]["value"] < 0  # the risks are true: better than one curve for all
+    flat = np.tile(KaplanMeierFitter().fit(trained["time"], trained["event"]).predict(moments), (70, 1))
+    assert found["reference"]["value"] == approx(theirs.integrated_brier_score(train, test, flat, moments), abs=1e-9)
+    for each in found["auc"]:
+        auc = theirs.cumulative_dynamic_auc(train, test, tested["score"], [each["time"]])[0][0]
+        assert each["value"] == approx(auc, abs=1e-9)
+    whole = evaluate_survival(run, n_bootstrap=50, seed=0)
+    tau = np.quantile(trained["time"], 0.8)
+    assert whole["attention"]["uno_c"]["value"] == approx(
+        theirs.concordance_index_ipcw(train, test, tested["score"], tau=tau)[0], abs=1e-9
+    )
