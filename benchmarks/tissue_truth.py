@@ -19,6 +19,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from common.parallel import default_workers, over_slides
 from preprocessing.grid import shares_of_tiles, tile_grid
 from preprocessing.quality import QualityConfig
+from preprocessing.quality_pass import measure_slide
 from preprocessing.segmentation import segment_slide, shrunk
 from preprocessing.slide import Slide, open_slide
 from preprocessing.synthetic_cohort import SITES, _slide
@@ -112,6 +113,9 @@ def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, objec
             kept, _ = tile_grid(mask, slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=MIN_TISSUE)
             side = (TILE_UM / mpp[0], TILE_UM / mpp[1])
             has_ink = shares_of_tiles(ink, kept, side=side, slide_px=size) > MAX_PEN
+            if method == "ours":  # the closer look at each tile, as in the pipeline
+                columns, _ = measure_slide(slide, kept, segment_slide(slide), tile_um=TILE_UM)
+                has_ink |= columns["pen"] > MAX_PEN
             kept_set = set(map(tuple, kept[~has_ink].tolist()))
             found, wanted = mask & ~truth["pen"], truth["tissue"] & ~truth["pen"]
             fat = truth["fat"] & wanted

@@ -17,6 +17,7 @@ from preprocessing.slide_file import open_handle, reader_of
 from preprocessing.survey import DEFAULT_TILE_PX, Survey, survey_slide
 
 __all__ = ["MPP_RANGE", "MPP_REMEDY", "Slide", "Survey", "open_slide", "read_tile"]
+MAX_REGION_PX = 8_000_000  # of a level, read at once
 BLOCK_PX = 2048  # side of a read, so that memory does not grow with the slide
 LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
 
@@ -75,6 +76,8 @@ class Slide:
 
         level = self.level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
         downsample = self.level_downsamples[level]
+        if size_level0[0] * size_level0[1] / downsample**2 > MAX_REGION_PX and max(size_px) > 1:
+            return self._read_halves(corner_level0, size_level0, size_px)
         start = [math.floor(corner / downsample) * downsample for corner in corner_level0]
         origin = (round(start[0]), round(start[1]))
         offset = [(corner - at) / downsample for corner, at in zip(corner_level0, origin, strict=True)]
@@ -85,6 +88,20 @@ class Slide:
             box = (*box[:2], min(box[2], region.width), min(box[3], region.height))
             region = region.resize(size_px, Image.Resampling.BILINEAR, box=box)  # antialiased over the exact box
         return np.asarray(region)
+
+    def _read_halves(
+        self, corner_level0: tuple[float, float], size_level0: tuple[float, float], size_px: tuple[int, int]
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Read an area in two parts, cut between pixels of the result: a slide of one level is shrunk in bounded memory."""
+        axis = int(size_px[1] > size_px[0])  # 0: left and right, 1: top and bottom
+        step = size_level0[axis] / size_px[axis]
+        parts = []
+        for first, last in ((0, size_px[axis] // 2), (size_px[axis] // 2, size_px[axis])):
+            corner, size, px = list(corner_level0), list(size_level0), list(size_px)
+            corner[axis] += first * step
+            size[axis], px[axis] = (last - first) * step, last - first
+            parts.append(self.read_area((corner[0], corner[1]), (size[0], size[1]), (px[0], px[1])))
+        return np.concatenate(parts, axis=1 - axis)
 
     def level_for(self, downsample: float) -> int:
         """Return the smallest level that is still at least as fine as asked."""

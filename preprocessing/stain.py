@@ -30,7 +30,7 @@ MIN_PIXELS = 5_000
 MAX_PIXELS_PER_PATCH = 4_000
 ANGLE_RANGE_DEG = (8.0, 65.0)  # between the two stain vectors; noise alone opens one stain by less than 3 degrees
 # of its unit vector: 0.35 in the palest example of the SPCN authors, 0.50 to 0.65 mostly; less is a second eosin
-MIN_RED_OF_HAEMATOXYLIN = 0.33
+MIN_RED_OF_HAEMATOXYLIN = 0.34
 MIN_P99 = 0.1
 MAX_GAIN = 12.0  # a stain scaled up further than this, to the reference's 99th percentile, is noise
 MIN_LAB_SD = 0.5  # less is one flat colour

@@ -129,3 +129,22 @@ def test_broken_files_fail_by_name(shared_data):
         with pytest.raises(SlideError), open_slide(path) as slide:
             slide.overview(8.0)
             raise SlideError("too small to be a slide")  # osp_small is a valid tiny file
+
+
+def test_a_large_area_read_in_parts_equals_one_read(tmp_path, monkeypatch):
+    path = tmp_path / "s.tif"
+    write_pyramid(path, stripes(900, 700, 0.5), 0.5, is_single_level=True)
+    with open_slide(path) as slide:
+        area = ((3.0, 5.0), (1711.0, 1301.0), (213, 162))
+        whole = slide.read_area(*area)
+        regions = []
+        read = slide._read
+        monkeypatch.setattr(
+            slide, "_read", lambda origin, level, size: regions.append(size) or read(origin, level, size)
+        )
+        monkeypatch.setattr("preprocessing.slide.MAX_REGION_PX", 90_000)
+        parts = slide.read_area(*area)
+    assert parts.shape == whole.shape
+    assert max(width * height for width, height in regions) < 1.1 * 90_000
+    assert np.abs(whole.astype(int) - parts).max() <= 40  # only the filter's reach at seams
+    assert np.abs(whole.astype(int) - parts).mean() < 1
