@@ -89,7 +89,7 @@ def _tile(slide_id: str, slide: Slide, source: TissueSource, study: Study, confi
     stain = fit_stain(patches, method=config.stain, glass=masks.glass)
     picture = _picture(slide_id, slide, tissue, tiles, side, tissue_mm2, _strip(patches, stain))
     write_preview(study.preview_file(slide_id), picture)
-    _refuse_empty(slide_id, tiles, tissue_mm2, float(masks.is_unreadable.mean()), study, config)
+    _refuse_empty(slide_id, tiles, tissue, tissue_mm2, study, config)
     if source.outline is None:  # what a person edited stays as it is
         text = geojson(tissue.pieces, tissue.exclusions, origin=slide.bounds[:2])
         write_text(study.outline_file(slide_id), text)
@@ -170,12 +170,17 @@ def _tiles(slide: Slide, tissue: SlideTissue, config: TilingConfig, side: tuple[
 
 
 def _refuse_empty(
-    slide_id: str, tiles: _Tiles, tissue_mm2: float, unreadable: float, study: Study, config: TilingConfig
+    slide_id: str, tiles: _Tiles, tissue: SlideTissue, tissue_mm2: float, study: Study, config: TilingConfig
 ) -> None:
     if tissue_mm2 == 0:
-        lost = f", and {unreadable:.0%} of the slide cannot be read" if unreadable else ""
-        remedy = "copy or scan it again" if unreadable else "a blank slide belongs out of the table"
-        raise SlideError(f"no tissue found{lost}", f"look at {study.preview_file(slide_id)}; {remedy}")
+        found, remedy = "no tissue found", "a blank slide belongs out of the table"
+        unreadable, ink = float(tissue.masks.is_unreadable.mean()), float(tissue.masks.is_ink.mean())
+        if unreadable > 0:
+            found, remedy = f"{found}, and {unreadable:.0%} of the slide cannot be read", "copy or scan it again"
+        elif ink > 0.5:
+            found = f"{found}: {ink:.0%} of the slide has colours of ink, which no stain makes"
+            remedy = "its colours may be decoded wrongly; convert it to a pyramidal TIFF"
+        raise SlideError(found, f"look at {study.preview_file(slide_id)}; {remedy}")
     if len(tiles.coords):
         return
     counts = tiles.exclusions.counts()
