@@ -11,7 +11,7 @@ from preprocessing.quality import COLUMNS, MARGIN_UM, measure_tiles
 from preprocessing.segmentation import Segmentation
 from preprocessing.slide import Slide
 
-BLOCK_UM = 2048.0  # side of the corners of a block; with tile and margin about 1,300 px
+BLOCK_UM = 1536.0  # side of the corners of a block; with tile and margin about 1,050 px
 
 Columns = dict[str, Float32[np.ndarray, " n"]]
 

@@ -17,7 +17,7 @@ from preprocessing.slide_file import open_handle, reader_of
 from preprocessing.survey import DEFAULT_TILE_PX, Survey, survey_slide
 
 __all__ = ["MPP_RANGE", "MPP_REMEDY", "Slide", "Survey", "open_slide", "read_tile"]
-MAX_REGION_PX = 8_000_000  # of a level, read at once
+MAX_REGION_PX = 4_500_000  # of a level, read at once
 BLOCK_PX = 2048  # side of a read, so that memory does not grow with the slide
 LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
 
