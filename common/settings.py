@@ -88,8 +88,10 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
         title = field.metadata["group"]
         group = groups.setdefault(title, None) or parser.add_argument_group(title)
         groups[title] = group
+        # a switch can stand alone, and then says yes: --audit is --audit true
+        switch = {"nargs": "?", "const": True} if types[field.name] is bool else {}
         group.add_argument(
-            f"--{field.name}", type=types[field.name], default=field.default, help=field.metadata["help"]
+            f"--{field.name}", type=types[field.name], default=field.default, help=field.metadata["help"], **switch
         )
     return parser
 

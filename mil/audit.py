@@ -133,7 +133,7 @@ def stop_at_leaks(audit: Mapping[str, Sequence[Check]]) -> None:
             f"the audit found {len(leaks)} leak(s), nothing was trained:\n  "
             + "\n  ".join(leaks)
             + "\n  Unite the patients, "
-            "remove the copy, or make the splits again (splits/make_splits.py); --audit true prints the whole audit"
+            "remove the copy, or make the splits again (splits/make_splits.py); --audit prints the whole audit"
         )
 
 

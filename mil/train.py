@@ -2,7 +2,7 @@
 
 --task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties). The inner
 validation part of each fold decides when to stop; the test part is only predicted. A mean-pool baseline runs beside it.
-Before it trains it looks for leaks between the parts, and stops at one (--audit true only prints what it found).
+Before it trains it looks for leaks between the parts, and stops at one (--audit only prints what it found).
 Leaves runs/<task>/<name>/: report.html, metrics.json, audit.json, predictions.csv, settings.yaml, run.json, figures/, models/.
 """
 

@@ -32,6 +32,8 @@ def test_defaults_flags_and_file_in_rising_order(tmp_path):
     assert (parse(*study).tile_um, parse(*study).is_fast) == (128, False)
     assert parse(*study, "--tile_um", "64").tile_um == 64
     assert parse("--tile_um=64", f"--study={tmp_path}").is_fast is False
+    assert parse(*study, "--is_fast").is_fast is True  # a switch alone says yes
+    assert parse(*study, "--is_fast", "--tile_um", "64").tile_um == 64
 
 
 @pytest.mark.parametrize(
