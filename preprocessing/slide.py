@@ -141,7 +141,7 @@ class Slide:
         """Return the whole slide at about `mpp` on both axes, with what cannot be read marked.
 
         Raises:
-            SlideError: more than half of the slide cannot be read.
+            SlideError: more than a fifth of the slide cannot be read.
         """
         return survey_slide(self, mpp)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BLOCK_PX = 2048  # side of a read, pixels of the level read
 NEAR_ENOUGH = 1.05  # a scale this far from the one asked serves as well
-MAX_UNREADABLE = 0.5  # share of a slide; above it, the slide is a failure
+MAX_UNREADABLE = 0.2  # share of a slide; above it, the file is taken for truncated, and the slide is a failure
 UNREADABLE_FILL = 255
 DEFAULT_TILE_PX = 256  # of a file that does not say how it is cut
 
@@ -55,7 +55,7 @@ def survey_slide(slide: Slide, mpp: float) -> Survey:
     """Read a slide at `mpp`, or at a whole multiple of a level's scale that is within 5 % of it.
 
     Raises:
-        SlideError: more than half of the slide cannot be read.
+        SlideError: more than a fifth of the slide cannot be read.
     """
     wanted = [
         max(1, round(side * of_pixel / mpp))

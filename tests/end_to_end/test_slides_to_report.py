@@ -158,7 +158,7 @@ def test_slides_that_are_none_are_named_and_the_rest_is_done(study, tmp_path, ca
     for part in (
         "6 of 7 slides failed",
         "text: text.svs is no slide",
-        "cut: more than 50% of the slide cannot be read",
+        "cut: more than 20% of the slide cannot be read",
         "glass: no tissue found",
         "no_scale: the file does not say how many µm a pixel is (mpp); give the true value in a column mpp",
         "missing: the table has this slide, but there is no such file",
