@@ -1,5 +1,6 @@
 """The pre-flight: each kind of trouble in a study is found, named once, and nothing is written or stopped by it."""
 
+import os
 import shutil
 
 import numpy as np
@@ -105,9 +106,12 @@ def test_broken_files_cost_themselves_only(shared_data, tmp_path):
 
 
 def test_a_slide_that_takes_too_long_costs_itself_only(tmp_path):
-    write_slide(tmp_path / "a.tif", side=512)
-    (found,) = check_slides([("a", tmp_path / "a.tif", None)], tile_um=256.0, workers=1, timeout_s=0.01)
-    assert "time limit" in found.error.reason
+    os.mkfifo(tmp_path / "a.tif")  # a pipe that nobody writes into: whoever opens it waits
+    write_slide(tmp_path / "b.tif", side=512)
+    jobs = [(name, tmp_path / f"{name}.tif", None) for name in "ab"]
+    slow, quick = check_slides(jobs, tile_um=256.0, workers=1, timeout_s=6.0)
+    assert "time limit" in slow.error.reason
+    assert quick.error is None
 
 
 def test_two_scanners_are_no_fault_and_a_lone_scale_is():
