@@ -132,10 +132,8 @@ def _boxes(mask: Bool[np.ndarray, "h w"], slide: Slide) -> tuple[tuple[float, fl
     """Return the bounding boxes (left, top, width, height in level-0 pixels) of the parts of a mask."""
     if not mask.any():
         return ()
-    scale_x, scale_y = slide.width / mask.shape[1], slide.height / mask.shape[0]
-    polygons = outlines(mask, slide_px=(mask.shape[1], mask.shape[0]))
-    boxes = [polygon.bounds for polygon in polygons]
-    return tuple((x0 * scale_x, y0 * scale_y, (x1 - x0) * scale_x, (y1 - y0) * scale_y) for x0, y0, x1, y1 in boxes)
+    bounds = [part.bounds for part in outlines(mask, slide_px=(slide.width, slide.height))]
+    return tuple((left, top, right - left, bottom - top) for left, top, right, bottom in bounds)
 
 
 def _tiles(slide: Slide, tissue: SlideTissue, config: TilingConfig, side: tuple[float, float]) -> _Tiles:

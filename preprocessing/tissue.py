@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int32, Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8
 
 OVERVIEW_MPP = 8.0
 MPP_RANGE = (2.0, 32.0)
@@ -113,15 +113,6 @@ def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, fl
     near = candidates[np.abs(greens.astype(int) - mode) <= 3]
     of_red, of_green, of_blue = (float(value) for value in np.median(near, axis=0))
     return of_red, of_green, of_blue
-
-
-def label_pieces(is_tissue: Mask) -> tuple[Int32[np.ndarray, "h w"], int]:
-    """Number the connected pieces (4 neighbours) from 1, by their topmost row, then leftmost column; 0 is no tissue."""
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(is_tissue.view(np.uint8), connectivity=4)
-    order = np.lexsort((stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]))
-    number_of = np.zeros(n_labels, np.int32)
-    number_of[1 + order] = np.arange(1, n_labels)
-    return number_of[labels], n_labels - 1
 
 
 def _densities(overview: UInt8[np.ndarray, "h w 3"], glass: tuple[float, float, float], sigma: float) -> _Densities:

@@ -13,7 +13,6 @@ from shapely.affinity import translate
 from skimage.measure import find_contours
 
 from preprocessing.outline import filled, geojson, outlines, read_geojson
-from preprocessing.tissue import label_pieces
 
 
 def ring_mask():
@@ -34,7 +33,7 @@ def test_a_hole_and_two_pieces_keep_their_area():
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_area_equals_counted_pixels_and_scikit_image_and_pieces_equal_scipy(seed):
+def test_area_equals_counted_pixels_and_scikit_image_and_pieces_are_scipys(seed):
     mask = gaussian_filter(np.random.default_rng(seed).standard_normal((90, 110)), 5) > 0.02
     pieces = outlines(mask, slide_px=(1100, 900))
     area = sum(piece.area for piece in pieces) / 100
@@ -42,11 +41,9 @@ def test_area_equals_counted_pixels_and_scikit_image_and_pieces_equal_scipy(seed
     rings = [ring for ring in find_contours(np.pad(mask, 1).astype(float), 0.5) if len(ring) >= 4]
     theirs = abs(sum(np.sum(r[:-1, 1] * r[1:, 0] - r[1:, 1] * r[:-1, 0]) / 2 for r in rings))
     assert area == approx(theirs, rel=0.05, abs=6)
-    labels, n_pieces = label_pieces(mask)
-    theirs_labels, n_theirs = label(mask)
-    assert n_pieces == n_theirs
-    pairs = set(zip(labels[mask].tolist(), theirs_labels[mask].tolist(), strict=True))
-    assert len(pairs) == n_pieces
+    _, n_theirs = label(mask, structure=np.ones((3, 3)))
+    assert len(pieces) <= n_theirs  # a piece of one or two pixels has no outline
+    assert len(pieces) >= (np.bincount(label(mask, structure=np.ones((3, 3)))[0].ravel())[1:] > 12).sum()
 
 
 @given(st.integers(0, 10_000))
