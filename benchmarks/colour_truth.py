@@ -118,7 +118,7 @@ def measure(source: Study, work: Path, method: str) -> None:
     study = Study(work / method)
     rows = pd.read_csv(source.cohort_table, dtype={"patient_id": str, "slide_id": str})
     files = find_slides(source.slides)
-    statuses = tile_study(study, files, rows, TilingConfig(study=study.root, stain=method))
+    statuses = tile_study(study, files, rows.to_dict("records"), TilingConfig(study=study.root, stain=method))
     done = sorted(status.slide_id for status in statuses if status.state == "done")
     sheets = {slide_id: read_tile_sheet(study.tile_file(slide_id)) for slide_id in done}
     truths = {slide_id: json.loads((source.truth / f"{slide_id}.json").read_text()) for slide_id in done}

@@ -10,14 +10,17 @@ with TCGA barcodes need no patient_id and no site: both stand in the barcode. Ot
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from common.clinical_table import TextTable, read_text_table
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE
 from common.study import DICOM_ENDING, SLIDE_ENDINGS
@@ -28,17 +31,41 @@ if TYPE_CHECKING:
 SETS = ("train", "val", "test")
 PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a patient
 SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
+KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
 EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 TCGA_BARCODE = re.compile(r"(?P<patient>TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})(?:-|$)")
+UNSAFE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MAX_FAULTS_SHOWN = 30
+
+Row = dict[str, Any]
+Numbered = tuple[int, Row]  # with the row's number in a spreadsheet
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The checked table: `slides` has one row a slide, sorted by patient and slide, whatever the file's order was."""
+    """The checked table: one row a slide, sorted by patient and slide, whatever the file's order was.
+
+    Attributes:
+        path: the table's file.
+        columns: the names, ours.
+        rows: column to value: text, float (time, mpp, a column of numbers), int (event, whole numbers) or None.
+    """
 
     path: Path
-    slides: pd.DataFrame
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def slides(self) -> pd.DataFrame:
+        """The rows as a frame."""
+        import pandas as pd
+
+        columns = {}
+        for name in self.columns:
+            values = [float("nan") if row[name] is None else row[name] for row in self.rows]
+            columns[name] = pd.Series(values, dtype="Int64" if name == "event" else _type_of(name, self.rows))
+        return pd.DataFrame(columns)
 
     @property
     def patients(self) -> pd.DataFrame:
@@ -59,56 +86,21 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
         StudyError: the table is missing or unreadable, or it has faults: all are listed with their row numbers
             (row 1 is the header).
     """
-    table = _read_table(path)
     mapping = _mapped_columns(path.parent / SETTINGS_FILE) if columns is None else columns
-    absent = [theirs for theirs in mapping.values() if theirs not in table.columns]
-    if absent:
-        raise StudyError(
-            f"{path}: no column {', '.join(absent)}, named under 'columns'; it has {', '.join(table.columns)}"
-        )
-    table = table.drop(columns=[ours for ours in mapping if ours in table.columns and mapping[ours] != ours])
-    table = _with_barcodes(table.rename(columns={theirs: ours for ours, theirs in mapping.items()}))
-    faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in table.columns]
+    names, rows = _with_barcodes(*_renamed(read_text_table(path), mapping, path))
+    faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in names]
     if faults:
         raise StudyError(
-            f"{path}: {'; '.join(faults)}; it has {', '.join(table.columns)}. Rename them, or map them in study.yaml"
+            f"{path}: {'; '.join(faults)}; it has {', '.join(names)}. Rename them, or map them in study.yaml"
         )
-    table, faults = _converted(table)
-    faults += _row_faults(table) + _scale_faults(table) + _patient_faults(table)
+    faults = [*_pair_faults(names), *_convert(names, rows), *_row_faults(names, rows), *_patient_faults(names, rows)]
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
         raise StudyError(f"{path} has {len(faults)} fault(s):\n  {shown}{more}")
-    table = table.sort_values(["patient_id", "slide_id"], kind="stable").reset_index(drop=True)
-    return Cohort(path, table if where is None else _restricted(table, where, path))
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise StudyError(
-            f"no clinical table at {path}; wanted one row a slide with the columns patient_id, slide_id, and "
-            f"subtype (for --task subtype) or time and event (for --task survival)"
-        )
-    ending = path.suffix.lower()
-    try:
-        if ending in {".xlsx", ".xls"}:
-            table = pd.read_excel(path, dtype=str)
-        elif ending == ".parquet":
-            table = pd.read_parquet(path).astype("string").astype(object)
-        else:
-            table = pd.read_csv(path, dtype=str, sep="\t" if ending == ".tsv" else ",", encoding="utf-8-sig")
-    except (ValueError, OSError, ImportError) as error:
-        raise StudyError(f"{path}: not readable as a table ({error})") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    double = sorted({name for name in table.columns if list(table.columns).count(name) > 1})
-    if double:
-        raise StudyError(f"{path}: two columns have the name {', '.join(double)}; rename one")
-    table = table.dropna(how="all")
-    if table.empty:
-        raise StudyError(f"{path}: the table has no rows; wanted one row a slide")
-    return table.apply(lambda column: column.str.strip().replace("", None))
+    ordered = sorted((row for _, row in rows), key=lambda row: (row["patient_id"], row["slide_id"]))
+    cohort = Cohort(path, names, tuple(ordered))
+    return cohort if where is None else _restricted(cohort, where)
 
 
 def _mapped_columns(settings: Path) -> Mapping[str, str]:
@@ -124,109 +116,149 @@ def _mapped_columns(settings: Path) -> Mapping[str, str]:
     return {str(ours): str(theirs) for ours, theirs in mapping.items()}
 
 
-def _with_barcodes(table: pd.DataFrame) -> pd.DataFrame:
+def _renamed(table: TextTable, mapping: Mapping[str, str], path: Path) -> tuple[tuple[str, ...], list[Numbered]]:
+    """Return our names and the rows under them; a column that bears a name now given to another one goes."""
+    absent = [theirs for theirs in mapping.values() if theirs not in table.columns]
+    if absent:
+        raise StudyError(
+            f"{path}: no column {', '.join(absent)}, named under 'columns'; it has {', '.join(table.columns)}"
+        )
+    ours_of = {theirs: ours for ours, theirs in mapping.items()}
+    kept = [name for name in table.columns if name in ours_of or name not in mapping]
+    names = tuple(ours_of.get(name, name) for name in kept)
+    return names, [(number, {ours_of.get(name, name): row[name] for name in kept}) for number, row in table.rows]
+
+
+def _with_barcodes(names: tuple[str, ...], rows: list[Numbered]) -> tuple[tuple[str, ...], list[Numbered]]:
     """Fill patient_id and site from TCGA barcodes where the table has no such column."""
     for name, part, source in (("patient_id", "patient", "slide_id"), ("site", "site", "patient_id")):
-        if name not in table.columns and source in table.columns:
-            found = table[source].str.extract(TCGA_BARCODE)[part]
-            if found.notna().all():
-                table = table.assign(**{name: found})
-    return table
+        if name not in names and source in names:
+            found = [TCGA_BARCODE.search(row[source] or "") for _, row in rows]
+            if all(found):
+                names = (*names, name)
+                for (_, row), match in zip(rows, found, strict=True):
+                    assert match is not None
+                    row[name] = match[part]
+    return names, rows
 
 
-def _converted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Give every known column its type; values that do not fit become missing and a fault."""
-    import pandas as pd
-
-    faults: list[str] = []
-    table = table.assign(slide_id=table["slide_id"].map(_without_ending, na_action="ignore"))
-    for name in ("time", *SCALE_COLUMNS):
-        if name in table.columns:
-            numbers = pd.to_numeric(table[name], errors="coerce")
-            bad = (table[name].notna() & numbers.isna()) | numbers.isin([float("inf"), float("-inf")])
-            faults += _faults_at(table, bad, lambda row, name=name: f"{name} {row[name]!r} is not a number")
-            table = table.assign(**{name: numbers})
-    if "event" in table.columns:
-        events = table["event"].str.lower().map(EVENT_VALUES)
-        bad = table["event"].notna() & events.isna()
-        faults += _faults_at(table, bad, lambda row: f"event {row['event']!r} is not 0 (censored) or 1 (event)")
-        table = table.assign(event=events.astype("Int64"))
-    if "set" in table.columns:
-        table = table.assign(set=table["set"].str.lower())
-        bad = ~table["set"].isin(SETS)
-        faults += _faults_at(table, bad, lambda row: f"set {row['set']!r} is not train, val or test")
-    known = {"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS}
-    for name in table.columns.difference(sorted(known)):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        if numbers.isna().equals(table[name].isna()):
-            table = table.assign(**{name: numbers})
-    return table, faults
+def _pair_faults(names: Sequence[str]) -> Iterator[str]:
+    for one, other in (("time", "event"), ("mpp_x", "mpp_y")):
+        if (one in names) != (other in names):
+            yield f"{one} and {other} belong together, and only one of the two columns is there"
 
 
-def _row_faults(table: pd.DataFrame) -> list[str]:
-    faults = []
+def _convert(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
+    """Give every column its type in place; yield a fault where a value does not fit and becomes missing."""
+    for name in names:
+        if name in ("time", *SCALE_COLUMNS):
+            yield from _converted(name, rows, _finite, "is not a number", missing=float("nan"))
+        elif name == "event":
+            yield from _converted(name, rows, _event, "is not 0 (censored) or 1 (event)", missing=None)
+        elif name not in KNOWN_COLUMNS:
+            _convert_covariate(name, rows)
+    for number, row in rows:
+        row["slide_id"] = None if row["slide_id"] is None else _without_ending(row["slide_id"])
+        if "set" in names:
+            row["set"] = None if row["set"] is None else row["set"].lower()
+            if row["set"] not in SETS:
+                yield f"row {number}: set {row['set']!r} is not train, val or test"
+
+
+def _converted(
+    name: str, rows: Iterable[Numbered], convert: Callable[[str], Any], rule: str, *, missing: float | None
+) -> Iterator[str]:
+    for number, row in rows:
+        text = row[name]
+        value = None if text is None else convert(text)
+        if text is not None and value is None:
+            yield f"row {number}: {name} {text!r} {rule}"
+        row[name] = missing if value is None else value
+
+
+def _convert_covariate(name: str, rows: Sequence[Numbered]) -> None:
+    """Make numbers of a column that holds nothing else; whole ones stay whole where none is missing."""
+    texts = [row[name] for _, row in rows]
+    if not all(text is None or NUMBER.fullmatch(text) for text in texts):
+        return
+    is_whole = all(text is not None and text.lstrip("+-").isdigit() and len(text) < 18 for text in texts)
+    for _, row in rows:
+        row[name] = float("nan") if row[name] is None else (int if is_whole else float)(row[name])
+
+
+def _finite(text: str) -> float | None:
+    return float(text) if NUMBER.fullmatch(text) and abs(float(text)) != float("inf") else None
+
+
+def _event(text: str) -> int | None:
+    return EVENT_VALUES.get(text.lower())
+
+
+def _row_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
+    seen: set[str] = set()
+    for number, row in rows:
+        found = [*_name_faults(row, seen), *_time_faults(row), *_scale_faults(row)]
+        yield from (f"row {number}: {fault}" for fault in found)
+        seen.add(row["slide_id"])
+
+
+def _name_faults(row: Row, seen: set[str]) -> Iterator[str]:
     for name in ("patient_id", "slide_id"):
-        faults += _faults_at(table, table[name].isna(), lambda row, name=name: f"no {name}")
-        unsafe = table[name].str.contains(r"[/\\\x00-\x1f]|^\.", regex=True, na=False)
-        faults += _faults_at(table, unsafe, lambda row, name=name: f"{name} {row[name]!r} cannot be a file name")
-    double = table["slide_id"].duplicated(keep="first") & table["slide_id"].notna()
-    faults += _faults_at(table, double, lambda row: f"slide {row['slide_id']} stands in the table twice")
-    if "time" in table.columns:
-        negative = table["time"] < 0
-        faults += _faults_at(table, negative, lambda row: f"time {row['time']:g} is negative")
-    if ("time" in table.columns) != ("event" in table.columns):
-        faults.append("time and event belong together, and only one of the two columns is there")
-    elif "time" in table.columns:
-        half = table["time"].isna() != table["event"].isna()
-        faults += _faults_at(table, half, lambda row: "time and event belong together, and one is missing")
-    return faults
+        if row[name] is None:
+            yield f"no {name}"
+        elif UNSAFE_NAME.search(row[name]):
+            yield f"{name} {row[name]!r} cannot be a file name"
+    if row["slide_id"] is not None and row["slide_id"] in seen:
+        yield f"slide {row['slide_id']} stands in the table twice"
 
 
-def _scale_faults(table: pd.DataFrame) -> list[str]:
+def _time_faults(row: Row) -> Iterator[str]:
+    if row.get("time", 0.0) < 0:
+        yield f"time {row['time']:g} is negative"
+    if "time" in row and "event" in row and _is_missing(row["time"]) != _is_missing(row["event"]):
+        yield "time and event belong together, and one is missing"
+
+
+def _scale_faults(row: Row) -> Iterator[str]:
     """Find scales that are no positive number, half given, or given twice and differently."""
-    faults = []
-    for name in table.columns.intersection(list(SCALE_COLUMNS)):
-        message = f"{name} is µm a pixel, above 0, got "
-        faults += _faults_at(table, table[name] <= 0, lambda row, n=name, m=message: f"{m}{row[n]:g}")
-    if ("mpp_x" in table.columns) != ("mpp_y" in table.columns):
-        faults.append("mpp_x and mpp_y belong together, and only one of the two columns is there")
-    elif "mpp_x" in table.columns:
-        half = table["mpp_x"].isna() != table["mpp_y"].isna()
-        faults += _faults_at(table, half, lambda row: "mpp_x and mpp_y belong together, and one is missing")
-        if "mpp" in table.columns:
-            two = table["mpp"].notna() & table["mpp_x"].notna()
-            differ = two & ((table["mpp"] != table["mpp_x"]) | (table["mpp"] != table["mpp_y"]))
-            faults += _faults_at(table, differ, lambda row: "mpp says another scale than mpp_x and mpp_y; keep one")
-    return faults
+    given = {name: row[name] for name in SCALE_COLUMNS if not _is_missing(row.get(name))}
+    for name, value in given.items():
+        if value <= 0:
+            yield f"{name} is µm a pixel, above 0, got {value:g}"
+    if "mpp_x" in row and "mpp_y" in row and ("mpp_x" in given) != ("mpp_y" in given):
+        yield "mpp_x and mpp_y belong together, and one is missing"
+    elif {"mpp", "mpp_x", "mpp_y"} <= set(given) and len(set(given.values())) > 1:
+        yield "mpp says another scale than mpp_x and mpp_y; keep one"
 
 
-def _patient_faults(table: pd.DataFrame) -> list[str]:
-    faults = []
+def _patient_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
+    of_patient: dict[str, list[Numbered]] = {}
+    for number, row in rows:
+        if row["patient_id"] is not None:
+            of_patient.setdefault(row["patient_id"], []).append((number, row))
     for name in PATIENT_COLUMNS:
-        if name not in table.columns:
+        if name not in names:
             continue
-        for patient, rows in table.groupby("patient_id", sort=True):
-            values = rows[name].drop_duplicates()
-            if len(values) > 1:
-                seen = ", ".join(
-                    f"{value} (row {index})"
-                    for index, value in zip(_row_numbers(values.dropna()), values.dropna(), strict=True)
+        for patient, own in sorted(of_patient.items()):
+            first_row: dict[Any, int] = {}
+            for number, row in own:
+                first_row.setdefault(None if _is_missing(row[name]) else row[name], number)
+            if len(first_row) > 1:
+                blank = " and a missing value" if None in first_row else ""
+                values = ", ".join(
+                    f"{value} (row {number})" for value, number in first_row.items() if value is not None
                 )
-                blank = " and a missing value" if values.isna().any() else ""
-                faults.append(f"patient {patient} has two values of {name}: {seen}{blank}")
-    return faults
+                yield f"patient {patient} has two values of {name}: {values}{blank}"
 
 
-def _faults_at(table: pd.DataFrame, bad: pd.Series, message: object) -> list[str]:
-    assert callable(message)
-    rows = table[bad.fillna(False).astype(bool)]
-    numbered = zip(_row_numbers(rows), rows.iterrows(), strict=True)
-    return [f"row {number}: {message(row)}" for number, (_, row) in numbered]
+def _type_of(name: str, rows: Sequence[Row]) -> type:
+    """Return float, int or object (text), by the first value that is there."""
+    found = next((type(row[name]) for row in rows if row[name] is not None), object)
+    return object if found is str else found
 
 
-def _row_numbers(rows: pd.DataFrame | pd.Series) -> list[int]:
-    """Return row numbers as a spreadsheet shows them: the header is row 1."""
-    return [int(index) + 2 for index in rows.index.tolist()]
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _without_ending(slide: str) -> str:
@@ -234,13 +266,13 @@ def _without_ending(slide: str) -> str:
     return path.stem if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} else slide
 
 
-def _restricted(table: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
+def _restricted(cohort: Cohort, where: str) -> Cohort:
     try:
-        kept = table.query(where, engine="python")
+        kept = cohort.slides.query(where, engine="python")
     except Exception as error:  # pandas raises whatever the expression raises
         raise StudyError(
-            f"--where {where!r} does not fit {path}: {error}; columns: {', '.join(table.columns)}"
+            f"--where {where!r} does not fit {cohort.path}: {error}; columns: {', '.join(cohort.columns)}"
         ) from error
     if kept.empty:
-        raise StudyError(f"--where {where!r} keeps no row of {path}")
-    return kept.reset_index(drop=True)
+        raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
+    return Cohort(cohort.path, cohort.columns, tuple(cohort.rows[index] for index in kept.index))

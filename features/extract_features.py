@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         study = open_study(config.study)
         from common.cohort import read_cohort
 
-        slides = read_cohort(study.cohort_table, where=config.where).slides["slide_id"].tolist()
+        slides = [row["slide_id"] for row in read_cohort(study.cohort_table, where=config.where).rows]
         files = find_slides(study.slides)
     else:
         study = Study(config.study)

@@ -90,15 +90,15 @@ def _check_study(config: CheckConfig) -> int:
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     files = find_slides(study.slides)
-    rows = {str(row["slide_id"]): row for _, row in cohort.slides.iterrows()}
+    rows = {row["slide_id"]: row for row in cohort.rows}
     workers = default_workers() if config.workers is None else config.workers
     jobs = _jobs(config, files, rows)
     outcomes = preflight.check_slides(jobs, tile_um=config.tile_um, workers=workers, timeout_s=config.timeout_s)
     checks = [outcome.value for outcome in outcomes if outcome.value is not None]
     effort = preflight.estimated_effort(checks, tile_um=config.tile_um, workers=workers)
     findings = [
-        *preflight.table_findings(files, cohort.slides, is_whole_table=config.where is None),
-        *preflight.slide_findings(outcomes, {name: str(row["patient_id"]) for name, row in rows.items()}),
+        *preflight.table_findings(files, rows.keys(), is_whole_table=config.where is None),
+        *preflight.slide_findings(outcomes, {name: row["patient_id"] for name, row in rows.items()}),
         *preflight.cohort_findings(cohort.patients, n_folds=config.folds),
         *preflight.space_findings(study.root, effort),
     ]
@@ -115,13 +115,13 @@ def _check_study(config: CheckConfig) -> int:
     return EXIT_SOME_FAILED if findings else EXIT_DONE
 
 
-def _jobs(config: CheckConfig, files: Mapping[str, Path], rows: Mapping[str, Any]) -> list[Any]:
+def _jobs(config: CheckConfig, files: Mapping[str, Path], rows: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """Return slide id, file and given scale of every slide to look at."""
     from preprocessing.scale import given_scale, parse_scale
 
     flag = None if config.mpp is None else parse_scale(config.mpp)
     checked = sorted(name for name in files if name in rows or config.where is None)
-    return [(name, files[name], given_scale(dict(rows[name]) if name in rows else {}, flag)) for name in checked]
+    return [(name, files[name], given_scale(rows.get(name, {}), flag)) for name in checked]
 
 
 def _scale_notes(checks: Sequence[Any]) -> list[str]:

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.cohort import read_cohort
     from preprocessing.stain_store import aggregate, write_reference
 
-    known = read_cohort(study.cohort_table, where=config.where).slides["slide_id"].tolist()
+    known = [row["slide_id"] for row in read_cohort(study.cohort_table, where=config.where).rows]
     chosen = _chosen(config.slides, known)
     fits = {slide_id: _fit(study, slide_id) for slide_id in chosen}
     left_out = [slide_id for slide_id, fit in fits.items() if fit.method in BUILT_IN]

@@ -6,6 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,17 +180,16 @@ def _oddities(check: SlideCheck) -> Iterator[Finding]:
         yield Finding(check.slide_id, found, "leave the slide out if it is no H&E")
 
 
-def table_findings(files: Mapping[str, Path], rows: pd.DataFrame, *, is_whole_table: bool) -> list[Finding]:
+def table_findings(files: Mapping[str, Path], with_row: AbstractSet[str], *, is_whole_table: bool) -> list[Finding]:
     """Return rows without a file and files without a row (the latter only when the table was not restricted)."""
-    with_row = set(rows["slide_id"])
     findings = [
         Finding(name, "the table has this slide, but there is no such file", "add it to slides/, or remove the row")
-        for name in sorted(with_row - set(files))
+        for name in sorted(with_row - files.keys())
     ]
     if is_whole_table:
         findings += [
             Finding(name, f"{files[name].name} has no row in the clinical table", "add a row, or move the file away")
-            for name in sorted(set(files) - with_row)
+            for name in sorted(files.keys() - with_row)
         ]
     return findings
 

@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from preprocessing.contact_sheet import write_contact_sheet
     from preprocessing.tiling import summary, tile_study
 
-    cohort = read_cohort(study.cohort_table, where=config.where)
-    statuses = tile_study(study, find_slides(study.slides), cohort.slides, config)
+    rows = read_cohort(study.cohort_table, where=config.where).rows
+    statuses = tile_study(study, find_slides(study.slides), rows, config)
     status_file = study.tiles / "status.csv"
     write_status(status_file, statuses)
     sheet = study.tiles / "contact_sheet.html"

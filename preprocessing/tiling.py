@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from common.failures import SlideError, SlideStatus, failed
 from common.parallel import default_workers, over_slides
@@ -14,24 +14,23 @@ from preprocessing.scale import given_scale, parse_scale
 from preprocessing.slide_tiles import STEP, SlideJob, tile_slide
 from preprocessing.tiling_settings import TilingConfig
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def tile_study(study: Study, files: dict[str, Path], rows: pd.DataFrame, config: TilingConfig) -> list[SlideStatus]:
+def tile_study(
+    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig
+) -> list[SlideStatus]:
     """Tile every slide that has a row and a file; the others are failures of their own.
 
     Args:
         study: where the files go.
         files: slide id to slide file.
-        rows: the clinical table's slides, with slide_id and perhaps mpp, or mpp_x and mpp_y.
+        rows: the clinical table's rows, one a slide, with slide_id and perhaps mpp, or mpp_x and mpp_y.
         config: the settings.
     """
     if config.masks is None and study.masks.is_dir():
         config = dataclasses.replace(config, masks=study.masks)
     flag = None if config.mpp is None else parse_scale(config.mpp)
-    statuses = list(_unmatched(files, set(rows["slide_id"]), is_whole_table=config.where is None))
-    jobs = [_job(row, files, flag) for _, row in rows.iterrows() if row["slide_id"] in files]
+    statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
+    jobs = [_job(row, files, flag) for row in rows if row["slide_id"] in files]
     work = [(job.slide_id, (job, study, config)) for job in sorted(jobs, key=lambda job: job.slide_id)]
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
@@ -44,7 +43,7 @@ def tile_study(study: Study, files: dict[str, Path], rows: pd.DataFrame, config:
     return statuses
 
 
-def _unmatched(files: dict[str, Path], with_row: set[str], *, is_whole_table: bool) -> Iterable[SlideStatus]:
+def _unmatched(files: Mapping[str, Path], with_row: set[str], *, is_whole_table: bool) -> Iterable[SlideStatus]:
     for slide_id in sorted(with_row - set(files)):
         error = SlideError(
             "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
@@ -58,9 +57,9 @@ def _unmatched(files: dict[str, Path], with_row: set[str], *, is_whole_table: bo
             yield failed(slide_id, STEP, error)
 
 
-def _job(row: pd.Series, files: dict[str, Path], flag: tuple[float, float] | None) -> SlideJob:
-    slide_id = str(row["slide_id"])
-    scale = given_scale({str(name): value for name, value in row.items()}, flag)
+def _job(row: Mapping[str, Any], files: Mapping[str, Path], flag: tuple[float, float] | None) -> SlideJob:
+    slide_id = row["slide_id"]
+    scale = given_scale(row, flag)
     mpp, source = (None, "") if scale is None else scale
     return SlideJob(slide_id, files[slide_id], mpp, source)
 

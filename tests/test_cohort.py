@@ -1,8 +1,13 @@
 """The clinical table: every fault at once with its row, any order the same, TCGA barcodes, mapped names, other formats."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from common.clinical_table import MISSING
 from common.cohort import read_cohort
 from common.failures import StudyError
 from common.study import find_slides, open_study
@@ -184,3 +189,70 @@ def test_jpegs_that_are_parts_of_another_format_are_no_slides(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list(find_slides(tmp_path)) == ["a", "b", "c", "d"]
+
+
+def test_what_is_missing_is_what_pandas_counts_as_missing():
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    assert MISSING == STR_NA_VALUES
+
+
+TRICKY = """patient_id,slide_id,note,grade,size,empty
+a,1,"two, with
+a line",2,1.5,
+
+b,2,NA,3,,
+ c ,3,"say ""so""\",1,2e3,
+,,,,,
+d,4,5,+1,-.5,
+"""
+
+
+def test_text_types_and_missing_values_are_those_of_pandas(tmp_path):
+    (tmp_path / "c.csv").write_text("\ufeff" + TRICKY, encoding="utf-8")
+    theirs = pd.read_csv(tmp_path / "c.csv", skipinitialspace=True).dropna(how="all").reset_index(drop=True)
+    theirs["patient_id"] = theirs["patient_id"].str.strip()
+    theirs["slide_id"] = theirs["slide_id"].astype(int).astype(str)
+    theirs["grade"] = theirs["grade"].astype(int)
+    pd.testing.assert_frame_equal(read_cohort(tmp_path / "c.csv").slides, theirs)
+
+
+def test_rows_are_numbered_as_a_spreadsheet_does_past_empty_lines_and_line_breaks(tmp_path):
+    (tmp_path / "c.csv").write_text(TRICKY.replace("d,4", "../d,4"))
+    with pytest.raises(StudyError, match=r"row 7: patient_id '\.\./d' cannot be a file name"):
+        read_cohort(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patient_id,slide_id\na,1\nb,2,x\n", "row 3 has 3 values, the header 2 columns"),
+        ("patient_id,slide_id\na,1\nb,2,\n", None),
+        ('patient_id,slide_id\na,"1\n', "not readable as a table"),
+        ("patient_id,slide_id\n,\n", "has no rows"),
+        ("patient_id,slide_id,slide_id \na,1,1\n", "two columns have the name slide_id"),
+        (b"patient_id,slide_id\nM\xfcller,1\n", "not readable as a table"),
+    ],
+)
+def test_damaged_tables_are_named_and_never_shifted(tmp_path, text, message):
+    """A trailing comma must not make an index of the first column, as pandas would."""
+    (tmp_path / "c.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    if message is None:
+        assert [row["patient_id"] for row in read_cohort(tmp_path / "c.csv").rows] == ["a", "b"]
+        return
+    with pytest.raises(StudyError, match=message):
+        read_cohort(tmp_path / "c.csv")
+
+
+def test_a_restriction_keeps_the_types_of_the_whole_table(tmp_path):
+    path = write(tmp_path, GOOD.assign(grade=["high", "2", "1"]))
+    kept = read_cohort(path, where="subtype == 'SS'")
+    assert kept.slides["grade"].tolist() == ["1", "2"]
+    assert [row["slide_id"] for row in kept.rows] == ["1", "2"]
+
+
+def test_reading_a_csv_table_does_not_import_pandas(tmp_path):
+    """Every command reads the table; pandas alone takes as long as the tissue of a slide."""
+    program = "import sys, pathlib, common.cohort as c; c.read_cohort(pathlib.Path(sys.argv[1])); sys.exit('pandas' in sys.modules)"
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", program, write(tmp_path, GOOD)], check=True, cwd=root)
