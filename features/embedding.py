@@ -78,11 +78,12 @@ class _Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingSettings:
-    """How many processes read how far ahead, and when a block is given up."""
+    """How many processes read how far ahead, when a block is given up, and how many wait for their embeddings."""
 
     workers: int
     ahead: int
     timeout_s: float
+    held: int = 1  # while the next one is read; each keeps its memory
 
 
 def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
@@ -103,8 +104,9 @@ class _Loop:
         n_tiles = sum(len(request.coords) for job in self._jobs for request in job.requests)
         settings = self._reading
         blocks = stream_blocks(
-            self._requests(), workers=settings.workers, ahead=settings.ahead, timeout_s=settings.timeout_s
-        )
+            self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
+            timeout_s=settings.timeout_s,
+        )  # fmt: skip
         try:
             with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
                 for request, outcome, is_last in blocks:
@@ -117,7 +119,7 @@ class _Loop:
                             self._start(job, request, outcome.value, is_last)
                     elif job is not None and outcome.error is not None:
                         yield from self._fail(job, outcome.error)
-                    while len(self._embedding) > 1:
+                    while len(self._embedding) > settings.held:
                         yield from self._settle()
                     yield from self._finish_complete()
                 while self._embedding:

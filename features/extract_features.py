@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         statuses = extract_tile_table(study, patients, config, embedders, FIELD_PX)
     for embedder in embedders:
         _report(study, embedder, [row for name, row in statuses if name == embedder.name])
+    if shares := [f"{clock.share():.0%}" for clock in embedders[0].runtime.gpus]:  # encoders share the GPUs
+        print(f"GPU busy from its first batch to its last: {', '.join(shares)} of the time")
     return exit_code([row for _, row in statuses])
 
 
@@ -60,8 +62,6 @@ def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus]) -
     print(
         failure_table(statuses) or f"{len(done)} bags, {n_tiles} embeddings, {n_unreadable} unreadable tiles left out"
     )
-    if embedder.runtime.busy_share is not None:
-        print(f"the GPU computed {embedder.runtime.busy_share():.0%} of the time from the first batch to the last")
     print(f"status of each: {status_file}")
 
 

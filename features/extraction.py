@@ -23,10 +23,11 @@ from features.embedding import (
     embed_slides,
 )
 from features.encoder import EncoderCard
-from features.extraction_settings import ExtractionConfig
+from features.extraction_settings import ExtractionConfig, default_readers
 from features.feature_store import SCHEMA
 from features.tile_reader import TileRequest
 from features.tile_table import TilePatient, usable_images
+from preprocessing.installation import memory_gb
 from preprocessing.stain import StainFit, stain_map
 from preprocessing.stain_store import read_reference, reference_text
 from preprocessing.tile_store import TileSheet, read_tile_sheet, trident_attributes
@@ -53,7 +54,7 @@ def ready_embedder(card: EncoderCard, config: ExtractionConfig, tile_px: int) ->
         encoder, device=config.device, batch=config.batch or default_batch(config.device), tile_px=tile_px,
         threads=config.threads or default_workers(), precision=config.precision,
     )  # fmt: skip
-    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.precision}", flush=True)
+    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.told}", flush=True)
     if not card.is_commercial:
         print(
             f"{card.name}: its licence ({card.licence}) does not allow commercial use, and may bind what is made from its "
@@ -89,11 +90,17 @@ def extract_slides(
             statuses += _failed_at_once(study, slide_id, embedders, error)
             continue
         _keep_or_queue(job, jobs, statuses)
-    return statuses + list(embed_slides(jobs, _reading(config)))
+    return statuses + list(embed_slides(jobs, _reading(config, embedders)))
 
 
-def _reading(config: ExtractionConfig) -> ReadingSettings:
-    return ReadingSettings(workers=config.reading_workers, ahead=config.blocks_ahead, timeout_s=config.timeout_s)
+def _reading(config: ExtractionConfig, embedders: Sequence[Embedder]) -> ReadingSettings:
+    runtimes = [embedder.runtime for embedder in embedders]
+    n_gpus = max(len(runtime.gpus) for runtime in runtimes)
+    workers = config.workers or default_readers(default_workers(), n_gpus=n_gpus, memory_gb=memory_gb())
+    return ReadingSettings(
+        workers=workers, ahead=config.ahead or workers + 2, timeout_s=config.timeout_s,
+        held=max(runtime.blocks_held for runtime in runtimes),
+    )  # fmt: skip
 
 
 def _failed_at_once(
@@ -220,7 +227,7 @@ def extract_tile_table(
             statuses += _failed_at_once(study, patient.patient_id, embedders, error)
             continue
         _keep_or_queue(job, jobs, statuses)
-    return statuses + list(embed_slides(jobs, _reading(config)))
+    return statuses + list(embed_slides(jobs, _reading(config, embedders)))
 
 
 def _patient_job(study: Study, patient: TilePatient, embedders: Sequence[Embedder], field_px: int) -> SlideJob:

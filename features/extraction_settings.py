@@ -1,11 +1,13 @@
 """The settings of extract_features.py."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.parallel import default_workers
 from common.settings import option
 from features.encoder import PRECISIONS
+
+READER_GB = 0.4  # of a reading process with its block of 48 MB and that of the loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class ExtractionConfig:
     )
     precision: str = option(
         "auto",
-        help="auto (float32 on a CPU, tf32 on a GPU), float32, bfloat16, float16, tf32",
+        help="float32, bfloat16, float16, tf32, or auto: float32 on a CPU; on a GPU float16 if this encoder's embeddings "
+        "of painted tiles then have a centred cosine of at least 0.999 to those of float32, else tf32",
         group="encoder",
     )
     scales: str | None = option(
@@ -50,9 +53,17 @@ class ExtractionConfig:
         group="colour",
     )
     hed_strength: float = option(0.05, help="of that variation, 0 to 0.5 (0.05 light, 0.2 strong)", group="colour")
-    device: str = option("auto", help="auto (a GPU if there is one), cpu or cuda", group="work")
-    batch: int | None = option(None, help="tiles a batch; unset: 8 on a CPU, 128 on a GPU", group="work")
-    workers: int | None = option(None, help="reading processes; unset: one a processor, at most 8", group="work")
+    device: str = option(
+        "auto",
+        help="cpu; cuda: all GPUs that CUDA_VISIBLE_DEVICES leaves; cuda:1: that one; auto: cuda where there is one, else cpu",
+        group="work",
+    )
+    batch: int | None = option(None, help="tiles a batch; unset: 8 on a CPU, 64 on a GPU", group="work")
+    workers: int | None = option(
+        None,
+        help="reading processes; unset: beside GPUs the processors but one, and one a GPU; on a CPU all, at most 8 or a quarter",
+        group="work",
+    )
     threads: int | None = option(None, help="processor threads of the network on a CPU; unset: all", group="work")
     ahead: int | None = option(
         None, help="blocks read ahead, each up to 256 tiles and 48 MB; unset: two more than workers", group="work"
@@ -61,8 +72,8 @@ class ExtractionConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"--device is auto, cpu or cuda, got {self.device!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"--device is auto, cpu, cuda or one GPU as cuda:0, got {self.device!r}")
         for name in ("batch", "workers", "threads", "ahead"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -87,16 +98,6 @@ class ExtractionConfig:
             raise ValueError(f"--timeout_s is a time above 0 s, got {self.timeout_s}")
 
     @property
-    def reading_workers(self) -> int:
-        """The number of reading processes."""
-        return self.workers or min(8, default_workers())
-
-    @property
-    def blocks_ahead(self) -> int:
-        """The number of blocks in flight or waiting."""
-        return self.ahead or self.reading_workers + 2
-
-    @property
     def encoders(self) -> tuple[str, ...]:
         """The names of the encoders."""
         return tuple(name.strip() for name in self.encoder.split(","))
@@ -105,3 +106,19 @@ class ExtractionConfig:
     def scales_um(self) -> tuple[float, ...]:
         """The sides of squares around each tile's centre; none: the tile itself."""
         return tuple(float(side) for side in self.scales.split(",")) if self.scales else ()
+
+
+def default_readers(n_processors: int, *, n_gpus: int, memory_gb: float | None) -> int:
+    """Return the reading processes for this machine.
+
+    Args:
+        n_processors: that this process may use.
+        n_gpus: that embed. They take thousands of tiles a second, a process reads some hundreds: all processors read but one
+            for the loop and one a GPU for its lanes, at least half. Without a GPU the network has the processors, and a
+            core reads several times what a core embeds.
+        memory_gb: of the machine; readers take half of it at most. None: unknown.
+    """
+    beside_network, beside_gpus = min(n_processors, max(8, n_processors // 4)), n_processors - 1 - n_gpus
+    wanted = max(beside_gpus, n_processors // 2) if n_gpus else beside_network
+    affordable = wanted if memory_gb is None else int(memory_gb / 2 / READER_GB)
+    return max(1, min(wanted, affordable))

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from common.failures import StudyError
 from features.encoder import PRECISIONS, Encoder, EncoderCard
 from features.tile_pixels import Preparation, field_of_encoder, prepared
 
+if TYPE_CHECKING:
+    from features.gpu_runtime import BusyClock
+
 Lane = Callable[[UInt8[np.ndarray, "n h w 3"], "Preparation | None"], Float32[np.ndarray, "n dim"]]
 
 
@@ -29,10 +33,12 @@ class Runtime:
 
     def __init__(
         self, name: str, precision: str, batch: int, lanes: Sequence[Lane], *, threads_a_lane: int = 1,
-        busy_share: Callable[[], float] | None = None,
+        told: str = "", gpus: Sequence[BusyClock] = (), blocks_held: int = 1,
     ) -> None:  # fmt: skip
         self.name, self.precision, self.batch = name, precision, batch
-        self.busy_share = busy_share  # of a GPU, 0 to 1, since the start
+        self.told = told or precision  # on screen: the precision, and how it was chosen
+        self.gpus = tuple(gpus)  # a clock a GPU; how many there are does not stand in files
+        self.blocks_held = blocks_held  # submitted blocks of tiles that keep every lane busy
         self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
@@ -86,33 +92,27 @@ def pooled(output: torch.Tensor, card: EncoderCard) -> torch.Tensor:
     return output[:, 0] if card.pooling == "cls" else torch.cat([output[:, 0], mean], dim=1)
 
 
-def bind(
-    encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: int, precision: str = "auto",
-    sample: UInt8[np.ndarray, "n px px 3"] | None = None,
-) -> Runtime:  # fmt: skip
+def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: int, precision: str = "auto") -> Runtime:
     """Prepare an encoder for a device.
 
     Args:
         encoder: network with weights.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        device: "auto" (every GPU, or the CPU where there is none), "cpu", "cuda" (every GPU) or "cuda:1".
         batch: tiles a batch.
         tile_px: side of a tile.
         threads: processor threads of the network on a CPU.
-        precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU TF32, or float16 where a sample agrees.
-        sample: tiles of the study, on which a GPU's float16 is compared with float32.
+        precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU float16 where it agrees with float32, else TF32.
 
     Raises:
         StudyError: a GPU is asked for and there is none, or a precision that the device has not.
     """
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
-        raise StudyError("--device cuda, but PyTorch sees no GPU here; use --device cpu, or check the driver")
-    module = WithTransform(encoder.network, encoder.card).eval()
-    if device == "cuda" or (device == "auto" and has_gpu):
-        from features.gpu_runtime import on_gpu
-
-        return on_gpu(module, batch, precision, sample)
     assert precision in PRECISIONS
+    module = WithTransform(encoder.network, encoder.card).eval()
+    if device != "cpu":
+        from features.gpu_runtime import gpus_of, on_gpus
+
+        if gpus := gpus_of(device):
+            return on_gpus(module, batch, precision, gpus)
     if precision not in ("auto", "float32", "bfloat16"):
         raise StudyError(f"--precision {precision} needs a GPU; a CPU has float32 and bfloat16")
     precision = "float32" if precision == "auto" else precision
@@ -187,10 +187,15 @@ def embed(
 def to_float16(features: Float32[np.ndarray, "n dim"]) -> Float16[np.ndarray, "n dim"]:
     """Narrow to float16, or say that the values do not fit."""
     if not np.isfinite(features).all() or np.abs(features).max(initial=0) > np.finfo(np.float16).max:
-        raise ValueError("embeddings are not finite or exceed float16; check the encoder's weights")
+        raise ValueError(
+            "embeddings are not finite or exceed float16; check the encoder's weights, or try --precision float32"
+        )
     return features.astype(np.float16)
 
 
 def default_batch(device: str) -> int:
-    """Return the tiles of a batch: small on a CPU, where larger brings nothing and the last batch is filled up."""
-    return 128 if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else 8
+    """Return the tiles of a batch: small on a CPU, where larger brings nothing and the last batch is filled up.
+
+    On a GPU what the smallest block of tiles in common use has (64 of 512 px, or 64 read by regions): none is half empty.
+    """
+    return 64 if device != "cpu" and torch.cuda.is_available() else 8

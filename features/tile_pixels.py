@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from preprocessing.optical_density import OD_BACKGROUND, log_tables
 from preprocessing.stain import StainFit, StainMap, apply_map
 from preprocessing.stain_augmentation import stain_basis, stain_jitter
 
-KEPT_TABLES = 2  # the slide's that is being finished and the next one's, 64 MB each
+KEPT_TABLES = 2  # a device: the slide's that is being finished and the next one's, 64 MB each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +58,39 @@ class Preparation:
 
 
 class _Tables:
-    """The tables of the slides at hand, by map and device; lanes that need one while it is being made wait for it."""
+    """A device's tables of the slides at hand, by map; lanes that need one while it is being made wait for it.
+
+    Each device has its own: what is dropped was used last by the device whose lane drops it, in its turn.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+
+    def table(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return the table of a map, made if it is not kept; the one used longest ago goes."""
+        with self._lock:
+            if key not in self._kept:
+                while len(self._kept) >= KEPT_TABLES:
+                    self._kept.popitem(last=False)
+                self._kept[key] = make()
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
-_TABLES = _Tables()
+_TABLES: dict[str, _Tables] = {}  # by device
 
 
 def table_of(colour: StainMap, device: str = "cpu") -> Int[torch.Tensor, " colours"]:
-    """Return the `colour_table` of a map on a device, its words as int32; the last few are kept."""
-    key = (device, colour.matrix.tobytes(), colour.shift.tobytes(), colour.glass, colour.space)
-    with _TABLES.lock:
-        if key not in _TABLES.kept:
-            while len(_TABLES.kept) >= KEPT_TABLES:
-                _TABLES.kept.popitem(last=False)
-            _TABLES.kept[key] = torch.from_numpy(colour_table(colour).view(np.int32)).to(device)
-        return _TABLES.kept[key]
+    """Return the `colour_table` of a map on a device, its words as int32; the last few of each device are kept."""
+
+    def made() -> torch.Tensor:
+        if device == "cpu":
+            return torch.from_numpy(colour_table(colour).view(np.int32))
+        return table_of(colour).to(device)  # made once for all
+
+    key = (colour.matrix.tobytes(), colour.shift.tobytes(), colour.glass, colour.space)
+    return _TABLES.setdefault(device, _Tables()).table(key, made)
 
 
 def prepared(tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None) -> UInt8[np.ndarray, "n px px 3"]:
