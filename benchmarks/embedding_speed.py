@@ -22,6 +22,7 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.speed_slides import TILE_PX, TILE_UM, make_slides, request_of
 from common.parallel import default_workers
 from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
 from features.encoder import Encoder, build_encoder, find_card
@@ -29,56 +30,9 @@ from features.runtime import Runtime, WithTransform, bind, default_batch, embed
 from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.tile_stream import stream_blocks
 from preprocessing.jpeg_tiles import open_jpeg_slide
-from preprocessing.slide import open_slide
-from preprocessing.stain import REFERENCE, apply_map, stain_map
+from preprocessing.stain import REFERENCE, stain_map
 
-TILE_UM, TILE_PX = 128.0, 256
-APERIO = "Aperio Image Library v12\n{w}x{h} (240x240) JPEG/RGB Q=80|AppMap = {mag}|AppMag = {mag}|MPP = {mpp}"
-
-
-def make_slides(source: Path, folder: Path) -> dict[str, tuple[Path, float]]:
-    """Write the slides from a square of the source's middle."""
-    import tifffile
-
-    with open_slide(source, mpp=(0.5, 0.5)) as slide:
-        side = min(8192, slide.width, slide.height) // 1024 * 1024
-        corner = ((slide.width - side) // 2, (slide.height - side) // 2)
-        image = slide.read_area(corner, (side, side), (side, side))
-    slides = {}
-    kinds = (
-        ("SVS 40x to 20x", 0.25, 240), ("SVS 20x", 0.5, 240), ("SVS 20x RGB inside", 0.5, 240), ("generic TIFF 20x", 0.5, 256)
-    )  # fmt: skip
-    for name, mpp, tile in kinds:
-        is_aperio, is_rgb = name.startswith("SVS"), name.endswith("RGB inside")
-        path = folder / (name.replace(" ", "_") + (".svs" if is_aperio else ".tif"))
-        text = APERIO.format(w=side, h=side, mag=round(10 / mpp), mpp=mpp) if is_aperio else None
-        with tifffile.TiffWriter(path) as file:
-            for step in (1, 4):
-                file.write(
-                    image[::step, ::step], tile=(tile, tile), photometric="rgb", compression="jpeg", metadata=None,
-                    compressionargs={"level": 80, **({"outcolorspace": "RGB"} if is_rgb else {})},
-                    description=text if step == 1 else None, resolution=(1e4 / mpp / step,) * 2,
-                    resolutionunit="CENTIMETER", subfiletype=0 if is_aperio or step == 1 else 1,
-                )  # fmt: skip
-        slides[name] = (path, mpp)
-    return slides
-
-
-def request_of(path: Path, mpp: float, n_tiles: int) -> TileRequest:
-    """Ask for whole tiles row by row."""
-    with open_slide(path, mpp=(mpp, mpp)) as slide:
-        step = TILE_UM / mpp
-        columns, rows = int(slide.width // step), int(slide.height // step)
-    coords = np.array([(round(x * step), round(y * step)) for y in range(rows) for x in range(columns)], np.int64)
-    return TileRequest(
-        name=path.stem,
-        path=path,
-        mpp=(mpp, mpp),
-        coords=coords[:n_tiles],
-        tile_um=TILE_UM,
-        tile_px=TILE_PX,
-        colour=None,
-    )
+LONG_TILES, SHORT_TILES = 768, 256  # of an extraction; what their difference costs is quoted
 
 
 class Rates:
@@ -211,65 +165,84 @@ def network(tiles: np.ndarray, repeats: int) -> None:
         print(f"{name}: {runtime.name} {ours:.1f}, PyTorch float32 {theirs:.1f} tiles/s; ratio {ours / theirs:.2f}")
 
 
+class Rounds:
+    """Tiles a second by the clock and by the processors' time, round after round."""
+
+    def __init__(self) -> None:
+        self.clock: list[float] = []
+        self.cpu: list[float] = []
+
+    def add(self, n_tiles: int, seconds: tuple[float, float]) -> None:
+        self.clock.append(n_tiles / seconds[0])
+        self.cpu.append(n_tiles / seconds[1])
+
+
 def end_to_end(slides: dict[str, tuple[Path, float]], tiles: np.ndarray, repeats: int) -> None:
+    """Alternate the network alone with whole extractions; what an extraction costs is the difference of a long and a short one.
+
+    So starting workers is left out, while every tile's reading counts, that of blocks read ahead too.
+    """
     threads = default_workers()
     encoder = build_encoder(find_card("efficientnet_lite0"))
     runtime = bind(encoder, device="cpu", batch=default_batch("cpu"), tile_px=TILE_PX, threads=threads)
     embed(runtime, tiles[:16])
-    colour = stain_map(REFERENCE, replace(REFERENCE, p99=REFERENCE.p99 * 0.9))
-    mapping = Rates()
-    mapping.measure("map", len(tiles), partial(cpu_seconds, partial(apply_map, tiles, colour)))
-    print(f"colour map, one process: {mapping.best['map']:.0f} tiles/s")
+    print(f"end to end, {repeats} rounds, {LONG_TILES} - {SHORT_TILES} tiles each; ratios: whole over network alone")
     for name, (path, mpp) in slides.items():
-        for kind, chosen in (("no colour map", None), ("colour map", colour)):
-            if chosen is not None and not name.startswith("generic"):
-                continue
-            rates, n = Rates(), 512
-            request = replace(request_of(path, mpp, n), colour=chosen)
-            n = len(request.coords)
-            for _ in range(repeats):
-                rates.measure("network", 256, partial(embed_all, runtime, tiles[:256]))
-                rates.measure("network, cpu", 256, partial(cpu_seconds, partial(embed_all, runtime, tiles[:256])))
-                rates.measure("whole", n, partial(extraction_seconds, request, runtime, threads))
-                rates.measure("whole, cpu", n // 2, partial(extraction_cpu_seconds, request, runtime, threads))
-                rates.measure("network", 256, partial(embed_all, runtime, tiles[:256]))
-            alone, whole, alone_cpu, whole_cpu = (
-                rates.best[key] for key in ("network", "whole", "network, cpu", "whole, cpu")
-            )
-            print(
-                f"{name}, {kind}: network alone {alone:.1f}, end to end {whole:.1f} tiles/s, ratio {whole / alone:.2f}; "
-                f"by processor time {alone_cpu:.1f}, {whole_cpu:.1f}, ratio {whole_cpu / alone_cpu:.2f}",
-                flush=True,
-            )
+        for is_mapped in (False, True) if name.startswith("generic") else (False,):
+            request = request_of(path, mpp, LONG_TILES)
+            alone, whole = Rounds(), Rounds()
+            for index in range(repeats):
+                # a map of its own each time: its table is made in the long and the short run, as for each slide
+                maps = [stain_map(REFERENCE, replace(REFERENCE, p99=REFERENCE.p99 * s)) for s in _scales(index)]
+                own = [replace(request, colour=colour if is_mapped else None) for colour in maps]
+                alone.add(2 * len(tiles), _seconds_of(lambda: (embed(runtime, tiles), embed(runtime, tiles))))
+                short = extraction(own[0], SHORT_TILES, runtime, threads)
+                long = extraction(own[1], len(request.coords), runtime, threads)
+                whole.add(len(request.coords) - SHORT_TILES, (long[0] - short[0], long[1] - short[1]))
+            print(_line(f"{name}{', colour map' if is_mapped else ''}", alone, whole), flush=True)
 
 
-def extraction_cpu_seconds(request: TileRequest, runtime: Runtime, workers: int) -> float:
-    """Return the processor time, workers' too, that half of the request's tiles cost; what any run costs is left out."""
-
-    def run(n_tiles: int) -> float:
-        before = time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-        extraction_seconds(replace(request, coords=request.coords[:n_tiles]), runtime, workers)
-        return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
-
-    n = len(request.coords)
-    return run(n) - run(n - n // 2)
+def _scales(index: int) -> tuple[float, float]:
+    return 0.9 - 0.01 * index, 1.1 + 0.01 * index
 
 
-def extraction_seconds(request: TileRequest, runtime: Runtime, workers: int) -> float:
-    """Return the time from the first slide's file to the second's: worker processes are running by then."""
+def _line(name: str, alone: Rounds, whole: Rounds) -> str:
+    texts = []
+    for clock, ours, theirs in (("clock", whole.clock, alone.clock), ("processors", whole.cpu, alone.cpu)):
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        texts.append(
+            f"by the {clock} {np.median(theirs):.1f} alone, {np.median(ours):.1f} whole, ratio median "
+            f"{np.median(ratios):.3f}, best {max(ratios):.3f}, best rates {max(ours) / max(theirs):.3f}"
+        )
+    return f"  {name}: " + "; ".join(texts)
+
+
+def _all_cpu() -> float:
+    """Return the processor time of this process and of those that it has ended."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
+def _seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds of a piece of work, by the clock and by the processors."""
+    start, before = time.perf_counter(), _all_cpu()
+    work()
+    return time.perf_counter() - start, _all_cpu() - before
+
+
+def extraction(request: TileRequest, n_tiles: int, runtime: Runtime, workers: int) -> tuple[float, float]:
+    """Return the seconds from the start to the slide's file by the clock, and those of the processors until all has ended."""
     with tempfile.TemporaryDirectory() as folder:
-        embedder = Embedder(name="e", runtime=runtime, made_by={})
-        jobs = []
-        for name, n in (("first", 64), ("second", len(request.coords))):
-            own = replace(request, name=name, coords=request.coords[:n])
-            bag = PendingBag(
-                embedder=embedder, path=Path(folder) / f"{name}.h5", wanted={"dimension": 1280}, coords=own.coords,
-                coords_attributes={}, image_index=np.empty(0, np.int64),
-            )  # fmt: skip
-            jobs.append(SlideJob(slide_id=name, requests=[own], bags=[bag]))
+        own = replace(request, coords=request.coords[:n_tiles])
+        bag = PendingBag(
+            embedder=Embedder(name="e", runtime=runtime, made_by={}), path=Path(folder) / "s.h5",
+            wanted={"dimension": 1280}, coords=own.coords, coords_attributes={}, image_index=np.empty(0, np.int64),
+        )  # fmt: skip
         settings = ReadingSettings(workers=workers, ahead=workers + 2, timeout_s=300)
-        at = [time.perf_counter() for _ in embed_slides(jobs, settings)]
-    return at[1] - at[0]
+        start, before, at = time.perf_counter(), _all_cpu(), 0.0
+        for _, status in embed_slides([SlideJob(slide_id=own.name, requests=[own], bags=[bag])], settings):
+            at = time.perf_counter() - start
+            assert status.state == "done", status.reason
+        return at, _all_cpu() - before
 
 
 def main() -> None:
