@@ -246,9 +246,14 @@ def _put_away(log: FeatureLog | None) -> None:
 def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
     assert bag.log is not None
     reading = " + ".join(sorted({record.reading for record in bag.log.records()}))
+    attributes = {**bag.wanted, "reading": reading}
+    if undecoded := _undecoded_images(bag):
+        attributes["images_undecoded"] = json.dumps(undecoded)
+        for name in undecoded:
+            print(f"{slide_id}: left out: {name} cannot be decoded", flush=True)
     try:
         write_logged_bag(
-            bag.path, bag.log, slide_id=slide_id, coords=bag.coords, attributes={**bag.wanted, "reading": reading},
+            bag.path, bag.log, slide_id=slide_id, coords=bag.coords, attributes=attributes,
             image_index=bag.image_index, datasets=bag.datasets, coords_attributes=bag.coords_attributes,
         )  # fmt: skip
     except ValueError:
@@ -259,6 +264,16 @@ def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
     return done_status(slide_id, bag.path)
 
 
+def _undecoded_images(bag: PendingBag) -> list[str]:
+    """Return the names of a tile table's images that opened, but were cut off or damaged further on."""
+    assert bag.log is not None
+    if "images" not in bag.wanted:
+        return []
+    names = json.loads(bag.wanted["images"])
+    rows = np.concatenate([record.unreadable for record in bag.log.records()])
+    return [names[index] for index in np.unique(bag.image_index[rows])]
+
+
 def done_status(slide_id: str, path: Path) -> SlideStatus:
     """Return the status row of a whole feature file."""
     shapes, attributes = array_shapes(path), read_attributes(path)
@@ -266,5 +281,7 @@ def done_status(slide_id: str, path: Path) -> SlideStatus:
         "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
     }  # fmt: skip
     if "images_left_out" in attributes:
-        figures["images_left_out"] = "; ".join(json.loads(attributes["images_left_out"]))
+        undecoded = json.loads(attributes.get("images_undecoded", "[]"))
+        reasons = json.loads(attributes["images_left_out"]) + [f"{name} cannot be decoded" for name in undecoded]
+        figures["images_left_out"] = "; ".join(reasons)
     return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

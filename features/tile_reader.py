@@ -147,14 +147,14 @@ def _read_regions(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> 
 
 
 def _read_fields(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> list[int]:
-    """Cut fields out of a plain tile image."""
+    """Cut fields out of a plain tile image; of one that opens but cannot be decoded none is read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(request.path) as file:
             image = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise SlideError(f"{request.path.name} cannot be read as an image ({error})", "replace the file") from error
+    except (OSError, UnidentifiedImageError):
+        return list(range(len(request.coords)))
     px = request.tile_px
     for index, (x, y) in enumerate(request.coords.tolist()):
         out[index] = image[y : y + px, x : x + px]

@@ -1,6 +1,7 @@
 """Tables of tile images: every habit of paths and sets, and the images that cannot be used."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -130,3 +131,27 @@ def test_a_patient_without_images_fails_and_the_others_go_on(tmp_path, capsys):
     write_image(tmp_path / "tiles" / "gone.png", seed=7)  # found again: the bag is made anew
     assert extract([*arguments, "--threads", "1"]) == 1
     assert read_feature_bag(study.feature_file(ENCODER, "p")).features.shape == (2, 1280)
+
+
+def test_an_image_that_opens_but_is_cut_off_is_named_and_its_patient_goes_on(tmp_path, capsys):
+    for index, name in enumerate(("whole", "cut", "alone")):
+        image = np.random.default_rng(index).integers(0, 255, (512, 256, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{name}.jpg")
+    for name in ("cut", "alone"):
+        path = tmp_path / f"{name}.jpg"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    rows = ["p,whole.jpg,A,TRAIN,False", "p,cut.jpg,A,TRAIN,False", "q,alone.jpg,B,TRAIN,False"]
+    table = write_table(tmp_path / "key.csv", rows)
+    study = Study(tmp_path / "study")
+    arguments = ["--study", str(study.root), "--tiles", str(table), "--workers", "1", "--threads", "1"]
+    for _ in range(2):  # the second time the file is kept and says the same
+        assert extract(arguments) == 1
+        with (study.features(ENCODER) / "status.csv").open() as file:
+            p, q = csv.DictReader(file)
+        assert (p["state"], p["n_tiles"], p["n_unreadable"]) == ("done", "2", "2")
+        assert p["images_left_out"] == "cut.jpg cannot be decoded"
+        assert (q["state"], "none of its 2 tiles can be read" in q["reason"]) == ("failed", True)
+    assert "p: left out: cut.jpg cannot be decoded" in capsys.readouterr().out
+    bag = read_feature_bag(study.feature_file(ENCODER, "p"))
+    names = json.loads(bag.attributes["images"])
+    assert {names[index] for index in bag.image_index} == {"whole.jpg"}
