@@ -88,6 +88,11 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def _all_cpu() -> float:
+    """Return the processor time of this process and of those that it has ended."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
 def stream_cpu_seconds(request: TileRequest) -> float:
     """Return the processor time of parent and worker for a request's tiles, starting and ending left out.
 
@@ -100,10 +105,10 @@ def stream_cpu_seconds(request: TileRequest) -> float:
 
     def run(n_copies: int) -> float:
         parts = [replace(request, name=copy.stem, path=copy) for copy in copies[:n_copies]]
-        before = time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        before = _all_cpu()
         for _, outcome, _ in stream_blocks(parts, workers=1, ahead=3, timeout_s=300):
             outcome.value.release()
-        return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
+        return _all_cpu() - before
 
     return (run(5) - run(1)) / 4
 
@@ -215,11 +220,6 @@ def _line(name: str, alone: Rounds, whole: Rounds) -> str:
             f"{np.median(ratios):.3f}, best {max(ratios):.3f}, best rates {max(ours) / max(theirs):.3f}"
         )
     return f"  {name}: " + "; ".join(texts)
-
-
-def _all_cpu() -> float:
-    """Return the processor time of this process and of those that it has ended."""
-    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def _seconds_of(work: Callable[[], object]) -> tuple[float, float]:

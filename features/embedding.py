@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from common.artifacts import array_shapes, read_attributes
 from common.failures import SlideError, SlideStatus, failed
@@ -245,12 +246,15 @@ def _put_away(log: FeatureLog | None) -> None:
 
 def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
     assert bag.log is not None
-    reading = " + ".join(sorted({record.reading for record in bag.log.records()}))
-    attributes = {**bag.wanted, "reading": reading}
-    if undecoded := _undecoded_images(bag):
+    readings: set[str] = set()
+    unreadable: list[np.ndarray] = []
+    for record in bag.log.records():
+        readings.add(record.reading)
+        unreadable.append(record.unreadable)
+    attributes = {**bag.wanted, "reading": " + ".join(sorted(readings))}
+    if undecoded := _undecoded_images(bag, np.concatenate(unreadable)):
         attributes["images_undecoded"] = json.dumps(undecoded)
-        for name in undecoded:
-            print(f"{slide_id}: left out: {name} cannot be decoded", flush=True)
+        print("\n".join(f"{slide_id}: left out: {reason}" for reason in undecoded), flush=True)
     try:
         write_logged_bag(
             bag.path, bag.log, slide_id=slide_id, coords=bag.coords, attributes=attributes,
@@ -264,14 +268,12 @@ def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
     return done_status(slide_id, bag.path)
 
 
-def _undecoded_images(bag: PendingBag) -> list[str]:
-    """Return the names of a tile table's images that opened, but were cut off or damaged further on."""
-    assert bag.log is not None
+def _undecoded_images(bag: PendingBag, unreadable: Int64[np.ndarray, " m"]) -> list[str]:
+    """Say which of a tile table's images opened, but were cut off or damaged further on."""
     if "images" not in bag.wanted:
         return []
     names = json.loads(bag.wanted["images"])
-    rows = np.concatenate([record.unreadable for record in bag.log.records()])
-    return [names[index] for index in np.unique(bag.image_index[rows])]
+    return [f"{names[index]} cannot be decoded" for index in np.unique(bag.image_index[unreadable])]
 
 
 def done_status(slide_id: str, path: Path) -> SlideStatus:
@@ -281,7 +283,6 @@ def done_status(slide_id: str, path: Path) -> SlideStatus:
         "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
     }  # fmt: skip
     if "images_left_out" in attributes:
-        undecoded = json.loads(attributes.get("images_undecoded", "[]"))
-        reasons = json.loads(attributes["images_left_out"]) + [f"{name} cannot be decoded" for name in undecoded]
+        reasons = [*json.loads(attributes["images_left_out"]), *json.loads(attributes.get("images_undecoded", "[]"))]
         figures["images_left_out"] = "; ".join(reasons)
     return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)
