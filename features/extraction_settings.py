@@ -61,7 +61,8 @@ class ExtractionConfig:
     batch: int | None = option(None, help="tiles a batch; unset: 8 on a CPU, 64 on a GPU", group="work")
     workers: int | None = option(
         None,
-        help="reading processes; unset: beside GPUs the processors but one, and one a GPU; on a CPU all, at most 8 or a quarter",
+        help="reading processes; unset: beside GPUs the processors but one, and one a GPU; on a CPU all up to 8, or a "
+        "quarter if that is more",
         group="work",
     )
     threads: int | None = option(None, help="processor threads of the network on a CPU; unset: all", group="work")
