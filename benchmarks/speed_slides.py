@@ -1,5 +1,6 @@
 """Slides that the speed of reading and embedding is measured on, made of another slide's pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,17 @@ KINDS = (  # name, µm a pixel, side of the file's tiles, copies of the square (
 )
 
 
-def make_slides(source: Path, folder: Path) -> dict[str, tuple[Path, float]]:
-    """Write the slides from a square of the source's middle; returns name to (path, µm a pixel)."""
+def make_slides(
+    source: Path, folder: Path, *, kinds: Sequence[str] = tuple(kind[0] for kind in KINDS), down: int = 1
+) -> dict[str, tuple[Path, float]]:
+    """Write slides from a square of the source's middle; returns name to (path, µm a pixel).
+
+    Args:
+        source: any slide.
+        folder: where they go.
+        kinds: their names.
+        down: times as many copies of the square below each other.
+    """
     import tifffile
 
     with open_slide(source, mpp=(0.5, 0.5)) as slide:
@@ -28,9 +38,11 @@ def make_slides(source: Path, folder: Path) -> dict[str, tuple[Path, float]]:
         square = slide.read_area(corner, (side, side), (side, side))
     slides = {}
     for name, mpp, tile, copies in KINDS:
+        if name not in kinds:
+            continue
         is_aperio, is_rgb = name.startswith("SVS"), name.endswith("RGB inside")
         path = folder / (name.replace(" ", "_") + (".svs" if is_aperio else ".tif"))
-        image = np.tile(square, (*copies, 1))
+        image = np.tile(square, (copies[0] * down, copies[1], 1))
         text = APERIO.format(w=image.shape[1], h=image.shape[0], mag=round(10 / mpp), mpp=mpp) if is_aperio else None
         with tifffile.TiffWriter(path) as file:
             for step in (1, 4):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from common.artifacts import array_shapes, read_attributes
 from common.failures import SlideError, SlideStatus, failed
 from features.feature_log import FeatureLog, LogRecord
 from features.feature_store import write_logged_bag
+from features.shared_ring import MemoryHolder
 from features.tile_reader import TileRequest
 from features.tile_stream import TileBlock, stream_blocks
 
@@ -85,6 +86,7 @@ class ReadingSettings:
     ahead: int
     timeout_s: float
     held: int = 1  # while the next one is read; each keeps its memory
+    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
 
 
 def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
@@ -106,7 +108,7 @@ class _Loop:
         settings = self._reading
         blocks = stream_blocks(
             self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
-            timeout_s=settings.timeout_s,
+            timeout_s=settings.timeout_s, hold=settings.hold,
         )  # fmt: skip
         try:
             with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
@@ -127,6 +129,8 @@ class _Loop:
                     yield from self._settle()
                 yield from self._finish_complete()
         finally:
+            wait(future for work in self._embedding for _, _, futures in work.parts for future in futures)
+            blocks.close()  # only now may the memory go
             for job in self._open.values():
                 for bag in job.bags:
                     if bag.log is not None:

@@ -99,7 +99,7 @@ def _reading(config: ExtractionConfig, embedders: Sequence[Embedder]) -> Reading
     workers = config.workers or default_readers(default_workers(), n_gpus=n_gpus, memory_gb=memory_gb())
     return ReadingSettings(
         workers=workers, ahead=config.ahead or workers + 2, timeout_s=config.timeout_s,
-        held=max(runtime.blocks_held for runtime in runtimes),
+        held=max(runtime.blocks_held for runtime in runtimes), hold=runtimes[0].hold,
     )  # fmt: skip
 
 

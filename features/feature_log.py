@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float16, Int64
 
 _HEAD = struct.Struct("<4sII")  # magic, length and crc32 of what follows
+SYNC_S = 1.0  # between two waits for the disk, which can take as long as the embeddings of a block
 _MAGIC = b"EMB1"
 
 
@@ -40,6 +42,7 @@ class FeatureLog:
         """Open the log of a target file; records of an earlier run with an equal header are kept."""
         self.path = target.with_name(f".{target.name}.log")
         self._done: dict[str, list[np.ndarray]] = {}
+        self._synced = time.monotonic()
         self.dimensions: dict[str, int] = {}
         header_text = json.dumps(header, sort_keys=True, default=str).encode()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,7 @@ class FeatureLog:
         return sum(len(rows) for parts in self._done.values() for rows in parts)
 
     def append(self, record: LogRecord) -> None:
-        """Add a record; when this returns, it is on the disk."""
+        """Add a record. What came within the last second may not outlive the machine, but any end of the process."""
         head = {
             "part": record.part, "n": len(record.rows), "m": len(record.unreadable), "dim": record.features.shape[1],
             "reading": record.reading,
@@ -102,7 +105,9 @@ class FeatureLog:
         self._file.seek(0, os.SEEK_END)
         self._file.write(_HEAD.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload)
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if time.monotonic() - self._synced > SYNC_S:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
 
     def _payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the end and the content of each whole record; stop at the first that is not."""

@@ -20,6 +20,7 @@ from jaxtyping import Float16, Float32, UInt8
 
 from common.failures import StudyError
 from features.encoder import PRECISIONS, Encoder, EncoderCard
+from features.shared_ring import MemoryHolder
 from features.tile_pixels import Preparation, field_of_encoder, prepared
 
 if TYPE_CHECKING:
@@ -31,14 +32,16 @@ Lane = Callable[[UInt8[np.ndarray, "n h w 3"], "Preparation | None"], Float32[np
 class Runtime:
     """A ready network. Name and precision go into the feature files; each lane embeds one batch at a time."""
 
+    gpus: tuple[BusyClock, ...] = ()  # a clock a GPU; how many there are does not stand in files
+    blocks_held = 1  # submitted blocks of tiles that keep every lane busy
+    hold: MemoryHolder | None = None  # what is done with the memory that tiles come in, while they come
+
     def __init__(
         self, name: str, precision: str, batch: int, lanes: Sequence[Lane], *, threads_a_lane: int = 1,
-        told: str = "", gpus: Sequence[BusyClock] = (), blocks_held: int = 1,
+        told: str = "",
     ) -> None:  # fmt: skip
         self.name, self.precision, self.batch = name, precision, batch
         self.told = told or precision  # on screen: the precision, and how it was chosen
-        self.gpus = tuple(gpus)  # a clock a GPU; how many there are does not stand in files
-        self.blocks_held = blocks_held  # submitted blocks of tiles that keep every lane busy
         self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
@@ -112,7 +115,7 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
         from features.gpu_runtime import gpus_of, on_gpus
 
         if gpus := gpus_of(device):
-            return on_gpus(module, batch, precision, gpus)
+            return on_gpus(module, batch, tile_px, precision, gpus)
     if precision not in ("auto", "float32", "bfloat16"):
         raise StudyError(f"--precision {precision} needs a GPU; a CPU has float32 and bfloat16")
     precision = "float32" if precision == "auto" else precision

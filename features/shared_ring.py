@@ -13,6 +13,8 @@ import os
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,14 @@ HAS_RING = os.name == "posix"
 REST_S = 2.0  # of a slot whose writer was told to stop: it may write on until the pool has ended it
 
 
+# Holds all the memory in some way (a GPU may fetch from it by itself) between its entry and its exit.
+MemoryHolder = Callable[[UInt8[np.ndarray, " n"]], AbstractContextManager[None]]
+
+
 class SharedRing:
     """The parent's side: slots are taken in turn, the one that was given back longest ago first."""
 
-    def __init__(self, n_slots: int, slot_bytes: int = SLOT_BYTES) -> None:
+    def __init__(self, n_slots: int, slot_bytes: int = SLOT_BYTES, hold: MemoryHolder | None = None) -> None:
         self.slot_bytes = slot_bytes
         if hasattr(os, "memfd_create"):
             self._descriptor = os.memfd_create("tiles")
@@ -35,6 +41,9 @@ class SharedRing:
                 self._descriptor = os.dup(file.fileno())
         os.ftruncate(self._descriptor, n_slots * slot_bytes)
         self._memory = mmap.mmap(self._descriptor, n_slots * slot_bytes)
+        self._held = contextlib.ExitStack()
+        if hold is not None:
+            self._held.enter_context(hold(_view(self._memory, 0, (len(self._memory),))))
         self._free = deque(range(n_slots))
         self._resting: deque[tuple[float, int]] = deque()
 
@@ -68,6 +77,7 @@ class SharedRing:
 
     def close(self) -> None:
         """Let go of the memory; views that still exist keep it until they are gone."""
+        self._held.close()
         os.close(self._descriptor)
         with contextlib.suppress(BufferError):  # a consumer that stopped early still holds a view
             self._memory.close()

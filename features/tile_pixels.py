@@ -21,7 +21,8 @@ from preprocessing.optical_density import OD_BACKGROUND, log_tables
 from preprocessing.stain import StainFit, StainMap, apply_map
 from preprocessing.stain_augmentation import stain_basis, stain_jitter
 
-KEPT_TABLES = 2  # a device: the slide's that is being finished and the next one's, 64 MB each
+KEPT_TABLES = 2  # of the CPU: the slide's that is being finished and the next one's, 64 MB each
+KEPT_ON_GPU = 8  # of each GPU: those of all blocks on their way, however small their slides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +59,20 @@ class Preparation:
 
 
 class _Tables:
-    """A device's tables of the slides at hand, by map; lanes that need one while it is being made wait for it.
+    """A device's tables of the slides at hand, by map; who needs one while it is being made waits for it.
 
-    Each device has its own: what is dropped was used last by the device whose lane drops it, in its turn.
+    Who uses one on a GPU holds it until the device has finished: only then may its memory become another's.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, n_kept: int) -> None:
+        self._lock, self._n_kept = threading.Lock(), n_kept
         self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
 
     def table(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Return the table of a map, made if it is not kept; the one used longest ago goes."""
         with self._lock:
             if key not in self._kept:
-                while len(self._kept) >= KEPT_TABLES:
+                while len(self._kept) >= self._n_kept:
                     self._kept.popitem(last=False)
                 self._kept[key] = make()
             self._kept.move_to_end(key)
@@ -90,7 +91,7 @@ def table_of(colour: StainMap, device: str = "cpu") -> Int[torch.Tensor, " colou
         return table_of(colour).to(device)  # made once for all
 
     key = (colour.matrix.tobytes(), colour.shift.tobytes(), colour.glass, colour.space)
-    return _TABLES.setdefault(device, _Tables()).table(key, made)
+    return _TABLES.setdefault(device, _Tables(KEPT_TABLES if device == "cpu" else KEPT_ON_GPU)).table(key, made)
 
 
 def prepared(tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None) -> UInt8[np.ndarray, "n px px 3"]:
@@ -155,14 +156,21 @@ def encoder_field(tiles: UInt8[torch.Tensor, "n h w 3"], card: EncoderCard) -> U
     return tiles[:, edge : edge + card.input_px, edge : edge + card.input_px]
 
 
-def on_device(tiles: UInt8[torch.Tensor, "n h w 3"], how: Preparation | None) -> UInt8[torch.Tensor, "n px px 3"]:
-    """Do what `prepared` does, on the device where the tiles are."""
+def table_for(how: Preparation | None, device: torch.device) -> Int[torch.Tensor, " colours"] | None:
+    """Return the table that `on_device` needs; None where no colours are mapped."""
+    return None if how is None or how.colour is None else table_of(how.colour, str(device))
+
+
+def on_device(
+    tiles: UInt8[torch.Tensor, "n h w 3"], how: Preparation | None, table: Int[torch.Tensor, " colours"] | None
+) -> UInt8[torch.Tensor, "n px px 3"]:
+    """Do what `prepared` does, on the device where the tiles are; `table` is that of `table_for`."""
     if how is None:
         return tiles
     if not how.is_to_size:
         tiles = resized(tiles, how.box_px, how.tile_px)
-    if how.colour is not None:
-        tiles = looked_up(tiles, table_of(how.colour, str(tiles.device)))
+    if table is not None:
+        tiles = looked_up(tiles, table)
     return tiles if how.variation is None else varied(tiles, how.variation)
 
 

@@ -11,7 +11,7 @@ import math
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from common.parallel import Outcome, outcome_of
-from features.shared_ring import HAS_RING, SLOT_BYTES, SharedRing
+from features.shared_ring import HAS_RING, SLOT_BYTES, MemoryHolder, SharedRing
 from features.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
 BLOCK_TILES = 256  # of a raw slide: 16 x 16 where tissue fills it
@@ -53,8 +53,8 @@ class _Job:
 
 
 def stream_blocks(
-    requests: Iterable[TileRequest], *, workers: int, ahead: int, timeout_s: float
-) -> Iterator[tuple[TileRequest, Outcome[TileBlock], bool]]:
+    requests: Iterable[TileRequest], *, workers: int, ahead: int, timeout_s: float, hold: MemoryHolder | None = None
+) -> Generator[tuple[TileRequest, Outcome[TileBlock], bool]]:
     """Yield (request, block or error, is last block) in order; after an error a request's other blocks are dropped.
 
     Args:
@@ -62,10 +62,11 @@ def stream_blocks(
         workers: number of reading processes.
         ahead: blocks in flight or waiting at any time.
         timeout_s: time limit of a block, seconds.
+        hold: what is done with the shared memory of all blocks as long as they come.
     """
     from pebble import ProcessPool
 
-    ring = SharedRing(ahead + SPARE_SLOTS) if HAS_RING else None
+    ring = SharedRing(ahead + SPARE_SLOTS, hold=hold) if HAS_RING else None
     pool = ProcessPool(
         max_workers=workers,
         context=multiprocessing.get_context("spawn"),
@@ -195,22 +196,20 @@ def _jobs_of(request: TileRequest, plan: ReadingPlan) -> Iterator[_Job]:
 
 
 def patches_of(coords: Int64[np.ndarray, "n 2"], n_tiles: int) -> list[Int64[np.ndarray, " m"]]:
-    """Deal tiles into patches of neighbours: bands of as many rows as a square patch has, cut along the band.
+    """Deal tiles into patches of neighbours, all of the same number but the last: no batch of a patch is half empty.
+
+    Tiles are taken band by band, each as many rows high as a square patch, column by column, to the right and back to the
+    left in turn, so that a patch that goes on in the next band stays in one place.
 
     Args:
         coords: corners of tiles (x, y).
-        n_tiles: most tiles of a patch.
+        n_tiles: tiles of a patch.
 
     Returns:
-        Indices into `coords`; each stands in one patch, a patch's tiles column by column.
+        Indices into `coords`; each stands in one patch.
     """
-    if len(coords) == 0:
-        return []
     _, row = np.unique(coords[:, 1], return_inverse=True)
     band = row // max(1, math.isqrt(n_tiles))
-    order = np.lexsort((coords[:, 1], coords[:, 0], band))
-    cuts = np.flatnonzero(np.diff(band[order])) + 1
-    patches = []
-    for part in np.split(order, cuts):
-        patches += np.array_split(part, math.ceil(len(part) / n_tiles))
-    return patches
+    across = np.where(band % 2 == 0, coords[:, 0], -coords[:, 0])
+    order = np.lexsort((coords[:, 1], across, band))
+    return [order[start : start + n_tiles] for start in range(0, len(order), n_tiles)]

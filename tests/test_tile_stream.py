@@ -1,5 +1,6 @@
 """The stream: patches of neighbours, shared memory, native resolution and its resize, resume, several encoders."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -19,8 +20,17 @@ from features.encoder import Encoder, EncoderCard
 from features.feature_log import FeatureLog
 from features.feature_store import read_feature_bag
 from features.runtime import bind
-from features.shared_ring import SharedRing
-from features.tile_pixels import Preparation, StainVariation, _resized_in_float, on_device, prepared, resized, varied
+from features.shared_ring import SLOT_BYTES, SharedRing
+from features.tile_pixels import (
+    Preparation,
+    StainVariation,
+    _resized_in_float,
+    on_device,
+    prepared,
+    resized,
+    table_for,
+    varied,
+)
 from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.tile_stream import patches_of, stream_blocks
 from preprocessing.slide import open_slide, read_tile
@@ -56,18 +66,21 @@ def request(path, tile_um=32.0, side=40, n=300, **changes):
     return dataclasses.replace(whole, **changes)
 
 
-def test_patches_hold_each_tile_once_and_are_about_square():
-    rows, columns = 40, 57
+def test_patches_hold_each_tile_once_are_full_and_stay_in_one_place():
+    rows, columns = 48, 57
     coords = np.array([(x * 512, y * 512) for y in range(rows) for x in range(columns)], np.int64)
     kept = np.random.default_rng(0).random(len(coords)) < 0.7
     patches = patches_of(coords[kept], 256)
     assert sorted(np.concatenate(patches).tolist()) == list(range(kept.sum()))
-    assert max(map(len, patches)) <= 256
+    assert {len(patch) for patch in patches[:-1]} == {256}
+    assert 0 < len(patches[-1]) <= 256
     for patch in patches:
         extent = np.ptp(coords[kept][patch], axis=0) // 512 + 1
-        assert extent[1] <= 16
+        assert extent[1] <= 32  # two bands of 16 at a turn
         assert extent[0] <= 30
+        assert extent.prod() <= 2.5 * 256 / 0.7
     assert patches_of(np.empty((0, 2), np.int64), 256) == []
+    assert [len(patch) for patch in patches_of(coords[:9], 4)] == [4, 4, 1]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +124,7 @@ def test_a_devices_resize_and_colours_are_the_processors():
     ours = resized(tensor, (50.6, 51.2), 32)
     assert int((planes.int() - ours.int()).abs().max()) <= 1
     how = Preparation(tile_px=32, box_px=(50.6, 51.2))
-    assert np.array_equal(on_device(tensor, how).numpy(), prepared(tiles, how))
+    assert np.array_equal(on_device(tensor, how, None).numpy(), prepared(tiles, how))
 
 
 @pytest.mark.parametrize("n_tiles", [3, 1_000_000])
@@ -120,7 +133,9 @@ def test_a_devices_colours_are_the_processors_with_and_without_a_table(n_tiles):
     colour = stain_map(dataclasses.replace(REFERENCE, p99=np.array([1.5, 1.0])), REFERENCE)
     how = Preparation(tile_px=32, box_px=(32, 32), colour=colour, n_tiles=n_tiles)
     assert np.array_equal(prepared(tiles, how), apply_map(tiles, colour))
-    assert np.array_equal(on_device(torch.from_numpy(tiles), how).numpy(), apply_map(tiles, colour))
+    assert np.array_equal(
+        on_device(torch.from_numpy(tiles), how, table_for(how, torch.device("cpu"))).numpy(), apply_map(tiles, colour)
+    )
     assert not np.array_equal(prepared(tiles, how), tiles)
 
 
@@ -152,6 +167,27 @@ def test_a_ring_gives_back_in_turn_and_lets_a_slot_rest_after_a_failure(monkeypa
     assert ring.has_free_slot
     assert ring.take() == first
     ring.close()
+
+
+def test_what_holds_the_memory_has_all_of_it_until_the_last_block_is_back(slide):
+    events = []
+
+    @contextlib.contextmanager
+    def hold(memory):
+        events.append(len(memory))
+        memory[-1] = 7
+        yield
+        events.append("let go")
+
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    for _, outcome, _ in stream:
+        assert events == [4 * SLOT_BYTES]
+        outcome.value.release()
+    assert events == [4 * SLOT_BYTES, "let go"]
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    next(stream)
+    stream.close()
+    assert events[2:] == [4 * SLOT_BYTES, "let go"]
 
 
 def tiny_encoder(width=4, name="tiny"):
