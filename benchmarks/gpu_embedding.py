@@ -34,6 +34,7 @@ from features.gpu_runtime import BusyClock, Network, gpus_of, network_on
 from features.runtime import Runtime, WithTransform, bind, default_batch, embed
 from features.tile_pixels import Preparation, encoder_field, prepared
 from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
+from features.tile_stream import stream_blocks
 from preprocessing.installation import memory_gb
 from preprocessing.stain import REFERENCE, stain_map
 
@@ -109,6 +110,17 @@ def _clocks() -> Float64[np.ndarray, " 3"]:
     return np.array([time.perf_counter(), time.process_time(), readers.ru_utime + readers.ru_stime])
 
 
+def read_alone(requests: list[TileRequest], reading: ReadingSettings) -> float:
+    """Return the seconds of reading these slides as fast as the readers can, their start included."""
+    start = time.perf_counter()
+    for _, outcome, _ in stream_blocks(
+        requests, workers=reading.workers, ahead=reading.ahead, timeout_s=300, hold=reading.hold
+    ):
+        assert outcome.value is not None
+        outcome.value.release()
+    return time.perf_counter() - start
+
+
 def links(request: TileRequest, n: int, *, is_mapped: bool) -> list[TileRequest]:
     """Return the request for as many slides, each a link to the same bytes, each with a colour map of its own."""
     requests = []
@@ -131,6 +143,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--precision", default="auto", help="random weights can be far from float16, real ones are not")
     parser.add_argument("--workers", type=int)
     arguments = parser.parse_args()
     gpus, processors = gpus_of(arguments.device), default_workers()
@@ -145,7 +158,14 @@ def main() -> None:
         for name in arguments.encoders.split(","):
             encoder = encoder_of(name)
             start = time.perf_counter()
-            runtime = bind(encoder, device=arguments.device, batch=batch, tile_px=TILE_PX, threads=processors)
+            runtime = bind(
+                encoder,
+                device=arguments.device,
+                batch=batch,
+                tile_px=TILE_PX,
+                threads=processors,
+                precision=arguments.precision,
+            )
             print(f"{name}: {runtime.told}; ready after {time.perf_counter() - start:.1f} s", flush=True)
             reading = ReadingSettings(
                 workers=workers, ahead=workers + 2, timeout_s=300, held=runtime.blocks_held, hold=runtime.hold
@@ -167,6 +187,10 @@ def measure(
     assert block is not None
     own = Preparation(tile_px=TILE_PX, box_px=plan.box_px)
     tiles, n = prepared(block, own), arguments.slides
+    plain = links(request, n, is_mapped=False)
+    n_read = sum(len(one.coords) for one in plain[n // 3 :])
+    read = n_read / (read_alone(plain, reading) - read_alone(plain[: n // 3], reading))
+    print(f"  {kind}: readers alone {read:.0f} tiles/s", flush=True)
     for is_mapped in (False, True):
         requests = links(request, n, is_mapped=is_mapped)
         n_tiles = sum(len(one.coords) for one in requests[n // 3 :])
