@@ -195,14 +195,14 @@ def _event(text: str) -> int | None:
 
 
 def _row_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     for number, row in rows:
         found = [*_name_faults(row, seen), *_time_faults(row), *_scale_faults(row)]
         yield from (f"row {number}: {fault}" for fault in found)
         seen.add(row["slide_id"])
 
 
-def _name_faults(row: Row, seen: set[str]) -> Iterator[str]:
+def _name_faults(row: Row, seen: set[str | None]) -> Iterator[str]:
     for name in ("patient_id", "slide_id"):
         if row[name] is None:
             yield f"no {name}"
