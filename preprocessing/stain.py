@@ -1,10 +1,10 @@
 """Colour of a slide: two stain vectors and the spread of its colours, fitted once, and the map to a reference.
 
-Vectors are found on means of 4 x 4 pixels (2 µm), which are free of most noise and of the chroma that JPEG smears, in
-groups of patches of the tissue, and on the darker half of them: noise and glass turn a pale direction, and the more so
-the nearer the stains lie. The element-wise median over the groups is the slide's. Macenko et al. 2009 (ISBI), or
-structure-preserving normalisation, Vahadane et al. 2016 (IEEE TMI 35:1962), by sparse non-negative factorisation; the
-2021 sarcoma study used the latter. Reinhard et al. 2001 needs no vectors, only mean and spread of CIELAB inside tissue.
+Vectors are found on smoothed means of 4 x 4 pixels (2 µm), in groups of patches of the tissue, and on the darker half of
+them: noise and glass turn a pale direction, and the more so the nearer the stains lie. The element-wise median over the
+groups is the slide's. Macenko et al. 2009 (ISBI), or structure-preserving normalisation, Vahadane et al. 2016 (IEEE TMI
+35:1962), by sparse non-negative factorisation; the 2021 sarcoma study used the latter. Reinhard et al. 2001 needs no
+vectors, only mean and spread of CIELAB inside tissue.
 Guards reject an implausible fit; what was taken instead, and why, stands in the fit.
 """
 
@@ -17,20 +17,15 @@ from jaxtyping import Float64, UInt8
 from preprocessing.cielab import lab, reinhard_in_roots
 from preprocessing.colour_formula import StainMap as StainMap  # noqa: PLC0414  # callers take all of colour from here
 from preprocessing.colour_map import apply_map as apply_map  # noqa: PLC0414
-from preprocessing.optical_density import OD_BACKGROUND, OD_INK, WHITE, Glass, optical_density
+from preprocessing.optical_density import WHITE, Glass
 from preprocessing.stain_matrix import haematoxylin_first, macenko_matrix, sparse_stain_matrix, unit_rows
+from preprocessing.stain_samples import block_groups, stained_pixels
 
 METHODS = ("vahadane", "macenko", "reinhard", "none")
-BLOCK = 4  # side of the means that vectors are fitted on, pixels
-OD_STAINED = 0.25  # of such a mean: in paler ones noise and glass turn the direction
-N_GROUPS = 4
-MIN_GROUP_BLOCKS = 150
-MAX_GROUP_BLOCKS = 12_000
 MIN_PIXELS = 5_000
-MAX_PIXELS_PER_PATCH = 4_000
 ANGLE_RANGE_DEG = (8.0, 65.0)  # between the two stain vectors; noise alone opens one stain by less than 3 degrees
-# of its unit vector: 0.35 in the palest example of the SPCN authors, 0.50 to 0.65 mostly; less is a second eosin
-MIN_RED_OF_HAEMATOXYLIN = 0.34
+# of its unit vector: 0.346 in the palest example of the SPCN authors, 0.50 to 0.65 mostly; less is a second eosin
+MIN_RED_OF_HAEMATOXYLIN = 0.344
 MIN_P99 = 0.1
 MAX_GAIN = 12.0  # a stain scaled up further than this, to the reference's 99th percentile, is noise
 MIN_LAB_SD = 0.5  # less is one flat colour
@@ -54,11 +49,11 @@ class StainFit:
 
 # The target every slide is mapped to: the median over fits (vahadane) of the 50 SPCN-normalised example tiles published
 # with the 2021 sarcoma study, so that slides take the colours that study worked on (benchmarks/stain_reference.py).
-_REFERENCE_VECTORS = np.array([[0.6421, 0.7300, 0.2343], [0.3203, 0.8640, 0.3885]])
+_REFERENCE_VECTORS = np.array([[0.6422, 0.7299, 0.2343], [0.3247, 0.8632, 0.3866]])
 REFERENCE = StainFit(
     method="reference",
     matrix=unit_rows(_REFERENCE_VECTORS),
-    p99=np.array([3.0085, 1.4006]),
+    p99=np.array([3.0058, 1.4123]),
     lab=np.array([[54.06, 29.44, -31.64], [17.18, 7.20, 10.81]]),
 )
 NO_STAIN = StainFit(method="none", matrix=REFERENCE.matrix, p99=REFERENCE.p99)
@@ -81,7 +76,7 @@ def fit_stain(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, gla
         raise ValueError(f"stain method is one of {', '.join(METHODS)}, got {method!r}")
     if method == "none":
         return replace(NO_STAIN, glass=glass)
-    pixels = np.concatenate([_stained_pixels(patch, glass) for patch in patches] or [np.empty((0, 3))])
+    pixels = np.concatenate([stained_pixels(patch, glass) for patch in patches] or [np.empty((0, 3))])
     if len(pixels) < MIN_PIXELS:
         why = f"{len(pixels)} stained pixels, fewer than {MIN_PIXELS}: built-in reference taken"
         return replace(REFERENCE, fallback=why)
@@ -90,7 +85,7 @@ def fit_stain(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, gla
     if method == "reinhard" and (colours[1] < MIN_LAB_SD).any():
         why = f"a spread of {colours[1].min():.2f} in CIELAB, below {MIN_LAB_SD}: built-in reference taken"
         return replace(REFERENCE, glass=glass, fallback=why)
-    fit = replace(_fit_vectors(method, _groups(patches, glass), pixels), glass=glass, lab=colours)
+    fit = replace(_fit_vectors(method, block_groups(patches, glass), pixels), glass=glass, lab=colours)
     return replace(fit, method="reinhard", fallback="") if method == "reinhard" else fit
 
 
@@ -108,55 +103,6 @@ def _fit_vectors(method: str, groups: Sequence[np.ndarray], pixels: np.ndarray) 
     if (p99 * MAX_GAIN < REFERENCE.p99).any():  # scaled up so far, noise would be painted
         return replace(REFERENCE, fallback="; ".join([*reasons, "built-in vectors do not fit either: colours kept"]))
     return replace(REFERENCE, p99=p99, fallback="; ".join([*reasons, "built-in stain vectors taken"]))
-
-
-def _stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
-    """Return the optical densities of a patch's stained pixels, thinned evenly to a bounded number."""
-    thinning = max(1, int((patch.shape[0] * patch.shape[1] / (4 * MAX_PIXELS_PER_PATCH)) ** 0.5))
-    od = optical_density(patch[::thinning, ::thinning], glass).reshape(-1, 3).astype(np.float64)
-    od = od[_is_stained(od, OD_BACKGROUND)]
-    return od[:: max(1, len(od) // MAX_PIXELS_PER_PATCH)]
-
-
-def _is_stained(od: np.ndarray, least: float) -> np.ndarray:
-    """Say which densities (..., 3) are tissue: neither glass nor black, and no ink."""
-    is_between = (od.max(axis=-1) > least) & (od.min(axis=-1) < OD_INK) & (od.sum(axis=-1) > 2 * least)
-    return is_between & ~_is_pen(od)
-
-
-def _is_pen(od: np.ndarray) -> np.ndarray:
-    """H&E absorbs green most and never leaves red alone; pens (blue, green, black ink) and clotted blood do otherwise."""
-    red, green, blue = np.moveaxis(od, -1, 0)
-    return (red > green * 1.15) | (blue > green * 1.25)
-
-
-def _groups(patches: Sequence[np.ndarray], glass: Glass) -> list[np.ndarray]:
-    """Deal patches into groups, each with all tissues of the slide, and return the mean densities of their blocks.
-
-    A patch of one tissue shows no pure haematoxylin and would draw a median over patches inwards; a group shows both.
-    Only the darker half of the slide's blocks counts; the half, not a fixed density, so that pale slides keep enough.
-    """
-    by_patch = [_blocks(patch, glass) for patch in patches]
-    peaks = np.concatenate([od.max(axis=1) for od in by_patch])
-    least = float(np.median(peaks)) if len(peaks) else 0.0
-    groups = []
-    for first in range(N_GROUPS):
-        parts = [od[od.max(axis=1) >= least] for od in by_patch[first::N_GROUPS]]
-        od = np.concatenate(parts) if parts else np.empty((0, 3))
-        groups.append(od[:: max(1, -(-len(od) // MAX_GROUP_BLOCKS))])
-    return [od for od in groups if len(od) >= MIN_GROUP_BLOCKS]
-
-
-def _blocks(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
-    """Return the optical densities of the stained means of BLOCK x BLOCK pixels."""
-    height, width = (side // BLOCK for side in patch.shape[:2])
-    whole = patch[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, 3)
-    light = whole.mean(axis=(1, 3), dtype=np.float64)
-    od = np.maximum(np.log((np.array(glass) + 1) / (light + 1)), 0.0)
-    is_ink = np.pad(_is_pen(od) & (od.max(axis=-1) > OD_STAINED), 1)
-    for axis in (0, 1):  # a mean beside ink has some of it
-        is_ink = is_ink | np.roll(is_ink, 1, axis) | np.roll(is_ink, -1, axis)
-    return od[_is_stained(od, OD_STAINED) & ~is_ink[1:-1, 1:-1]]
 
 
 def _fit_by(method: str, groups: Sequence[np.ndarray], pixels: np.ndarray) -> StainFit:

@@ -13,8 +13,17 @@ from sklearn.linear_model import Lasso
 
 from preprocessing.optical_density import OD_BACKGROUND, optical_density
 from preprocessing.stain import NO_STAIN, REFERENCE, StainFit, apply_map, fit_stain, stain_map
-from preprocessing.stain_matrix import ANGLE_PERCENTILE, SPARSITY, macenko_matrix, sparse_codes
-from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko
+from preprocessing.stain_matrix import (
+    ANGLE_PERCENTILE,
+    MAX_NOISE_SHARE,
+    PURE_SHARE,
+    SPARSITY,
+    macenko_matrix,
+    sparse_codes,
+    unit_rows,
+)
+from preprocessing.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
+from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
 
 GLASS = (240.0, 238.0, 242.0)
 
@@ -85,12 +94,46 @@ def test_sparse_codes_equal_scikit_learn():
     assert sparse_codes(od, matrix) == approx(theirs, abs=1e-6)
 
 
-def test_macenko_equals_its_slow_twin():
+@pytest.mark.parametrize("most", [MAX_NOISE_SHARE, 0.01])
+def test_macenko_equals_its_slow_twin(monkeypatch, most):
     rng = np.random.default_rng(4)
     patch = painted_patches(random_stains(rng), rng, n_patches=1)[0]
     od = optical_density(patch, GLASS).reshape(-1, 3).astype(float)
     od = od[od.max(axis=1) > OD_BACKGROUND]
-    assert macenko_matrix(od) == approx(slow_macenko(od, ANGLE_PERCENTILE), abs=1e-6)
+    monkeypatch.setattr("preprocessing.stain_matrix.MAX_NOISE_SHARE", most)
+    assert macenko_matrix(od) == approx(slow_macenko(od, ANGLE_PERCENTILE, PURE_SHARE, most), abs=1e-6)
+
+
+def test_noise_hardly_moves_the_end_of_eosin(monkeypatch):
+    """Half of a tissue is eosin alone, 14 degrees from the other stain; three quarters of what noise does is taken back."""
+    rng = np.random.default_rng(13)
+    stains = unit([[0.50, 0.75, 0.43], [0.27, 0.83, 0.49]])
+    amounts = np.stack([rng.uniform(0, 1, 20_000) * (rng.random(20_000) < 0.5), rng.uniform(0.5, 1, 20_000)], axis=1)
+    od = amounts @ stains + rng.normal(0, 0.01, (20_000, 3))
+    inwards = unit_rows(stains[[1, 0]] - stains * (stains[0] @ stains[1]))[1]
+
+    def error():
+        return np.degrees((macenko_matrix(od)[1] - stains[1]) @ inwards)
+
+    corrected = error()
+    monkeypatch.setattr("preprocessing.stain_matrix.MAX_NOISE_SHARE", 0.0)
+    assert error() < -1.3
+    assert abs(corrected) < abs(error()) / 4
+
+
+def test_smoothing_equals_its_slow_twin():
+    rng = np.random.default_rng(14)
+    od = np.where(rng.random((9, 7, 1)) < 0.3, 0.8, 0.4) + rng.normal(0, 0.02, (9, 7, 3))
+    assert smoothed(od) == approx(slow_smoothed(od, SMOOTH_REACH, SMOOTH_OD), abs=1e-12)
+    flat = np.full((3, 3, 3), 0.0)
+    assert np.array_equal(smoothed(flat), flat)
+
+
+def test_smoothing_takes_noise_and_keeps_edges():
+    rng = np.random.default_rng(15)
+    step = np.repeat([[0.4], [0.7]], 16, axis=0)[:, :, None] * np.ones((1, 32, 3))
+    noisy = step + rng.normal(0, 0.01, step.shape)
+    assert (smoothed(noisy) - step).std() < 0.3 * (noisy - step).std()
 
 
 def test_concentrations_equal_scikit_image():

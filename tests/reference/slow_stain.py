@@ -32,15 +32,45 @@ def slow_apply(pixel, matrix, glass, background):
     return [min(255.0, max(0.0, 256 * math.exp(-value) - 1)) for value in moved]
 
 
-def slow_macenko(od, percentile):
-    """Macenko's two directions by an explicit loop over angles."""
+def slow_macenko(od, percentile, pure_share, most):
+    """Macenko's two directions by explicit loops over angles; eosin's end moved back by its noise out of the plane."""
     _, _, right = np.linalg.svd(od, full_matrices=False)
     first, second = (v if v.sum() >= 0 else -v for v in right[:2])
-    angles = sorted(math.atan2(float(p @ second), float(p @ first)) for p in od)
+    third = np.cross(first, second)
+    angles = [math.atan2(float(p @ second), float(p @ first)) for p in od]
     low, high = np.percentile(angles, [percentile, 100 - percentile])
-    ends = [math.cos(a) * first + math.sin(a) * second for a in (low, high)]
+
+    def direction(angle):
+        return math.cos(angle) * first + math.sin(angle) * second
+
+    middle = float(np.median(angles))
+    eosin_is_low = direction(low)[0] < direction(high)[0]
+    out = []
+    for angle, p in zip(angles, od, strict=True):
+        if angle == middle or (angle < middle) == eosin_is_low:
+            out.append(math.asin(float(p @ third) / math.sqrt(float(p @ p))))
+    centre = float(np.median(out))
+    noise = np.percentile([abs(angle - centre) for angle in out], 100 - 2 * percentile / pure_share)
+    noise = min(noise, most * (high - low))
+    ends = [direction(low + noise), direction(high)] if eosin_is_low else [direction(low), direction(high - noise)]
     ends = [np.maximum(e, 0) / np.linalg.norm(np.maximum(e, 0)) for e in ends]
     return np.array(sorted(ends, key=lambda e: -e[0]))
+
+
+def slow_smoothed(od, reach, least):
+    """Each density's mean with those around it that are like it, one by one."""
+    height, width = od.shape[:2]
+    result = np.empty_like(od)
+    for y in range(height):
+        for x in range(width):
+            like = [
+                od[v, u]
+                for v in range(max(0, y - reach), min(height, y + reach + 1))
+                for u in range(max(0, x - reach), min(width, x + reach + 1))
+                if max(abs(od[v, u] - od[y, x])) < least
+            ]
+            result[y, x] = sum(like) / len(like)
+    return result
 
 
 def slow_reinhard(pixel, source, target, glass, background):
