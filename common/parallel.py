@@ -4,12 +4,12 @@ pebble's pool restarts a dead worker and ends one past its time limit; the stand
 Workers are spawned, never forked, so they hold no half-copied state of the parent and behave alike on every system.
 """
 
-import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
 from typing import Any, Generic, TypeVar
 
 from common.failures import SlideError
@@ -29,6 +29,27 @@ class Outcome(Generic[Value]):
 def default_workers() -> int:
     """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _KeepingContext(SpawnContext):
+    """Keeps the locks it makes: pebble lets go of a pool's before it ends workers that are still starting and want them."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def RLock(self) -> Any:  # noqa: N802  # the name is multiprocessing's
+        lock = super().RLock()
+        self._kept.append(lock)
+        return lock
+
+
+def worker_pool(
+    max_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
+) -> Any:
+    """Return a pebble ProcessPool of spawned workers; the caller closes or stops it, then joins it."""
+    from pebble import ProcessPool
+
+    return ProcessPool(max_workers=max_workers, context=_KeepingContext(), initializer=initializer, initargs=initargs)
 
 
 def over_slides(
@@ -66,9 +87,7 @@ def _outcomes(
         for name, arguments in jobs:
             yield outcome_of(name, lambda arguments=arguments: function(*arguments), timeout_s)  # type: ignore[misc]
         return
-    from pebble import ProcessPool
-
-    pool = ProcessPool(max_workers=min(workers, max(1, len(jobs))), context=multiprocessing.get_context("spawn"))
+    pool = worker_pool(min(workers, max(1, len(jobs))))
     try:
         futures = [(name, pool.schedule(function, args=arguments, timeout=timeout_s)) for name, arguments in jobs]
         for name, future in futures:

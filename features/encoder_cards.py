@@ -17,7 +17,6 @@ from features.encoder_networks import (
     resnet50_layer3,
     timm_network,
     torchvision_network,
-    transformers_network,
 )
 
 HALF = (0.5, 0.5, 0.5)
@@ -131,9 +130,8 @@ OPEN_VITS = (
          timm_network("vit_giant_patch14_dinov2", img_size=224, patch_size=16, depth=40, num_heads=24, init_values=1e-5,
                       mlp_ratio=5.33334), resize_px=256, is_gated=True, parameters_m=1135.0),
     _vit("midnight", "kaiko-ai/midnight", 3072, "MIT",
-         transformers_network("Dinov2", hidden_size=1536, num_hidden_layers=40, num_attention_heads=24, image_size=224,
-                              patch_size=14, use_swiglu_ffn=True),
-         mean=HALF, std=HALF, pooling="cls+mean", package="transformers", parameters_m=1136.0),
+         timm_network("vit_giant_patch14_dinov2", img_size=224, global_pool=""), mean=HALF, std=HALF, pooling="cls+mean",
+         parameters_m=1134.8),
     _vit("openmidnight", "SophontAI/OpenMidnight", 1536, "Apache-2.0",
          timm_network("vit_giant_patch14_reg4_dinov2", img_size=224), weights="file", is_gated=True, parameters_m=1134.8),
     *(
@@ -147,10 +145,14 @@ OPEN_VITS = (
     _vit("kaiko_l14", "1aurent/vit_large_patch14_reg4_dinov2.kaiko_ai_towards_large_pathology_fms", 1024,
          "see its hub page", timm_network("vit_large_patch14_reg4_dinov2", dynamic_img_size=True), mean=HALF, std=HALF,
          parameters_m=304.4),
-    _vit("hibou_b", "histai/hibou-b", 768, "Apache-2.0", remote_network("histai/hibou-b"), mean=HIBOU_MEAN, std=HIBOU_STD,
-         pooling="cls", is_gated=True, package="transformers", parameters_m=86),
-    _vit("hibou_l", "histai/hibou-L", 1024, "Apache-2.0", remote_network("histai/hibou-L"), mean=HIBOU_MEAN,
-         std=HIBOU_STD, pooling="cls", is_gated=True, package="transformers", parameters_m=304),
+    *(
+        _vit(name, f"histai/{source}", width, "Apache-2.0",
+             timm_network(f"vit_{size}_patch14_reg4_dinov2", img_size=224, swiglu=True, mlp_ratio=ratio),
+             mean=HIBOU_MEAN, std=HIBOU_STD, is_gated=True, parameters_m=parameters)
+        for name, source, width, size, ratio, parameters in (
+            ("hibou_b", "hibou-b", 768, "base", 5.33334, 85.7), ("hibou_l", "hibou-L", 1024, "large", 5.34375, 303.7),
+        )
+    ),
 )  # fmt: skip
 
 LIMITED_VITS = (
@@ -160,13 +162,10 @@ LIMITED_VITS = (
              mean=(0.70322989, 0.53606487, 0.66096631), std=(0.21716536, 0.26081574, 0.20723464))
         for patch in (8, 16)
     ),
-    _vit("phikon", "owkin/phikon", 768, "Owkin non-commercial",
-         transformers_network("ViT", hidden_size=768, num_hidden_layers=12, num_attention_heads=12, image_size=224),
-         pooling="cls", is_commercial=False, package="transformers", parameters_m=86),
+    _vit("phikon", "owkin/phikon", 768, "Owkin non-commercial", timm_network("vit_base_patch16_224"),
+         is_commercial=False, parameters_m=85.8),
     _vit("phikon_v2", "owkin/phikon-v2", 1024, "Owkin non-commercial",
-         transformers_network("Dinov2", hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, image_size=224,
-                              patch_size=16),
-         pooling="cls", is_commercial=False, package="transformers", parameters_m=303),
+         timm_network("vit_large_patch16_224", init_values=1e-5), is_commercial=False, parameters_m=303.4),
     _limited("uni", "MahmoodLab/UNI", 1024, NC_ND,
              timm_network("vit_large_patch16_224", init_values=1e-5, dynamic_img_size=True), parameters_m=303.4),
     _limited("uni2_h", "MahmoodLab/UNI2-h", 1536, NC_ND,

@@ -91,26 +91,6 @@ def ctranspath() -> Any:
     return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, embed_layer=ConvStem, num_classes=0)
 
 
-def transformers_network(kind: str, **config: Any) -> Builder:
-    """Build a Hugging Face vision transformer from its sizes; its hidden states are pooled by the card."""
-
-    def build() -> Any:
-        transformers = _needed("transformers", "transformers")
-        import torch
-
-        class HiddenStates(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**config))
-
-            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-                return self.model(pixel_values=pixels).last_hidden_state
-
-        return HiddenStates()
-
-    return build
-
-
 def remote_network(repository: str, *, package: str = "transformers") -> Builder:
     """Say what must be done for a network whose code is published only with its weights."""
 

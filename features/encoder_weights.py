@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import StudyError
+from features.transformers_weights import is_of_transformers, under_timm_names
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from features.encoder import EncoderCard
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-HEADS = ("fc.", "classifier.", "head.", "heads.", "decoder.", "mask_token", "model.pooler.", "pooler.")
+HEADS = ("fc.", "classifier.", "head.", "heads.", "decoder.", "mask_token", "embeddings.mask_token", "pooler.")
 PREFIXES = ("module.", "model.", "backbone.", "encoder.")
 
 
@@ -150,6 +151,8 @@ def _has_token() -> bool:
 def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], card: EncoderCard, weights: Path | None) -> None:
     """Load a state dict; only a classifier may be left over, nothing may be missing."""
     wanted = network.state_dict()
+    if is_of_transformers(state):
+        state = under_timm_names(state, wanted)
     named = _named_as(state, set(wanted))
     used = {name: value for name, value in named.items() if name in wanted}
     missing = [name for name in wanted if name not in used and "num_batches_tracked" not in name]

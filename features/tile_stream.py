@@ -8,7 +8,6 @@ whatever the size of a slide. This module and what workers import stay free of t
 from __future__ import annotations
 
 import math
-import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from common.parallel import Outcome, outcome_of
+from common.parallel import Outcome, outcome_of, worker_pool
 from features.shared_ring import HAS_RING, SLOT_BYTES, MemoryHolder, SharedRing
 from features.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
@@ -64,15 +63,8 @@ def stream_blocks(
         timeout_s: time limit of a block, seconds.
         hold: what is done with the shared memory of all blocks as long as they come.
     """
-    from pebble import ProcessPool
-
     ring = SharedRing(ahead + SPARE_SLOTS, hold=hold) if HAS_RING else None
-    pool = ProcessPool(
-        max_workers=workers,
-        context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=(None if ring is None else ring.inheritance,),
-    )
+    pool = worker_pool(workers, start_worker, (None if ring is None else ring.inheritance,))
     try:
         yield from _Stream(pool, ring, requests, ahead, timeout_s).blocks()
         pool.close()

@@ -3,11 +3,12 @@
 import os
 import signal
 import time
+from multiprocessing.util import Finalize
 
 import pytest
 
 from common.failures import SlideError
-from common.parallel import over_slides
+from common.parallel import over_slides, worker_pool
 
 
 def work(kind: str) -> str:
@@ -49,3 +50,33 @@ def test_no_worker_runs_in_this_process():
     outcomes = list(over_slides(work, [("x", ("a",)), ("y", ("slide error",))], workers=0, timeout_s=1.0, title="test"))
     assert outcomes[0].value == "A"
     assert outcomes[1].error.remedy == "do that"
+
+
+class Late:
+    """What every worker but the first receives slowly; the first one is slow to end."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return _arrived, (self.marker,)
+
+
+def _arrived(marker):
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        Finalize(None, time.sleep, args=(1.0,), exitpriority=1)
+    except FileExistsError:
+        time.sleep(0.6)
+
+
+def _received(_late):
+    pass
+
+
+def test_a_pool_that_closes_while_workers_are_still_starting_prints_nothing(tmp_path, capfd):
+    pool = worker_pool(2, _received, (Late(tmp_path / "marker"),))
+    assert pool.schedule(work, args=("a",)).result() == "A"
+    pool.close()
+    pool.join()
+    assert capfd.readouterr().err == ""
