@@ -6,23 +6,18 @@ to within one grey level, five times faster. Colours are looked up in a table of
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
+from features.colour_tables import table_of
 from features.encoder import EncoderCard
-from preprocessing.colour_map import TABLE_PAYS_PX, colour_table
+from preprocessing.colour_map import TABLE_PAYS_PX
 from preprocessing.optical_density import OD_BACKGROUND, log_tables
 from preprocessing.stain import StainFit, StainMap, apply_map
 from preprocessing.stain_augmentation import stain_basis, stain_jitter
-
-KEPT_TABLES = 2  # of the CPU: the slide's that is being finished and the next one's, 64 MB each
-KEPT_ON_GPU = 8  # of each GPU: those of all blocks on their way, however small their slides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,42 +51,6 @@ class Preparation:
         if self.variation is None:
             return self
         return replace(self, variation=replace(self.variation, rows=self.variation.rows[start:stop]))
-
-
-class _Tables:
-    """A device's tables of the slides at hand, by map; who needs one while it is being made waits for it.
-
-    Who uses one on a GPU holds it until the device has finished: only then may its memory become another's.
-    """
-
-    def __init__(self, n_kept: int) -> None:
-        self._lock, self._n_kept = threading.Lock(), n_kept
-        self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
-
-    def table(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Return the table of a map, made if it is not kept; the one used longest ago goes."""
-        with self._lock:
-            if key not in self._kept:
-                while len(self._kept) >= self._n_kept:
-                    self._kept.popitem(last=False)
-                self._kept[key] = make()
-            self._kept.move_to_end(key)
-            return self._kept[key]
-
-
-_TABLES: dict[str, _Tables] = {}  # by device
-
-
-def table_of(colour: StainMap, device: str = "cpu") -> Int[torch.Tensor, " colours"]:
-    """Return the `colour_table` of a map on a device, its words as int32; the last few of each device are kept."""
-
-    def made() -> torch.Tensor:
-        if device == "cpu":
-            return torch.from_numpy(colour_table(colour).view(np.int32))
-        return table_of(colour).to(device)  # made once for all
-
-    key = (colour.matrix.tobytes(), colour.shift.tobytes(), colour.glass, colour.space)
-    return _TABLES.setdefault(device, _Tables(KEPT_TABLES if device == "cpu" else KEPT_ON_GPU)).table(key, made)
 
 
 def prepared(tiles: UInt8[np.ndarray, "n h w 3"], how: Preparation | None) -> UInt8[np.ndarray, "n px px 3"]:

@@ -33,6 +33,19 @@ class StainMap:
     shift: Float64[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
 
 
+@dataclass(frozen=True)
+class Factors:
+    """A map in optical density, ready to be multiplied out: a colour is red_green * blue - 0.5, cut to 0 to 255.
+
+    Columns are r + 256 g, and b. From the colour `first` on in every channel it is glass and stands in `near_glass`.
+    """
+
+    red_green: Float32[np.ndarray, "3 65536"]
+    blue: Float32[np.ndarray, "3 256"]
+    near_glass: UInt8[np.ndarray, "red green blue 3"]
+    first: tuple[int, int, int]
+
+
 def exact_colours(pixels: UInt8[np.ndarray, "n 3"], to_target: StainMap) -> Float64[np.ndarray, "n 3"]:
     """Return mapped colours in floats, 0 to 255, as the formula reads; glass becomes white and takes no tinge.
 
@@ -59,6 +72,13 @@ class Formula:
         self._first = [_least_of_glass(table) for table in log_tables(to_target.glass)]
         self._glass_cube = _near_glass(to_target, self._first)
         self._of_red_green, self._of_blue = (_od_factors if to_target.space == "od" else _xyz_terms)(to_target)
+
+    def factors(self) -> Factors | None:
+        """Return what a device needs to make the table by itself; None where the map is no product."""
+        if self._map.space != "od":
+            return None
+        red, green, blue = self._first
+        return Factors(np.asarray(self._of_red_green), self._of_blue, self._glass_cube, (red, green, blue))
 
     def mapped(self, pixels: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
         """Return pixels mapped one by one."""

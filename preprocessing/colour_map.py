@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from jaxtyping import UInt8, UInt32
 
-from preprocessing.colour_formula import Formula, StainMap
+from preprocessing.colour_formula import Factors, Formula, StainMap
 from preprocessing.optical_density import Glass
 
 BLOCK_PX = 65_536  # pixels that stay in the cache with what is computed of them
@@ -28,7 +28,7 @@ def apply_map(
     flat = np.ascontiguousarray(tiles).reshape(-1, 3)
     if table is not None:
         return _looked_up(flat, table).reshape(tiles.shape)
-    formula = _formula(to_target.matrix.tobytes(), to_target.shift.tobytes(), to_target.glass, to_target.space)
+    formula = _formula_of(to_target)
     mapped = np.empty_like(flat)
     for start in range(0, len(flat), BLOCK_PX):
         mapped[start : start + BLOCK_PX] = formula.mapped(flat[start : start + BLOCK_PX])
@@ -41,13 +41,18 @@ def colour_table(to_target: StainMap) -> UInt32[np.ndarray, " colours"]:
     On a device: gather by that index; the bytes of an entry are R, G, B and 0 in this order on every machine in use.
     `colour_cube` has the same as bytes.
     """
-    formula = _formula(to_target.matrix.tobytes(), to_target.shift.tobytes(), to_target.glass, to_target.space)
+    formula = _formula_of(to_target)
     table = np.empty((256, 65_536), np.uint32)
     for blue, mapped in enumerate(formula.slabs()):
         np.left_shift(mapped[2], 16, out=table[blue], dtype=np.uint32)
         table[blue] |= np.left_shift(mapped[1], 8, dtype=np.uint32)
         table[blue] |= mapped[0]
     return table.reshape(-1)
+
+
+def colour_factors(to_target: StainMap) -> Factors | None:
+    """Return the factors of `colour_table`, for a device that multiplies them out by itself; None for Reinhard's map."""
+    return _formula_of(to_target).factors()
 
 
 def colour_cube(table: UInt32[np.ndarray, " colours"]) -> UInt8[np.ndarray, "256 256 256 3"]:
@@ -109,6 +114,10 @@ def _writes_in_order() -> bool:
     words[:] = wanted
     is_written = buffer[:-1].tobytes() == wanted.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     return sys.byteorder == "little" and is_written
+
+
+def _formula_of(to_target: StainMap) -> Formula:
+    return _formula(to_target.matrix.tobytes(), to_target.shift.tobytes(), to_target.glass, to_target.space)
 
 
 @functools.lru_cache(maxsize=4)

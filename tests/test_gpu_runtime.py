@@ -12,7 +12,8 @@ import torch
 from pytest import approx
 
 from common.failures import StudyError
-from features import gpu_runtime, tile_pixels
+from features import colour_tables, gpu_runtime, tile_pixels
+from features.colour_tables import table_of, table_of_factors
 from features.embedding import ReadingSettings, embed_slides
 from features.encoder import Encoder, EncoderCard
 from features.extraction_settings import ExtractionConfig, default_readers
@@ -21,7 +22,8 @@ from features.gpu_precision import MIN_COSINE, Agreement, agreement, allow_tf32,
 from features.gpu_runtime import N_LANES, BusyClock, Gpu, GpuRuntime, alike, gpus_of, lane_on, on_gpus
 from features.painted_tiles import painted_tiles
 from features.runtime import Runtime, WithTransform, bind, embed
-from features.tile_pixels import Preparation, prepared, table_for, table_of
+from features.tile_pixels import Preparation, prepared, table_for
+from preprocessing.colour_map import colour_factors, colour_table
 from preprocessing.stain import REFERENCE, stain_map
 from tests.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
 
@@ -347,15 +349,31 @@ def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_be
     assert (tmp_path / "1" / "e.h5").read_bytes() == (tmp_path / "6" / "e.h5").read_bytes()
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_a_table_made_on_the_device_has_the_bytes_of_the_processors(device):
+    for glass, p99 in (((255.0, 255.0, 255.0), (0.2, 0.9)), ((238.0, 240.0, 231.0), (2.0, 1.1))):
+        colour = stain_map(dataclasses.replace(REFERENCE, p99=np.array(p99), glass=glass), REFERENCE)
+        found = table_of_factors(colour_factors(colour), torch.device(device))
+        assert np.array_equal(found.cpu().numpy().view(np.uint32), colour_table(colour))
+
+
+def test_reinhards_table_comes_from_the_processor():
+    lab = np.array([[60.0, 25.0, -20.0], [15.0, 8.0, 9.0]])
+    colour = stain_map(dataclasses.replace(REFERENCE, method="reinhard", lab=lab), REFERENCE)
+    assert colour_factors(colour) is None
+    assert table_of(colour, "meta").shape == (256**3,)
+
+
 def test_each_device_keeps_its_own_colour_tables(monkeypatch):
     made = []
 
-    def colour_table(colour):
+    def small_table(colour):
         made.append(colour)
         return np.zeros(4, np.uint32)
 
-    monkeypatch.setattr(tile_pixels, "colour_table", colour_table)
-    monkeypatch.setattr(tile_pixels, "_TABLES", {})
+    monkeypatch.setattr(colour_tables, "colour_table", small_table)
+    monkeypatch.setattr(colour_tables, "colour_factors", lambda colour: None)
+    monkeypatch.setattr(colour_tables, "_TABLES", {})
     maps = [stain_map(dataclasses.replace(REFERENCE, p99=np.array([1.0 + n / 10, 1.0])), REFERENCE) for n in range(3)]
     for device in ("meta", "cpu"):
         first, again = table_of(maps[0], device), table_of(maps[0], device)
