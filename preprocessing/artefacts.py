@@ -1,4 +1,4 @@
-"""Colours and shapes that are no well-stained, flat tissue: ink, folds, blood, necrosis-like ground. Masks, pixel by pixel.
+"""Colours and shapes that are no well-stained, flat tissue: folds, blood, necrosis-like ground. Masks, pixel by pixel.
 
 Optical densities are natural logarithms against the slide's own glass, RGB.
 """
@@ -18,23 +18,6 @@ FOLD_HUE = 1.3  # largest ratio of the rises of two channels: a fold doubles bot
 STAINED_OD = 0.15  # a coarse pixel that belongs to tissue, not to a hole in it
 BLOOD_OD = 0.85  # of green, beyond what eosin reaches
 NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
-
-
-def is_ink_colour(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Return where a colour is surely ink: blue or green, or even black. Red ink has the colour of blood: see tissue.py.
-
-    Args:
-        od: optical density against the glass, natural logarithm, RGB, smoothed over about 6 µm so that no single
-            pigment grain or refractile edge counts.
-    """
-    red, green, blue = od[..., 0], od[..., 1], od[..., 2]
-    strongest, weakest = od.max(axis=2), od.min(axis=2)
-    is_strong = strongest > 0.35
-    is_blue_or_green = is_strong & (red > 1.15 * green)  # haematoxylin absorbs about as much green as red
-    # over tissue: blue ink adds to what eosin absorbs of green, but no stain lets blue pass
-    is_blue = (strongest > 0.5) & (red > 0.75 * green) & (blue < 0.28 * green)
-    is_black = (weakest > 1.1) & (strongest - weakest < 0.45)
-    return is_blue_or_green | is_blue | is_black
 
 
 def find_folds(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -18,9 +18,9 @@ from preprocessing.artefacts import (
     coarse_mean,
     find_folds,
     is_blood,
-    is_ink_colour,
     is_necrosis_like,
 )
+from preprocessing.ink import is_ink_colour
 
 MARGIN_UM = 160.0  # what a block should show beyond its tiles: folds are judged against their surroundings
 BARE_OD = 0.05  # mean optical density below which a pixel is glass, lumen or the inside of a fat cell

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from preprocessing.ink import is_no_stain
 from preprocessing.optical_density import OD_BACKGROUND, OD_INK, Glass, optical_density
 
 BLOCK = 4  # side of the means that vectors are fitted on, pixels
@@ -36,13 +37,7 @@ def stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[n
 def _is_stained(od: Float64[np.ndarray, "*n 3"], least: float) -> Bool[np.ndarray, "*n"]:
     """Say which densities are tissue: neither glass nor black, and no ink."""
     is_between = (od.max(axis=-1) > least) & (od.min(axis=-1) < OD_INK) & (od.sum(axis=-1) > 2 * least)
-    return is_between & ~_is_pen(od)
-
-
-def _is_pen(od: Float64[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "*n"]:
-    """H&E absorbs green most and never leaves red alone; pens (blue, green, black ink) and clotted blood do otherwise."""
-    red, green, blue = np.moveaxis(od, -1, 0)
-    return (red > green * 1.15) | (blue > green * 1.25)
+    return is_between & ~is_no_stain(od)
 
 
 def block_groups(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], glass: Glass) -> list[Float64[np.ndarray, "_ 3"]]:
@@ -68,7 +63,7 @@ def _blocks(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarr
     whole = patch[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, 3)
     light = whole.mean(axis=(1, 3), dtype=np.float64)
     od = np.maximum(np.log((np.array(glass) + 1) / (light + 1)), 0.0)
-    is_ink = np.pad(_is_pen(od) & (od.max(axis=-1) > OD_STAINED), 1)
+    is_ink = np.pad(is_no_stain(od) & (od.max(axis=-1) > OD_STAINED), 1)
     for axis in (0, 1):  # a mean beside ink has some of it
         is_ink = is_ink | np.roll(is_ink, 1, axis) | np.roll(is_ink, -1, axis)
     return smoothed(od)[_is_stained(od, OD_STAINED) & ~is_ink[1:-1, 1:-1]]

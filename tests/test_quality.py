@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pytest import approx
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from preprocessing.artefacts import QUALITY_MPP, is_ink_colour
+from preprocessing.artefacts import QUALITY_MPP
+from preprocessing.ink import is_ink_colour
 from preprocessing.quality import (
     COLUMNS,
     REASONS,

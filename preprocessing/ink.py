@@ -1,0 +1,36 @@
+"""Colours of ink, which haematoxylin and eosin never make: for the quality of tiles, and for what a stain fit looks at.
+
+How strokes are found on an overview stands in `pen_strokes`.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+
+def is_ink_colour(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
+    """Return where a colour is surely ink: blue or green, or even black. Red ink has the colour of blood: see `pen_strokes`.
+
+    Args:
+        od: optical density against the glass, natural logarithm, RGB, smoothed over about 6 µm so that no single
+            pigment grain or refractile edge counts.
+    """
+    red, green, blue = od[..., 0], od[..., 1], od[..., 2]
+    strongest, weakest = od.max(axis=2), od.min(axis=2)
+    is_strong = strongest > 0.35
+    is_blue_or_green = is_strong & (red > 1.15 * green)  # haematoxylin absorbs about as much green as red
+    # over tissue: blue ink adds to what eosin absorbs of green, but no stain lets blue pass
+    is_blue = (strongest > 0.5) & (red > 0.75 * green) & (blue < 0.28 * green)
+    is_black = (weakest > 1.1) & (strongest - weakest < 0.45)
+    return is_blue_or_green | is_blue | is_black
+
+
+def is_no_stain(od: Float64[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "*n"]:
+    """Return where a colour must not enter a stain fit: it takes more red or blue than green, as pens and clotted blood do.
+
+    Stricter than `is_ink_colour`, whose colours leave tiles out: here a pixel too many is lost, not a tile.
+
+    Args:
+        od: optical density against the glass, natural logarithm, RGB.
+    """
+    red, green, blue = np.moveaxis(od, -1, 0)
+    return (red > green * 1.15) | (blue > green * 1.25)
