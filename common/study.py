@@ -1,5 +1,6 @@
 """One study, one folder: where each step finds what the step before left there."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,9 +110,8 @@ def find_slides(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise StudyError(f"no folder {folder}: put the slides there, in subfolders if you like")
     by_folder: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not is_hidden and path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} and path.is_file():
+    for path in sorted(_files_below(folder)):
+        if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} and path.is_file():
             by_folder.setdefault(path.parent, []).append(path)
     found: dict[str, list[Path]] = {}
     for parent, files in by_folder.items():
@@ -124,6 +124,19 @@ def find_slides(folder: Path) -> dict[str, Path]:
         lines = "; ".join(f"{name}: {', '.join(map(str, paths))}" for name, paths in sorted(double.items()))
         raise StudyError(f"two files with one slide id in {folder}: {lines}. Rename or remove one of each")
     return {name: paths[0] for name, paths in sorted(found.items())}
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, through links to folders too, each folder once; hidden ones are passed over."""
+    seen: set[str] = set()
+    for place, subfolders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to what was seen, or back up
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def _slides_among(files: list[Path], parent: Path, *, is_top: bool) -> Iterator[tuple[str, Path]]:

@@ -191,6 +191,17 @@ def test_jpegs_that_are_parts_of_another_format_are_no_slides(tmp_path):
     assert list(find_slides(tmp_path)) == ["a", "b", "c", "d"]
 
 
+def test_slides_are_found_through_links_to_folders_each_once(tmp_path):
+    disk, study = tmp_path / "disk", tmp_path / "study"
+    (disk / "site_a").mkdir(parents=True)
+    (disk / "site_a" / "1.svs").write_bytes(b"")
+    (disk / "site_a" / "back").symlink_to(disk)
+    study.mkdir()
+    (study / "a").symlink_to(disk / "site_a")
+    (study / "again").symlink_to(disk / "site_a")
+    assert find_slides(study) == {"1": study / "a" / "1.svs"}
+
+
 def test_what_is_missing_is_what_pandas_counts_as_missing():
     from pandas._libs.parsers import STR_NA_VALUES
 
