@@ -29,10 +29,10 @@ from preprocessing.slide import open_slide, read_tile
 from preprocessing.stain import REFERENCE, apply_map, stain_map
 from preprocessing.synthetic_cohort import SITES
 from preprocessing.synthetic_slide import PEN_COLOURS, SlideRecipe, make_slide
-from preprocessing.synthetic_tissue import SUBTYPES
 from preprocessing.tile_store import read_tile_sheet
 from preprocessing.tiling import tile_study
 from preprocessing.tiling_settings import TilingConfig
+from preprocessing.tissue_looks import SUBTYPES
 
 KINDS = ("plain", "pale", "pen", "fatty", "plain")
 N_TILES = 12  # of a slide, for its mean colour

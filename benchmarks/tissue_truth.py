@@ -24,8 +24,8 @@ from preprocessing.segmentation import segment_slide, shrunk
 from preprocessing.slide import Slide, open_slide
 from preprocessing.synthetic_cohort import SITES, _slide
 from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask
-from preprocessing.synthetic_tissue import SUBTYPES
 from preprocessing.tissue import OVERVIEW_MPP
+from preprocessing.tissue_looks import SUBTYPES
 
 KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, "fatty": 12, "several pieces": 10}
 TILE_UM = 256.0

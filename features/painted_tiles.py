@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 
 from preprocessing.synthetic_cohort import SITES
 from preprocessing.synthetic_slide import Layout, SlideRecipe, render
-from preprocessing.synthetic_tissue import PAINT_MPP, SUBTYPES
+from preprocessing.synthetic_tissue import PAINT_MPP
+from preprocessing.tissue_looks import SUBTYPES
 
 TILE_PX = 256
 FIELD_PX = 2 * TILE_PX  # a field is cut into four tiles

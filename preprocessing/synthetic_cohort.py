@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from preprocessing.synthetic_slide import PEN_COLOURS, SlideRecipe
-from preprocessing.synthetic_tissue import SUBTYPES
+from preprocessing.tissue_looks import SUBTYPES
 
 TCGA_SARC_COUNTS = {"DDLPS": 59, "LMS": 105, "MFS": 25, "SS": 10, "UPS": 51}
 MEDIAN_MONTHS = 30.0  # of a patient with average hazard

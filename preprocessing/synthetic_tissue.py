@@ -2,95 +2,24 @@
 
 Ground substance is noise filtered along an orientation field (collagen, fascicles); nuclei are sprites stamped at seeded
 places; vacuoles clear what lies under them. Densities are stain amounts: 1 is a well-stained nucleus or muscle fibre.
-Five tumours differ in what a pathologist looks at; stroma, fat and necrosis are the same in all of them.
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
+
+from preprocessing.tissue_looks import FAT_LOOK, NECROSIS_LOOK, NUCLEI, STROMA_LOOK, TUMOUR_LOOKS, Look, Nucleus
 
 PAINT_MPP = 0.5  # µm a pixel of everything painted here
-SUBTYPES = ("DDLPS", "LMS", "MFS", "SS", "UPS")
 GLASS, STROMA, TUMOUR, NECROSIS, FAT = range(5)  # region codes
 TEXTURE_PX = 1024
+BLOCK_PX = 128  # what is worked on at once: it stays in the processor's cache
 N_ORIENTATIONS = 16
 N_VARIANTS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nucleus:
-    """Shape of a kind of nucleus: half axes in µm, irregularity of its outline (0 round), stain amount."""
-
-    length_um: float
-    width_um: float
-    irregularity: float
-    density: float
-    size_spread: float = 0.15
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What a tissue kind looks like: ground densities, fibre strength and direction scale, nuclei a mm²."""
-
-    eosin: float
-    haematoxylin: float
-    fibre: float
-    turn_um: float  # over which distance fibres change direction
-    is_fascicular: bool
-    nuclei: tuple[tuple[str, float], ...]  # kind, number a mm²
-    mottle: float = 0.08  # slow unevenness
-    grain: float = 0.05  # fine unevenness
-
-
-NUCLEI = {
-    "fibroblast": Nucleus(length_um=7.0, width_um=1.4, irregularity=0.08, density=0.75),
-    "cigar": Nucleus(length_um=7.5, width_um=2.3, irregularity=0.05, density=0.85),
-    "small_round": Nucleus(length_um=3.7, width_um=2.9, irregularity=0.05, density=0.9, size_spread=0.06),
-    "stellate": Nucleus(length_um=4.5, width_um=2.2, irregularity=0.3, density=0.8),
-    "atypical": Nucleus(length_um=6.5, width_um=4.2, irregularity=0.22, density=1.05, size_spread=0.3),
-    "giant": Nucleus(length_um=12.0, width_um=8.0, irregularity=0.35, density=1.15, size_spread=0.35),
-    "lymphocyte": Nucleus(length_um=2.7, width_um=2.6, irregularity=0.04, density=1.15, size_spread=0.06),
-    "mitosis": Nucleus(length_um=4.6, width_um=2.4, irregularity=0.5, density=2.1, size_spread=0.2),
-    "ghost": Nucleus(length_um=4.5, width_um=3.5, irregularity=0.2, density=0.22, size_spread=0.3),
-    "dust": Nucleus(length_um=1.1, width_um=0.9, irregularity=0.3, density=0.9, size_spread=0.4),
-}
-
-STROMA_LOOK = Look(
-    eosin=0.50, haematoxylin=0.03, fibre=0.15, turn_um=420, is_fascicular=False,
-    nuclei=(("fibroblast", 650.0), ("lymphocyte", 60.0)),
-)  # fmt: skip
-NECROSIS_LOOK = Look(
-    eosin=0.45,
-    haematoxylin=0.07,
-    fibre=0.03,
-    turn_um=300,
-    is_fascicular=False,
-    nuclei=(("dust", 2600.0), ("ghost", 350.0)),
-    mottle=0.09,
-    grain=0.13,
-)
-FAT_LOOK = Look(
-    eosin=0.22, haematoxylin=0.01, fibre=0.04, turn_um=300, is_fascicular=False, nuclei=(("fibroblast", 90.0),)
-)
-TUMOUR_LOOKS = {
-    "DDLPS": Look(
-        eosin=0.42, haematoxylin=0.04, fibre=0.16, turn_um=200, is_fascicular=False,
-        nuclei=(("atypical", 800.0), ("fibroblast", 400.0)),
-    ),
-    "LMS": Look(eosin=0.74, haematoxylin=0.05, fibre=0.19, turn_um=260, is_fascicular=True, nuclei=(("cigar", 2300.0),)),
-    "MFS": Look(
-        eosin=0.13, haematoxylin=0.10, fibre=0.04, turn_um=240, is_fascicular=False, nuclei=(("stellate", 650.0),), mottle=0.05
-    ),
-    "SS": Look(
-        eosin=0.30, haematoxylin=0.05, fibre=0.08, turn_um=300, is_fascicular=False, nuclei=(("small_round", 5600.0),)
-    ),
-    "UPS": Look(
-        eosin=0.52, haematoxylin=0.05, fibre=0.18, turn_um=90, is_fascicular=False,
-        nuclei=(("giant", 330.0), ("atypical", 750.0), ("small_round", 250.0)),
-    ),
-}  # fmt: skip
 
 
 def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
@@ -103,9 +32,7 @@ def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generat
 
 def enlarge(field: Float32[np.ndarray, "h w"], shape: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
     """Resample a coarse field to `shape` (rows, columns), bilinearly."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(field, mode=None).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    return cv2.resize(field, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 @functools.lru_cache(maxsize=1)
@@ -226,21 +153,35 @@ def _paint_ground(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, 
     step = 16  # coarse fields at 8 µm a pixel
     coarse = (-(-shape[0] // step), -(-shape[1] // step))
     turn = look.turn_um / PAINT_MPP / step
-    angle = enlarge(smooth_noise(coarse, turn / 2, rng) * 0.9 + np.float32(rng.uniform(0, np.pi)), shape)[is_here]
-    mottle = enlarge(smooth_noise(coarse, 4, rng), shape)[is_here]
-    rows, columns = np.nonzero(is_here)
-    place = (rows % TEXTURE_PX, columns % TEXTURE_PX)
-    grain = grain_texture()[place]
-    if look.is_fascicular:  # bundles that meet at sharp angles, along a ragged line
-        angle = np.round(angle * 2.2 + 0.06 * grain) * np.float32(1.1)
-    index = np.mod(np.round(angle * np.float32(N_ORIENTATIONS / np.pi)), N_ORIENTATIONS).astype(np.uint8)
-    texture = fibre_textures()[(index, *place)]
-    texture *= look.fibre
-    texture += look.mottle * mottle
-    texture += look.grain * grain
-    canvas.orientation[rows, columns] = index
-    canvas.eosin[rows, columns] = np.maximum(look.eosin + texture, 0.02)
-    canvas.haematoxylin[rows, columns] = np.maximum(look.haematoxylin * (1 + texture), 0)
+    angles = enlarge(smooth_noise(coarse, turn / 2, rng) * 0.9 + np.float32(rng.uniform(0, np.pi)), shape)
+    mottles = enlarge(smooth_noise(coarse, 4, rng), shape)
+    for block, of_texture in _blocks(is_here):
+        here, angle = is_here[block], angles[block]
+        rows, columns = of_texture
+        grain = grain_texture()[rows, columns]
+        if look.is_fascicular:  # bundles that meet at sharp angles, along a ragged line
+            angle = np.round(angle * 2.2 + 0.06 * grain) * np.float32(1.1)
+        index = np.mod(np.round(angle * np.float32(N_ORIENTATIONS / np.pi)), N_ORIENTATIONS).astype(np.uint8)
+        texture = np.take(fibre_textures(), index * np.int32(TEXTURE_PX**2) + (rows * TEXTURE_PX + columns))
+        texture *= look.fibre
+        texture += look.mottle * mottles[block]
+        texture += look.grain * grain
+        np.copyto(canvas.orientation[block], index, where=here)
+        np.copyto(canvas.eosin[block], np.maximum(look.eosin + texture, 0.02), where=here)
+        np.copyto(canvas.haematoxylin[block], np.maximum(look.haematoxylin * (1 + texture), 0), where=here)
+
+
+def _blocks(
+    is_here: Bool[np.ndarray, "h w"],
+) -> Iterator[tuple[tuple[slice, slice], tuple[Int32[np.ndarray, "h 1"], Int32[np.ndarray, "1 w"]]]]:
+    """Yield small squares where the region has pixels, with their rows and columns in a texture."""
+    height, width = is_here.shape
+    for top in range(0, height, BLOCK_PX):
+        for left in range(0, width, BLOCK_PX):
+            block = (slice(top, min(top + BLOCK_PX, height)), slice(left, min(left + BLOCK_PX, width)))
+            if is_here[block].any():
+                rows, columns = np.ogrid[block]
+                yield block, ((rows % TEXTURE_PX).astype(np.int32), (columns % TEXTURE_PX).astype(np.int32))
 
 
 def _places(

@@ -12,7 +12,8 @@ from preprocessing.make_demo_study import main
 from preprocessing.slide import open_slide
 from preprocessing.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
 from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask, stain_matrix
-from preprocessing.synthetic_tissue import SUBTYPES, TUMOUR, paint
+from preprocessing.synthetic_tissue import TUMOUR, paint
+from preprocessing.tissue_looks import SUBTYPES
 
 
 def recipe(**changes):
