@@ -61,12 +61,12 @@ def settings_text(settings: Mapping[str, object]) -> str:
 def file_fingerprint(path: Path) -> str:
     """Identify a file's content by its size and three 1 MiB samples (start, middle, end): a sha256, hex.
 
-    A folder (a DICOM series) is identified by all its files. Name, place and dates do not count.
+    A folder (a DICOM series) is identified by all its files but hidden ones, an index of MIRAX or Hamamatsu's older formats
+    also by the files beside it that hold its pixels. Name, place and dates do not count.
     """
     digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     sample = 1 << 20
-    for part in files:
+    for part in _parts(path):
         size = part.stat().st_size
         digest.update(f"{size};".encode())
         with part.open("rb") as file:
@@ -74,6 +74,32 @@ def file_fingerprint(path: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(sample))
     return digest.hexdigest()
+
+
+def content_sha256(path: Path) -> str:
+    """Identify a file by all its bytes: for one that a person may edit in place."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the files that make up a slide."""
+    if path.is_dir():
+        return _files_in(path)
+    ending = path.suffix.lower()
+    if ending == ".mrxs":
+        return [path, *_files_in(path.with_suffix(""))]
+    if ending in (".vms", ".vmu"):
+        index = path.read_text(encoding="utf-8", errors="replace")
+        values = [line.partition("=")[2].strip() for line in index.splitlines()]
+        beside = (path.with_name(value) for value in values if value.strip(".") and not {"/", "\\", "\0"} & set(value))
+        return [path, *sorted({file for file in beside if file != path and file.is_file()})]
+    return [path]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 @dataclass(frozen=True)

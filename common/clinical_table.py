@@ -1,6 +1,7 @@
 """A table file as rows of text: CSV and TSV by the standard library, so that no command waits for pandas; Excel, Parquet by it.
 
-What counts as missing is what pandas counts. A row keeps the number that a spreadsheet shows for it: the header is row 1.
+What counts as missing is what pandas counts. Columns without a name (what spreadsheets leave at the end, a frame's index) are
+passed over. A row keeps the number that a spreadsheet shows for it: the header is row 1.
 """
 
 import csv
@@ -40,7 +41,8 @@ def read_text_table(path: Path) -> TextTable:
     except (ValueError, OSError, ImportError, csv.Error) as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     columns = tuple(name.strip() for name in header)
-    double = sorted({name for name in columns if columns.count(name) > 1})
+    named = [index for index, name in enumerate(columns) if name]
+    double = sorted({name for name in columns if name and columns.count(name) > 1})
     if double:
         raise StudyError(f"{path}: two columns have the name {', '.join(double)}; rename one")
     rows = []
@@ -51,12 +53,12 @@ def read_text_table(path: Path) -> TextTable:
                 f"{path}: row {number} has {len(cells)} values, the header {len(columns)} columns; put a value that holds "
                 f"a separator in quotation marks"
             )
-        texts = texts[: len(columns)] + [None] * (len(columns) - len(texts))
-        if any(text is not None for text in texts):
-            rows.append((number, dict(zip(columns, texts, strict=True))))
+        row = {columns[index]: texts[index] if index < len(texts) else None for index in named}
+        if any(text is not None for text in row.values()):
+            rows.append((number, row))
     if not rows:
         raise StudyError(f"{path}: the table has no rows; wanted one row a slide")
-    return TextTable(columns, tuple(rows))
+    return TextTable(tuple(columns[index] for index in named), tuple(rows))
 
 
 def _csv_lines(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str | None]]]]:
@@ -75,6 +77,10 @@ def _frame_lines(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str | 
     import pandas as pd
 
     is_parquet = path.suffix.lower() == ".parquet"
-    table = pd.read_parquet(path).astype("string") if is_parquet else pd.read_excel(path, dtype=str)
-    texts = table.astype(object).where(table.notna(), None)
-    return [str(name) for name in table.columns], list(enumerate(texts.itertuples(index=False, name=None), 2))
+    table = pd.read_parquet(path).astype("string") if is_parquet else pd.read_excel(path, dtype=str, header=None)
+    texts = list(table.astype(object).where(table.notna(), None).itertuples(index=False, name=None))
+    if is_parquet:
+        return [str(name) for name in table.columns], list(enumerate(texts, 2))
+    if not texts:
+        raise ValueError("it is empty")
+    return [name or "" for name in texts[0]], list(enumerate(texts[1:], 2))

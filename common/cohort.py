@@ -50,11 +50,13 @@ class Cohort:
         path: the table's file.
         columns: the names, ours.
         rows: column to value: text, float (time, mpp, a column of numbers), int (event, whole numbers) or None.
+        left_out: slides of the table that `where` left out.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    left_out: frozenset[str] = frozenset()
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -123,10 +125,11 @@ def _renamed(table: TextTable, mapping: Mapping[str, str], path: Path) -> tuple[
         raise StudyError(
             f"{path}: no column {', '.join(absent)}, named under 'columns'; it has {', '.join(table.columns)}"
         )
-    ours_of = {theirs: ours for ours, theirs in mapping.items()}
-    kept = [name for name in table.columns if name in ours_of or name not in mapping]
-    names = tuple(ours_of.get(name, name) for name in kept)
-    return names, [(number, {ours_of.get(name, name): row[name] for name in kept}) for number, row in table.rows]
+    taken = set(mapping.values())
+    source = {name: name for name in table.columns if name not in taken and name not in mapping} | dict(mapping)
+    place = {name: index for index, name in enumerate(table.columns)}
+    names = tuple(sorted(source, key=lambda ours: place[source[ours]]))  # one column may have two meanings
+    return names, [(number, {ours: row[source[ours]] for ours in names}) for number, row in table.rows]
 
 
 def _with_barcodes(names: tuple[str, ...], rows: list[Numbered]) -> tuple[tuple[str, ...], list[Numbered]]:
@@ -156,7 +159,7 @@ def _convert(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
         elif name == "event":
             yield from _converted(name, rows, _event, "is not 0 (censored) or 1 (event)", missing=None)
         elif name not in KNOWN_COLUMNS:
-            _convert_covariate(name, rows)
+            yield from _convert_covariate(name, rows)
     for number, row in rows:
         row["slide_id"] = None if row["slide_id"] is None else _without_ending(row["slide_id"])
         if "set" in names:
@@ -176,10 +179,13 @@ def _converted(
         row[name] = missing if value is None else value
 
 
-def _convert_covariate(name: str, rows: Sequence[Numbered]) -> None:
+def _convert_covariate(name: str, rows: Sequence[Numbered]) -> Iterator[str]:
     """Make numbers of a column that holds nothing else; whole ones stay whole where none is missing."""
     texts = [row[name] for _, row in rows]
     if not all(text is None or NUMBER.fullmatch(text) for text in texts):
+        if all(text is None or NUMBER.fullmatch(text.replace(",", ".", 1)) for text in texts):
+            number, text = next((number, row[name]) for number, row in rows if "," in (row[name] or ""))
+            yield f"row {number}: {name} {text!r} has a comma for its decimal point; write points in the whole column"
         return
     is_whole = all(text is not None and text.lstrip("+-").isdigit() and len(text) < 18 for text in texts)
     for _, row in rows:
@@ -275,4 +281,6 @@ def _restricted(cohort: Cohort, where: str) -> Cohort:
         ) from error
     if kept.empty:
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
-    return Cohort(cohort.path, cohort.columns, tuple(cohort.rows[index] for index in kept.index))
+    rows = tuple(cohort.rows[index] for index in kept.index)
+    left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
+    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out))

@@ -5,10 +5,11 @@ ValueError
 └── SlideError   one slide cannot be used: a row in status.csv, the rest goes on, exit 1
 """
 
+import csv
 import functools
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def status_row(row: SlideStatus) -> dict[str, object]:
     columns = asdict(row)
     figures = columns.pop("figures")
     return {**columns, **figures}
+
+
+def earlier_statuses(path: Path, slides: Collection[str]) -> list[SlideStatus]:
+    """Return what a status table says of these slides: those that a run of a part of the study leaves alone."""
+    if not slides or not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("slide_id") in slides]
+    own = ("slide_id", "step", "state", "reason", "remedy")
+    return [
+        SlideStatus(
+            **{name: row.get(name) or "" for name in own},  # type: ignore[arg-type]
+            figures={name: value for name, value in row.items() if name not in own},
+        )
+        for row in rows
+    ]
 
 
 def write_status(path: Path, rows: Iterable[SlideStatus]) -> None:

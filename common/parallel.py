@@ -5,6 +5,7 @@ Workers are spawned, never forked, so they hold no half-copied state of the pare
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from typing import Any, Generic, TypeVar
 
-from common.failures import SlideError
+from common.failures import SlideError, StudyError
 
 Value = TypeVar("Value")
 
@@ -52,6 +53,24 @@ def worker_pool(
     return ProcessPool(max_workers=max_workers, context=_KeepingContext(), initializer=initializer, initargs=initargs)
 
 
+class WorkerError(Exception):
+    """What a job raised, as text: exceptions of other libraries may not survive the way out of a worker."""
+
+    def __init__(self, summary: str, trace: str) -> None:
+        super().__init__(summary, trace)
+        self.summary, self.trace = summary, trace
+
+
+def guarded(function: Callable[..., Value], *arguments: Any) -> Value:
+    """Call a job in its worker; what it raises comes out as a SlideError or a WorkerError."""
+    try:
+        return function(*arguments)
+    except SlideError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise WorkerError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
+
+
 def over_slides(
     function: Callable[..., Value],
     jobs: Sequence[tuple[str, tuple[Any, ...]]],
@@ -68,9 +87,14 @@ def over_slides(
         workers: number of processes; 0 runs everything in this process (for debugging, no time limit).
         timeout_s: seconds after which a job is ended.
         title: shown beside the progress bar.
+
+    Raises:
+        StudyError: a negative number of workers.
     """
     from tqdm import tqdm
 
+    if workers < 0:
+        raise StudyError(f"--workers is a number from 0, got {workers}")
     with tqdm(total=len(jobs), desc=title, unit="slide", disable=None) as progress:
         for outcome in _outcomes(function, jobs, workers, timeout_s):
             progress.update()
@@ -85,11 +109,13 @@ def _outcomes(
 ) -> Iterator[Outcome[Value]]:
     if workers == 0:
         for name, arguments in jobs:
-            yield outcome_of(name, lambda arguments=arguments: function(*arguments), timeout_s)  # type: ignore[misc]
+            yield outcome_of(name, lambda arguments=arguments: guarded(function, *arguments), timeout_s)  # type: ignore[misc]
         return
     pool = worker_pool(min(workers, max(1, len(jobs))))
     try:
-        futures = [(name, pool.schedule(function, args=arguments, timeout=timeout_s)) for name, arguments in jobs]
+        futures = [
+            (name, pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s)) for name, arguments in jobs
+        ]
         for name, future in futures:
             yield outcome_of(name, future.result, timeout_s)
         pool.close()
@@ -109,9 +135,12 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
     except (TimeoutError, FutureTimeoutError):
         reason = f"no result within the time limit of {timeout_s:g} s"
         return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
+    except WorkerError as fault:  # a defect of ours: the slide is named and the trace is kept
+        print(fault.trace, file=sys.stderr)
+        return Outcome(name, None, SlideError(f"unexpected {fault.summary}", "see the trace above"))
     except Exception as error:
         if type(error).__name__ == "ProcessExpired":  # pebble's: importing it costs a run without workers too much
             reason = f"the worker process died (exit code {getattr(error, 'exitcode', 'unknown')})"
             return Outcome(name, None, SlideError(reason, "the file may crash its decoder, or memory ran out"))
-        traceback.print_exception(error)  # a defect of ours: the slide is named and the trace is kept
+        traceback.print_exception(error)
         return Outcome(name, None, SlideError(f"unexpected {type(error).__name__}: {error}", "see the trace above"))

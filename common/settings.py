@@ -8,6 +8,7 @@ The same names stand in `study.yaml`, under the name of the script; a flag overr
 
 import argparse
 import dataclasses
+import datetime
 import json
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,12 @@ from common.failures import StudyError
 
 Config = TypeVar("Config")
 SETTINGS_FILE = "study.yaml"
+SECTIONS = frozenset(  # the scripts that read it, and the names of columns of the clinical table
+    {
+        "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
+        "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "show_results", "columns",
+    }
+)  # fmt: skip
 
 
 def option(default: Any, *, help: str, group: str = "settings") -> Any:
@@ -39,7 +46,7 @@ def parse_config(
         description: the script's docstring.
 
     Raises:
-        StudyError: the settings file is no mapping, names an unknown option, or a value breaks a rule.
+        StudyError: the settings file is no mapping, names an unknown script or option, or a value breaks a rule.
         SystemExit: a flag is unknown or has the wrong type (code 2), or help was asked for (code 0).
     """
     flags = list(sys.argv[1:] if argv is None else argv)
@@ -79,6 +86,7 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
         description=description,
         formatter_class=Formatter,
         default_env=False,
+        allow_abbrev=False,  # --stud would name another study than the one whose study.yaml is read
     )
     types = get_type_hints(config_class)
     groups: dict[str, Any] = {}
@@ -116,7 +124,12 @@ def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not readable as YAML ({error})") from error
-    part = content.get(section, {}) if isinstance(content, dict) else None
+    if isinstance(content, dict) and (foreign := sorted(set(map(str, content)) - SECTIONS - {section})):
+        raise StudyError(
+            f"{path}: {', '.join(map(repr, foreign))} is no script; options stand under the script's name, one of "
+            f"{', '.join(sorted(SECTIONS - {'columns'}))}, and names of columns under 'columns'"
+        )
+    part = content.get(section) or {} if isinstance(content, dict) else None
     if not isinstance(part, dict):
         raise StudyError(f"{path}: wanted a mapping of option to value under '{section}:', found {type(part).__name__}")
     known = [field.name for field in dataclasses.fields(config_class)]
@@ -129,7 +142,7 @@ def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
 
 
 def _as_flag(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return str(value) if isinstance(value, str | datetime.date) else json.dumps(value)
 
 
 def _plain(value: object) -> object:

@@ -15,6 +15,7 @@ SLIDE_ENDINGS = frozenset(
 SPLIT_ENDINGS = frozenset({".vms", ".vmu"})  # Hamamatsu's older formats: an index whose pixels lie in JPEGs beside it
 JPEG_ENDINGS = frozenset({".jpg", ".jpeg"})
 DICOM_ENDING = ".dcm"
+TABLE_ENDINGS = (".csv", ".tsv", ".xlsx", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,15 @@ class Study:
 
     @property
     def cohort_table(self) -> Path:
-        """The clinical table, one row a slide."""
-        return self.root / "cohort.csv"
+        """The clinical table, one row a slide: cohort.csv, or another ending of TABLE_ENDINGS.
+
+        Raises:
+            StudyError: there are two.
+        """
+        found = [path for ending in TABLE_ENDINGS if (path := self.root / f"cohort{ending}").is_file()]
+        if len(found) > 1:
+            raise StudyError(f"two clinical tables: {', '.join(map(str, found))}; keep one")
+        return found[0] if found else self.root / f"cohort{TABLE_ENDINGS[0]}"
 
     @property
     def slides(self) -> Path:
@@ -105,13 +113,14 @@ def find_slides(folder: Path) -> dict[str, Path]:
     file.
 
     Raises:
-        StudyError: the folder is missing or holds no slide, or two files have one id.
+        StudyError: the folder is missing or holds no slide, two files have one id, or a name cannot be written down.
     """
     if not folder.is_dir():
         raise StudyError(f"no folder {folder}: put the slides there, in subfolders if you like")
     by_folder: dict[Path, list[Path]] = {}
     for path in sorted(_files_below(folder)):
         if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} and path.is_file():
+            _check_name(path)
             by_folder.setdefault(path.parent, []).append(path)
     found: dict[str, list[Path]] = {}
     for parent, files in by_folder.items():
@@ -124,6 +133,15 @@ def find_slides(folder: Path) -> dict[str, Path]:
         lines = "; ".join(f"{name}: {', '.join(map(str, paths))}" for name, paths in sorted(double.items()))
         raise StudyError(f"two files with one slide id in {folder}: {lines}. Rename or remove one of each")
     return {name: paths[0] for name, paths in sorted(found.items())}
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StudyError(
+            f"the name of {str(path)!a} is not in UTF-8 (a zip archive or a share made it so); rename the file"
+        ) from error
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

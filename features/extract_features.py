@@ -7,13 +7,13 @@ table of tile images instead, one bag a patient, and keeps the table's labels an
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.failures import SlideStatus, command, exit_code, failure_table, write_status
+from common.failures import SlideStatus, command, earlier_statuses, exit_code, failure_table, write_status
 from common.settings import parse_config
 from common.study import Study, find_slides, open_study
 from features.embedding import Embedder
@@ -34,12 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         study = open_study(config.study)
         from common.cohort import read_cohort
 
-        slides = [row["slide_id"] for row in read_cohort(study.cohort_table, where=config.where).rows]
+        cohort = read_cohort(study.cohort_table, where=config.where)
+        slides, left_out = [row["slide_id"] for row in cohort.rows], cohort.left_out
         files = find_slides(study.slides)
     else:
         study = Study(config.study)
         patients = read_tile_table(config.tiles, base=config.images)
         write_cohort_of_tiles(study, patients)
+        left_out = frozenset()
     tile_px = FIELD_PX if config.tiles is not None else _tile_px(study, slides)
     embedders = [ready_embedder(find_card(name), config, tile_px) for name in config.encoders]
     if config.tiles is None:
@@ -47,15 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         statuses = extract_tile_table(study, patients, config, embedders, FIELD_PX)
     for embedder in embedders:
-        _report(study, embedder, [row for name, row in statuses if name == embedder.name])
+        _report(study, embedder, [row for name, row in statuses if name == embedder.name], left_out)
     if shares := [f"{clock.share():.0%}" for clock in embedders[0].runtime.gpus]:  # encoders share the GPUs
         print(f"GPU busy from its first batch to its last: {', '.join(shares)} of the time")
     return exit_code([row for _, row in statuses])
 
 
-def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus]) -> None:
+def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus], left_out: Collection[str]) -> None:
     status_file = study.features(embedder.name) / "status.csv"
-    write_status(status_file, statuses)
+    write_status(status_file, [*statuses, *earlier_statuses(status_file, left_out)])
     done = [row for row in statuses if row.state == "done"]
     n_tiles = sum(int(str(row.figures["n_tiles"])) for row in done)
     n_unreadable = sum(int(str(row.figures["n_unreadable"])) for row in done)

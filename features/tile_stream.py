@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from common.parallel import Outcome, outcome_of, worker_pool
+from common.parallel import Outcome, guarded, outcome_of, worker_pool
 from features.shared_ring import HAS_RING, SLOT_BYTES, MemoryHolder, SharedRing
 from features.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
@@ -120,7 +120,9 @@ class _Stream:
             if self._ring is not None and n_bytes <= self._ring.slot_bytes:
                 job.slot = self._ring.take()
             part = replace(job.request, coords=job.request.coords[job.rows], rows=None)
-            job.future = self._pool.schedule(read_block, args=(part, job.plan, job.slot), timeout=self._timeout_s)
+            job.future = self._pool.schedule(
+                guarded, args=(read_block, part, job.plan, job.slot), timeout=self._timeout_s
+            )
             self._waiting.append(job)
 
     def _next_job(self) -> _Job | None:
@@ -149,7 +151,7 @@ class _Stream:
             if request.tile_um is None:
                 self._planned.append((request, plan_reading(request)))
             else:
-                plan = self._pool.schedule(plan_reading, args=(request,), timeout=self._timeout_s)
+                plan = self._pool.schedule(guarded, args=(plan_reading, request), timeout=self._timeout_s)
                 self._planned.append((request, plan))
 
     def _result(self, job: _Job) -> Outcome[TileBlock]:

@@ -186,7 +186,7 @@ def write_cohort_of_tiles(study: Study, patients: tuple[TilePatient, ...]) -> No
     names = ["patient_id", "slide_id", "subtype"] + (["set"] if patients[0].set else [])
     rows = [[getattr(patient, name.replace("slide_id", "patient_id")) for name in names] for patient in patients]
     if study.cohort_table.is_file():
-        with study.cohort_table.open(encoding="utf-8", newline="") as file:
+        with study.cohort_table.open(encoding="utf-8", errors="replace", newline="") as file:
             found = list(csv.reader(file))
         if found[:1] != [names] or sorted(found[1:]) != sorted(rows):
             raise StudyError(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
+from common.cohort import KNOWN_COLUMNS
 from common.failures import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOT_COVARIATES = ("patient_id", "slide_id", "subtype", "time", "event", "site", "set", "mpp")
+NOT_COVARIATES = KNOWN_COLUMNS  # ids, targets, site, set and scale
 MAX_LEVELS = 8
 
 

@@ -162,9 +162,12 @@ class FlatPicture:
 
         self._path = path
         try:
-            with _without_pixel_limit(), _opened_picture(path) as file:
-                turn = file.getexif().get(0x0112, 1)
-                self.dimensions = file.size if turn < 5 else file.size[::-1]  # 5 to 8 lie on their side
+            with without_pixel_limit(), _opened_picture(path) as file:
+                self.dimensions = file.size
+                if (
+                    math.prod(file.size) <= MAX_WHOLE_PX and file.getexif().get(0x0112, 1) >= 5
+                ):  # a PNG is decoded for it
+                    self.dimensions = file.size[::-1]  # it lies on its side
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
             raise SlideError(f"{path.name} is not readable as an image ({error})", RECOPY_REMEDY) from error
         if self.dimensions[0] * self.dimensions[1] > MAX_WHOLE_PX:
@@ -200,7 +203,7 @@ def _decoded_picture(path: Path, _size: int, _time: int) -> UInt8[np.ndarray, "h
     from PIL import Image, ImageOps
 
     try:
-        with _without_pixel_limit(), _opened_picture(path) as file:
+        with without_pixel_limit(), _opened_picture(path) as file:
             image: Any = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):  # 16 bits of grey
                 grey = np.asarray(image).astype(np.uint32)
@@ -219,7 +222,7 @@ def _opened_picture(path: Path) -> Any:
     return Image.open(path, formats=("PNG", "JPEG"))
 
 
-class _without_pixel_limit:  # noqa: N801
+class without_pixel_limit:  # noqa: N801
     """Pillow warns above 89 million pixels; the limit here is `MAX_WHOLE_PX`."""
 
     def __enter__(self) -> None:

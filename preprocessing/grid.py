@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64, Integer
 
+DECIMALS = 9  # of a share, which is a sum of parts of pixels: a full tile would have 1 less some of the last digits
+
 
 def tile_grid(
     is_tissue: Bool[np.ndarray, "h w"],
@@ -31,7 +33,7 @@ def tile_grid(
     stride = tile_um if stride_um is None else stride_um
     corners_x = _corners(slide_px[0], side_x, stride / mpp[0])
     corners_y = _corners(slide_px[1], side_y, stride / mpp[1])
-    share = box_shares(is_tissue, corners_x, corners_y, side=(side_x, side_y), slide_px=slide_px)
+    share = box_shares(is_tissue, corners_x, corners_y, side=(side_x, side_y), slide_px=slide_px).round(DECIMALS)
     y, x = np.nonzero((share >= min_tissue) & (share > 0))
     return np.stack([corners_x[x], corners_y[y]], axis=1), share[y, x]
 

@@ -79,7 +79,7 @@ def _refuse_another(study: Study, table: tuple[list[str], list[list[object]]]) -
     import csv
 
     if study.cohort_table.is_file():
-        with study.cohort_table.open(encoding="utf-8", newline="") as file:
+        with study.cohort_table.open(encoding="utf-8", errors="replace", newline="") as file:
             found = list(csv.reader(file))
         wanted = [table[0], *([str(value) for value in row] for row in table[1])]
         if sorted(found) != sorted(wanted):

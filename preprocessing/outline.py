@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int32, UInt8
 TISSUE_COLOUR = (0, 160, 80)
 SIMPLIFY_PX = 0.6  # of the mask
 EXCLUSION_CLASSES = frozenset({"ignore", "exclude", "excluded", "exclusion", "artefact", "artifact"})
+AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")  # of GeoJSON: what can hold an area
 MARK = "sarcoma_mil_geometry_sha256"
 SHIFT = 4  # fractional bits of a polygon's corners when it is filled
 
@@ -117,7 +118,9 @@ def read_geojson(text: str, *, origin: tuple[int, int] = (0, 0)) -> Outline:
     Raises:
         ValueError: it is not GeoJSON with polygons.
     """
+    from shapely import make_valid
     from shapely.affinity import translate
+    from shapely.errors import ShapelyError
     from shapely.geometry import shape
 
     try:
@@ -131,20 +134,30 @@ def read_geojson(text: str, *, origin: tuple[int, int] = (0, 0)) -> Outline:
     exclusions: list[Any] = []
     for feature in features:
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
-        if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        if not isinstance(geometry, dict) or geometry.get("type") not in AREAS:
             continue  # points and lines are notes
-        area = translate(shape(geometry), *origin)
-        area = area if area.is_valid else area.buffer(0)
+        try:
+            area = make_valid(translate(shape(geometry), *origin))
+        except (ShapelyError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"a {geometry['type']} in it is none ({error})") from error
         into = exclusions if _class_of(feature) in EXCLUSION_CLASSES else pieces
-        into += [part for part in getattr(area, "geoms", [area]) if part.area > 0]
+        into += _polygons(area)
     is_edited = not (isinstance(content, dict) and content.get(MARK) == _sha256(features))
     return Outline(tuple(in_order(pieces)), tuple(in_order(exclusions)), is_edited)
 
 
+def _polygons(geometry: Any) -> list[Any]:
+    """Return the polygons of a geometry, out of collections too."""
+    if geometry.geom_type == "Polygon":
+        return [geometry] if geometry.area > 0 else []
+    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in _polygons(part)]
+
+
 def _class_of(feature: dict[str, Any]) -> str:
+    """Return the class an annotation has in QuPath, lower case; of one derived from it ("Ignore: fold") the first part."""
     found = (feature.get("properties") or {}).get("classification") or {}
-    name = found.get("name", "") if isinstance(found, dict) else found
-    return str(name).strip().rstrip("*").lower()
+    name = (found.get("name") or (found.get("names") or [""])[0]) if isinstance(found, dict) else found
+    return str(name).split(":")[0].strip().rstrip("*").lower()
 
 
 def _feature(piece: Any, name: str, class_name: str, origin: tuple[int, int]) -> dict[str, Any]:

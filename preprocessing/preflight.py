@@ -101,9 +101,16 @@ def _is_dark(slide: Slide) -> bool:
     import numpy as np
 
     level = len(slide.level_dimensions) - 1
-    width, height = (min(side, PATCH_PX * 16) for side in slide.level_dimensions[level])
-    pixels = np.asarray(slide.read_level(level, (0, 0), (width, height)))
-    return float(np.median(pixels)) < DARK_GROUND
+    sides = [min(side, PATCH_PX * 4) for side in slide.level_dimensions[level]]
+    corners = [
+        np.linspace(0, full - side, 4).round() for full, side in zip(slide.level_dimensions[level], sides, strict=True)
+    ]
+    patches = [
+        np.asarray(slide.read_level(level, (int(x), int(y)), (sides[0], sides[1])))
+        for y in corners[1]
+        for x in corners[0]
+    ]
+    return float(np.median(patches)) < DARK_GROUND
 
 
 def _tile_ms(slide: Slide, tile_um: float) -> float:

@@ -126,8 +126,11 @@ def _decide(
     fine[place] = np.where(in_band, found[inside], fine[place])
 
 
-def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.ndarray, "h w"]:
+def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.ndarray, "H W"]:
     """Return the tissue of a mask image made by another tool: what is not 0; it covers the whole slide, at any scale.
+
+    Pixels larger than the overview's are divided into equal ones: an outline drawn around a mask is exact to a part of
+    its pixel, and a mask may have one pixel a tile.
 
     Raises:
         SlideError: its sides are not in the slide's proportion.
@@ -140,7 +143,9 @@ def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.nda
             "it does not show the whole slide",
             "export the mask over the whole slide, at any scale",
         )
-    return image != 0
+    rows, columns = slide.height * slide.mpp_y / OVERVIEW_MPP, slide.width * slide.mpp_x / OVERVIEW_MPP
+    parts_y, parts_x = (max(1, math.ceil(n / side)) for n, side in zip((rows, columns), image.shape, strict=True))
+    return np.repeat(np.repeat(image != 0, parts_y, axis=0), parts_x, axis=1)
 
 
 def shrunk(mask: Bool[np.ndarray, "H W"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

@@ -27,7 +27,9 @@ def open_handle(path: Path) -> Any:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(path.glob(f"*{DICOM_ENDING}"))
+        files = sorted(
+            file for file in path.iterdir() if file.suffix.lower() == DICOM_ENDING and not file.name.startswith(".")
+        )
         if not files:
             raise SlideError(f"{path.name} is a folder without {DICOM_ENDING} files", UNKNOWN_REMEDY)
         path = max(files, key=lambda file: file.stat().st_size)

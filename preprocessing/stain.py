@@ -79,7 +79,7 @@ def fit_stain(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, gla
     pixels = np.concatenate([stained_pixels(patch, glass) for patch in patches] or [np.empty((0, 3))])
     if len(pixels) < MIN_PIXELS:
         why = f"{len(pixels)} stained pixels, fewer than {MIN_PIXELS}: built-in reference taken"
-        return replace(REFERENCE, fallback=why)
+        return replace(REFERENCE, glass=glass, fallback=why)
     values = lab((256 * np.exp(-pixels) - 1) / 255)
     colours = np.stack([values.mean(axis=0), values.std(axis=0)])
     if method == "reinhard" and (colours[1] < MIN_LAB_SD).any():

@@ -82,9 +82,16 @@ def tile_names(folder: Path) -> list[str]:
 
 
 def remove_export(folder: Path) -> None:
-    """Remove a slide's exported folder; one that was not written here is left."""
+    """Remove a slide's exported folder, at one stroke; one that was not written here is left."""
+    old = _hidden(folder, "old")
+    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
     if (folder / RECORD).is_file():
-        shutil.rmtree(folder)
+        folder.rename(old)
+        shutil.rmtree(old)
+
+
+def _hidden(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}.partial")
 
 
 def _sheet_of(job: ExportJob) -> TileSheet:
@@ -119,7 +126,11 @@ def _checksum(folder: Path, names: Sequence[str]) -> str:
 
 def _write_tiles(job: ExportJob, sheet: TileSheet, colour: StainMap | None, made_of: Mapping[str, object]) -> dict:
     """Write into a folder beside the target and rename it: it appears whole or not at all."""
-    partial = job.folder.with_name(f".{job.folder.name}.partial")
+    if job.folder.exists() and not (job.folder / RECORD).is_file():
+        raise SlideError(
+            f"{job.folder} is there and was not exported", "move it away, or give another folder with --out"
+        )
+    partial = _hidden(job.folder, "new")
     shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     partial.mkdir(parents=True)
     names: list[str] = []

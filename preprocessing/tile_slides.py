@@ -12,7 +12,7 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.failures import command, exit_code, failure_table, status_row, write_status
+from common.failures import command, earlier_statuses, exit_code, failure_table, status_row, write_status
 from common.settings import parse_config
 from common.study import find_slides, open_study
 from preprocessing.tiling_settings import TilingConfig
@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from preprocessing.contact_sheet import write_contact_sheet
     from preprocessing.tiling import summary, tile_study
 
-    rows = read_cohort(study.cohort_table, where=config.where).rows
-    statuses = tile_study(study, find_slides(study.slides), rows, config)
-    status_file = study.tiles / "status.csv"
-    write_status(status_file, statuses)
+    cohort, status_file = read_cohort(study.cohort_table, where=config.where), study.tiles / "status.csv"
+    statuses = tile_study(study, find_slides(study.slides), cohort.rows, config)
+    known = [*statuses, *earlier_statuses(status_file, cohort.left_out)]
+    write_status(status_file, known)
     sheet = study.tiles / "contact_sheet.html"
-    write_contact_sheet(sheet, [status_row(status) for status in statuses], study.previews)
+    write_contact_sheet(sheet, [status_row(status) for status in known], study.previews)
     print(failure_table(statuses) or summary(statuses))
     print(f"status of each slide: {status_file}; all previews on one page, to look through: {sheet}")
     return exit_code(statuses)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.failures import SlideError, SlideStatus, failed
+from common.failures import SlideError, SlideStatus, StudyError, failed
 from common.parallel import default_workers, over_slides
 from common.study import Study
 from preprocessing.scale import given_scale, parse_scale
 from preprocessing.slide_tiles import STEP, SlideJob, tile_slide
 from preprocessing.tiling_settings import TilingConfig
+from preprocessing.tissue_source import SEGMENTED
 
 
 def tile_study(
@@ -25,7 +27,12 @@ def tile_study(
         files: slide id to slide file.
         rows: the clinical table's rows, one a slide, with slide_id and perhaps mpp, or mpp_x and mpp_y.
         config: the settings.
+
+    Raises:
+        StudyError: the folder of masks that was named is not there.
     """
+    if config.masks is not None and not config.masks.is_dir():
+        raise StudyError(f"--masks: no folder {config.masks}; give the one with <slide>.png or .tif")
     if config.masks is None and study.masks.is_dir():
         config = dataclasses.replace(config, masks=study.masks)
     flag = None if config.mpp is None else parse_scale(config.mpp)
@@ -35,7 +42,8 @@ def tile_study(
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
-            study.tile_file(outcome.name).unlink(missing_ok=True)  # what lies there is not of this slide and settings
+            for file in (study.tile_file(outcome.name), study.preview_file(outcome.name)):
+                file.unlink(missing_ok=True)  # what lies there is not of this slide and settings
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:
             assert outcome.value is not None
@@ -72,7 +80,9 @@ def summary(statuses: Sequence[SlideStatus]) -> str:
     area = sum(float(str(row["tissue_mm2"])) for row in done)
     n_flagged = sum(bool(row["flags"]) for row in done)
     n_fallbacks = sum(bool(row["stain_fallback"]) for row in done)
+    sources = Counter(str(row["tissue_source"]) for row in done)
+    given = "".join(f", tissue of {n} by {kind}" for kind, n in sorted(sources.items()) if kind != SEGMENTED)
     return (
         f"{len(done)} slides, {area:.1f} mm² of tissue, {n_tiles} tiles ({n_excluded} excluded), "
-        f"{n_flagged} slides with a flag, {n_fallbacks} stain fits by a fallback"
+        f"{n_flagged} slides with a flag, {n_fallbacks} stain fits by a fallback{given}"
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from common.artifacts import file_fingerprint
+from common.artifacts import content_sha256
 from common.failures import SlideError
+from preprocessing.flat_image import MAX_WHOLE_PX, without_pixel_limit
 from preprocessing.outline import Outline, filled, outlines, read_geojson
 from preprocessing.segmentation import Segmentation, segment_slide, tissue_of_mask
 from preprocessing.slide import Slide
@@ -15,6 +16,7 @@ from preprocessing.tissue import MIN_PIECE_MM2
 
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
 MASK_ENDINGS = (".png", ".tif", ".tiff")
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and a value of it
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,19 @@ def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: t
     edited: Outline | None = None
     if outline_file.is_file():
         try:
-            found = read_geojson(outline_file.read_text(encoding="utf-8"), origin=origin)
+            found = read_geojson(outline_file.read_text(encoding="utf-8-sig"), origin=origin)
         except (ValueError, UnicodeDecodeError) as error:
             raise SlideError(
                 f"{outline_file}: {error}", "export it from QuPath again, or delete it to have it made anew"
             ) from error
         edited = found if found.is_edited else None
-    fingerprint = file_fingerprint(outline_file) if edited is not None else ""
+    fingerprint = content_sha256(outline_file) if edited is not None else ""
     if edited is not None and edited.pieces:
         return TissueSource(EDITED, edited, None, fingerprint)
     candidates = [] if masks is None else [masks / f"{slide_id}{ending}" for ending in MASK_ENDINGS]
     for mask_file in candidates:
         if mask_file.is_file():
-            return TissueSource(MASK, edited, mask_file, file_fingerprint(mask_file) + fingerprint)
+            return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
     return TissueSource(SEGMENTED, edited, None, fingerprint)
 
 
@@ -95,10 +97,20 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
 
 
 def _read_mask(path: Path) -> np.ndarray:
+    """Return a mask as grey levels; what is transparent is 0."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("L"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        with without_pixel_limit(), Image.open(path) as file:
+            if file.width * file.height > MAX_WHOLE_PX:
+                reason = f"{path.name} has {file.width} x {file.height} pixels, more than {MAX_WHOLE_PX:,}"
+                raise SlideError(reason, "export the mask at a smaller scale; 8 µm a pixel is enough")
+            if file.mode == "1" and getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+                reason = f"{path.name} has one bit a pixel, of which 0 is white: programs disagree which of the two is tissue"
+                raise SlideError(reason, "save the mask with 8 bits a pixel, 0 where there is no tissue")
+            grey = np.asarray(file.convert("L"))
+            if file.mode in {"RGBA", "LA", "PA"} or "transparency" in file.info:
+                grey = np.where(np.asarray(file.convert("RGBA").getchannel("A")) == 0, 0, grey).astype(np.uint8)
+            return grey
+    except (OSError, UnidentifiedImageError) as error:
         raise SlideError(f"{path.name} cannot be read as a mask image ({error})", "export the mask again") from error

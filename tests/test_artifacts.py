@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and an array file proves that it is complete."""
 
+import hashlib
 import json
 
 import h5py
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.artifacts import (
+    content_sha256,
     file_fingerprint,
     read_arrays,
     replacing,
@@ -91,3 +93,28 @@ def test_fingerprints_follow_content_not_name_or_date(tmp_path):
     assert file_fingerprint(tmp_path / "a") == file_fingerprint(tmp_path / "b")
     (tmp_path / "b").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert file_fingerprint(tmp_path / "a") != file_fingerprint(tmp_path / "b")
+
+
+def test_a_slide_of_several_files_is_identified_by_all_but_hidden_ones(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "Data0000.dat").write_bytes(b"pixels")
+    (tmp_path / "m.mrxs").write_bytes(b"index")
+    (tmp_path / "v.vms").write_text("[Virtual Microscope Specimen]\nNoLayers=1\nImageFile=part.jpg\nMapFile=..\nX=/a\n")
+    (tmp_path / "part.jpg").write_bytes(b"pixels")
+    before = [file_fingerprint(tmp_path / name) for name in ("m.mrxs", "v.vms", "m")]
+    (tmp_path / "m" / ".DS_Store").write_bytes(b"of a file browser")
+    assert [file_fingerprint(tmp_path / name) for name in ("m.mrxs", "v.vms", "m")] == before
+    (tmp_path / "m" / "Data0000.dat").write_bytes(b"PIXELS")
+    (tmp_path / "part.jpg").write_bytes(b"PIXELS")
+    after = [file_fingerprint(tmp_path / name) for name in ("m.mrxs", "v.vms", "m")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+
+
+def test_content_is_every_byte(tmp_path):
+    content = bytearray(8 << 20)
+    (tmp_path / "a").write_bytes(content)
+    before = content_sha256(tmp_path / "a"), file_fingerprint(tmp_path / "a")
+    content[2 << 20] = 1  # between the samples of the fingerprint
+    (tmp_path / "a").write_bytes(content)
+    assert file_fingerprint(tmp_path / "a") == before[1]
+    assert content_sha256(tmp_path / "a") != before[0] == hashlib.sha256(bytes(8 << 20)).hexdigest()

@@ -1,5 +1,6 @@
 """The clinical table: every fault at once with its row, any order the same, TCGA barcodes, mapped names, other formats."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from common.clinical_table import MISSING
 from common.cohort import read_cohort
 from common.failures import StudyError
-from common.study import find_slides, open_study
+from common.study import Study, find_slides, open_study
 
 GOOD = pd.DataFrame(
     {
@@ -267,3 +268,50 @@ def test_reading_a_csv_table_does_not_import_pandas(tmp_path):
     program = "import sys, pathlib, common.cohort as c; c.read_cohort(pathlib.Path(sys.argv[1])); sys.exit('pandas' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", program, write(tmp_path, GOOD)], check=True, cwd=root)
+
+
+def test_slides_whose_names_cannot_be_written_down_are_refused_at_once(tmp_path):
+    os.close(os.open(os.fsencode(tmp_path) + b"/Pr\xe4parat.tif", os.O_CREAT))
+    with pytest.raises(StudyError, match=r"Pr\\udce4parat\.tif.* is not in UTF-8"):
+        find_slides(tmp_path)
+
+
+def test_the_table_may_have_another_ending_but_only_one(tmp_path):
+    study = Study(tmp_path)
+    assert study.cohort_table.name == "cohort.csv"
+    GOOD.to_excel(tmp_path / "cohort.xlsx", index=False)
+    assert len(read_cohort(study.cohort_table).rows) == 3
+    write(tmp_path, GOOD)
+    with pytest.raises(StudyError, match="two clinical tables"):
+        _ = study.cohort_table
+
+
+def test_columns_without_a_name_are_passed_over(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_text(",patient_id,slide_id,subtype,,\n0,a,1,SS,,\n1,b,2,LMS,,x\n,,,,,y\n")  # an index, and leftovers
+    cohort = read_cohort(path)
+    assert cohort.columns == ("patient_id", "slide_id", "subtype")
+    assert [row["slide_id"] for row in cohort.rows] == ["1", "2"]
+    pd.DataFrame([["patient_id", "slide_id", "age", "age"], ["a", "1", 3, 4]]).to_excel(
+        tmp_path / "c.xlsx", index=False, header=False
+    )
+    with pytest.raises(StudyError, match="two columns have the name age"):
+        read_cohort(tmp_path / "c.xlsx")
+
+
+def test_one_column_may_be_patient_and_slide(tmp_path):
+    path = write(tmp_path, GOOD.drop(columns="patient_id").rename(columns={"slide_id": "case"}))
+    cohort = read_cohort(path, columns={"patient_id": "case", "slide_id": "case"})
+    assert [(row["patient_id"], row["slide_id"]) for row in cohort.rows] == [("1", "1"), ("2", "2"), ("3.svs", "3")]
+
+
+def test_decimal_commas_are_named_and_other_commas_are_text(tmp_path):
+    with pytest.raises(StudyError, match=r"row 3: age '50,5' has a comma for its decimal point"):
+        read_cohort(write(tmp_path, GOOD.assign(age=["70", "50,5", "50,5"])))
+    assert read_cohort(write(tmp_path, GOOD.assign(age=["70", "50,5", "about 50"]))).slides["age"].dtype == object
+
+
+def test_slides_left_out_by_a_restriction_are_known(tmp_path):
+    path = write(tmp_path, GOOD)
+    assert read_cohort(path).left_out == frozenset()
+    assert read_cohort(path, where="patient_id == 'a'").left_out == {"3"}

@@ -13,6 +13,7 @@ SLIDES = pd.DataFrame(
     {
         "patient_id": ["a", "a", "b", "c", "d"], "slide_id": list("vwxyz"), "subtype": ["L", "L", "U", "U", "L"],
         "time": [1, 1, 2, 3, 4], "event": [1, 1, 0, 1, 0], "site": ["s"] * 5, "mpp": [0.5] * 5,
+        "mpp_x": [0.5, 0.5, 0.25, 0.25, 0.5], "mpp_y": [0.5, 0.5, 0.25, 0.25, 0.5],
         "age": [40.0, 40.0, 60.0, np.nan, 80.0],
         "grade": ["1", "1", "2", None, "3"], "block": ["k", "l", "k", "k", "k"], "country": ["x"] * 5,
     }

@@ -249,6 +249,11 @@ def test_the_largest_image_of_a_folder_is_taken(tmp_path):
     handle = open_handle(tmp_path)
     assert handle.dimensions == (WIDTH, HEIGHT)
     handle.close()
+    large.rename(tmp_path / "A.DCM")  # as scanners name it on other systems
+    small.rename(tmp_path / ".b.dcm")
+    handle = open_handle(tmp_path)
+    assert handle.dimensions == (WIDTH, HEIGHT)
+    handle.close()
 
 
 def test_shared_files_are_read_as_openslide_and_pydicom_read_them(shared_data):

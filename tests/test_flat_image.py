@@ -196,3 +196,11 @@ def test_dots_per_inch_are_no_scale_and_a_true_one_is_read(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "s.png", dpi=(50800, 50800))
     with pytest.raises(SlideError, match="does not say"), open_slide(tmp_path / "s.png"):
         pass
+
+
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "large.png")
+    monkeypatch.setattr(flat_image, "MAX_WHOLE_PX", 1000)
+    monkeypatch.setattr(Image.Image, "getexif", lambda _: pytest.fail("decoded"))
+    with pytest.raises(SlideError, match="130 x 90 pixels"):
+        flat_image.FlatPicture(tmp_path / "large.png")

@@ -128,3 +128,27 @@ def test_the_origin_of_the_scanned_bounds_is_taken_off_and_added_again():
 def test_what_is_no_outline_is_refused(text):
     with pytest.raises(ValueError, match=r"JSON|FeatureCollection"):
         read_geojson(text)
+
+
+def feature(geometry, **classification):
+    return {"type": "Feature", "geometry": geometry, "properties": {"classification": classification}}
+
+
+def test_both_lobes_of_a_crossing_outline_and_areas_inside_collections_are_kept():
+    bow = {"type": "Polygon", "coordinates": [[[0, 0], [1000, 1000], [1000, 0], [0, 1000], [0, 0]]]}
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]]}
+    both = {"type": "GeometryCollection", "geometries": [square, {"type": "Point", "coordinates": [5, 5]}]}
+    found = read_geojson(json.dumps([feature(bow)]))
+    assert sum(piece.area for piece in found.pieces) == approx(500_000)
+    assert [piece.area for piece in read_geojson(json.dumps([feature(both)])).pieces] == [10_000]
+    with pytest.raises(ValueError, match="a Polygon in it is none"):
+        read_geojson(json.dumps([feature({"type": "Polygon", "coordinates": [["a"]]})]))
+
+
+@pytest.mark.parametrize(
+    "classification", [{"name": "Ignore*"}, {"name": "Ignore: fold"}, {"names": ["Exclude", "pen"]}]
+)
+def test_classes_derived_from_an_exclusion_exclude(classification):
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]]}
+    found = read_geojson(json.dumps([feature(square, **classification)]))
+    assert (len(found.pieces), len(found.exclusions)) == (0, 1)

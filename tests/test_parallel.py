@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 import time
 from multiprocessing.util import Finalize
 
 import pytest
 
-from common.failures import SlideError
+from common.failures import SlideError, StudyError
 from common.parallel import over_slides, worker_pool
 
 
@@ -80,3 +81,33 @@ def test_a_pool_that_closes_while_workers_are_still_starting_prints_nothing(tmp_
     pool.close()
     pool.join()
     assert capfd.readouterr().err == ""
+
+
+class OddError(Exception):
+    """An exception that cannot be unpickled, as some libraries have."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} {other}")
+
+
+def odd(kind):
+    if kind == "odd":
+        raise OddError("what", "ever")
+    if kind == "exit":
+        sys.exit(3)
+    return kind
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_job_raises_costs_its_own_job_only(workers, capfd):
+    jobs = [(kind, (kind,)) for kind in ("a", "odd", "b", "exit", "c", "d")]
+    outcomes = list(over_slides(odd, jobs, workers=workers, timeout_s=60.0, title="test"))
+    assert [outcome.value for outcome in outcomes if outcome.error is None] == ["a", "b", "c", "d"]
+    reasons = [outcome.error.reason for outcome in outcomes if outcome.error is not None]
+    assert reasons == ["unexpected OddError: what ever", "unexpected SystemExit: 3"]
+    assert 'raise OddError("what", "ever")' in capfd.readouterr().err
+
+
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(StudyError, match="--workers is a number from 0"):
+        next(over_slides(work, [("a", ("a",))], workers=-1, timeout_s=1.0, title="test"))

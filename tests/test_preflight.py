@@ -167,3 +167,14 @@ def test_what_is_missing_is_named_with_a_remedy(monkeypatch, capsys, tmp_path):
 
 def test_columns_are_aligned():
     assert check_study.aligned([["a", "bb"], [10, 2]]) == "a   bb\n10  2"
+
+
+@pytest.mark.parametrize(("ground", "corner", "is_dark"), [(230, 10, False), (10, 230, True)])
+def test_a_corner_does_not_decide_whether_the_ground_is_dark(tmp_path, ground, corner, is_dark):
+    image = np.full((3300, 3300, 3), ground, np.uint8)
+    image[:1024, :1024] = corner
+    tifffile.imwrite(tmp_path / "s.tif", image, tile=(256, 256), photometric="rgb", compression="jpeg")
+    (outcome,) = check_slides(
+        [("s", tmp_path / "s.tif", ((0.5, 0.5), "flag"))], tile_um=256.0, workers=0, timeout_s=60.0
+    )
+    assert outcome.value.is_dark is is_dark

@@ -8,6 +8,8 @@ import tomllib
 import pytest
 import yaml
 
+from common.settings import SECTIONS
+
 SCRIPTS = (
     "preprocessing/make_demo_study.py",
     "preprocessing/tile_slides.py",
@@ -89,3 +91,8 @@ def test_modules_stay_readable_and_bear_no_borrowed_names(root):
         for path in sorted((root / folder).glob("*.py")):
             assert len(path.read_text().splitlines()) <= 400, path
             assert path.stem not in sys.stdlib_module_names or path.stem == "__init__", path
+
+
+def test_every_script_is_a_section_of_the_settings(root):
+    calls = [re.search(r'section="(\w+)"', path.read_text()) for path in map(root.joinpath, SCRIPTS)]
+    assert {call[1] for call in calls if call} | {"columns"} == SECTIONS

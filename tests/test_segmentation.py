@@ -1,5 +1,7 @@
 """Segmentation of whole slides: two passes, masks and outlines from elsewhere, unreadable areas, slides of any size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,11 +9,12 @@ from PIL import Image
 from pytest import approx
 
 from common.failures import SlideError
-from preprocessing.outline import geojson, outlines
+from preprocessing import tissue_source
+from preprocessing.outline import filled, geojson, outlines
 from preprocessing.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
 from preprocessing.slide import open_slide
 from preprocessing.synthetic_slide import make_slide, read_truth_mask, write_pyramid
-from preprocessing.tissue_source import EDITED, MASK, SEGMENTED, find_slide_tissue, find_source
+from preprocessing.tissue_source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
 from tests.test_synthetic import recipe
 
 
@@ -109,3 +112,31 @@ def test_the_overview_is_coarser_for_a_slide_too_large_and_an_impossible_one_is_
         slide.mpp_x = slide.mpp_y = 2.0
         with pytest.raises(SlideError, match="no microscope slide is so large"):
             overview_mpp(slide)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mask_of_one_pixel_a_tile_is_taken_pixel_by_pixel(painted, seed):
+    mask = np.random.default_rng(seed).random((13, 16)) < 0.4
+    with open_slide(painted / "s.tif") as slide:
+        size = (slide.width, slide.height)
+        pieces = outlines(tissue_of_mask(mask.astype(np.uint8), slide), slide_px=size)
+    back = filled(pieces, (13 * 16, 16 * 16), slide_px=size).view(bool)
+    assert (back != np.repeat(np.repeat(mask, 16, axis=0), 16, axis=1)).mean() < 0.005
+
+
+def test_masks_that_can_be_misread_are_refused_and_transparent_ones_are_no_tissue(painted, tmp_path):
+    mask = np.zeros((65, 80), bool)
+    mask[10:30, 20:60] = True
+    source = TissueSource(MASK, None, tmp_path / "s.tif", "")
+    with open_slide(painted / "s.tif") as slide:
+        tifffile.imwrite(tmp_path / "s.tif", mask)  # one bit a pixel, of which 0 is white
+        with pytest.raises(SlideError, match="0 is white"):
+            find_slide_tissue(slide, source, second_pass=False)
+        layers = np.dstack([np.full((65, 80, 3), 255, np.uint8), mask.astype(np.uint8) * 255])
+        Image.fromarray(layers).save(tmp_path / "s.png")
+        found = find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)
+        assert found.masks.is_tissue.mean() == approx(20 * 40 / (65 * 80), abs=0.01)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tissue_source, "MAX_WHOLE_PX", 5000)
+            with pytest.raises(SlideError, match="80 x 65 pixels, more than 5,000"):
+                find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)

@@ -28,7 +28,7 @@ def parse(*argv):
 def test_defaults_flags_and_file_in_rising_order(tmp_path):
     study = ("--study", str(tmp_path))
     assert parse(*study).tile_um == 256
-    (tmp_path / "study.yaml").write_text("tool:\n  tile_um: 128\n  is_fast: false\nother:\n  x: 1\n")
+    (tmp_path / "study.yaml").write_text("tool:\n  tile_um: 128\n  is_fast: false\ntrain:\n  x: 1\n")
     assert (parse(*study).tile_um, parse(*study).is_fast) == (128, False)
     assert parse(*study, "--tile_um", "64").tile_um == 64
     assert parse("--tile_um=64", f"--study={tmp_path}").is_fast is False
@@ -68,3 +68,17 @@ def test_help_shows_groups_units_and_defaults(capsys):
 
 def test_settings_are_plain_values():
     assert settings_of(Config(), without=("name",)) == {"study": "study", "tile_um": 256.0, "is_fast": True}
+
+
+def test_sections_of_no_script_and_shortened_flags_are_refused(tmp_path, capsys):
+    for content in ("tile-slides:\n  tile_um: 128\n", "tile_um: 128\n"):
+        (tmp_path / "study.yaml").write_text(content)
+        with pytest.raises(StudyError, match="is no script"):
+            parse("--study", str(tmp_path))
+    with pytest.raises(SystemExit):
+        parse("--stud", str(tmp_path))
+    assert "--stud" in capsys.readouterr().err
+    (tmp_path / "study.yaml").write_text("tool:\ntrain:\n  name: x\n")
+    assert parse("--study", str(tmp_path)).tile_um == 256  # an empty section
+    (tmp_path / "study.yaml").write_text("tool:\n  name: 2024-05-01\n")
+    assert parse("--study", str(tmp_path)).name == "2024-05-01"

@@ -193,3 +193,37 @@ def test_the_same_bytes_on_two_runs(study, tiled):
 def test_settings_out_of_range_are_refused(study, capsys, flags, message):
     assert run(study, *flags) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_of_a_part_keeps_what_is_known_of_the_rest(study):
+    study.cohort_table.write_text("patient_id,slide_id\np,s\nq,blank\n")
+    Image.new("RGB", (900, 900), "white").save(study.slides / "blank.png")
+    assert run(study, "--mpp", "0.5") == 1
+    both = (study.tiles / "status.csv").read_bytes()
+    assert run(study, "--mpp", "0.5", "--where", "slide_id == 's'") == 0
+    assert (study.tiles / "status.csv").read_bytes() == both
+    assert "no tissue found" in (study.tiles / "contact_sheet.html").read_text()
+    study.cohort_table.write_text("patient_id,slide_id\np,s\n")
+    (study.slides / "blank.png").unlink()
+    assert run(study, "--mpp", "0.5", "--where", "slide_id == 's'") == 0
+    assert "blank" not in (study.tiles / "status.csv").read_text()  # it left the table
+
+
+def test_a_slide_that_fails_shows_no_earlier_preview(study):
+    assert study.preview_file("s").is_file()
+    (study.slides / "s.tif").write_bytes(b"no slide any more")
+    assert run(study) == 1
+    assert not study.preview_file("s").exists()
+    assert not study.tile_file("s").exists()
+
+
+def test_a_folder_of_masks_that_is_not_there_is_refused(study, capsys):
+    assert run(study, "--masks", str(study.root / "maskz")) == 2
+    assert "no folder" in capsys.readouterr().err
+    (study.root / "masks").mkdir()
+    mask = np.zeros((180, 220), np.uint8)
+    mask[20:160, 20:200] = 255
+    Image.fromarray(mask).save(study.root / "masks" / "s.png")
+    study.outline_file("s").unlink()
+    assert run(study) == 0
+    assert "tissue of 1 by mask image" in capsys.readouterr().out

@@ -279,3 +279,10 @@ def test_a_slide_of_one_pink_hue_keeps_its_colours():
         [np.abs(after - before.astype(float)).mean() for before, after in zip(patches, mapped, strict=True)]
     )
     assert change < 25
+
+
+def test_glass_becomes_white_even_where_too_little_tissue_is_seen():
+    glass = (215.0, 208.0, 220.0)
+    fit = fit_stain([np.full((30, 30, 3), (140, 60, 120), np.uint8)], method="vahadane", glass=glass)
+    assert "fewer than" in fit.fallback
+    assert apply_map(np.array([[glass]], np.uint8), stain_map(fit, REFERENCE)).tolist() == [[[255, 255, 255]]]

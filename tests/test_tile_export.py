@@ -3,6 +3,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,28 @@ def test_chosen_tiles_are_spread_evenly():
     assert chosen_tiles(4, None) == chosen_tiles(4, 9) == [0, 1, 2, 3]
     assert chosen_tiles(100, 4) == [12, 37, 62, 87]
     assert len(set(chosen_tiles(1000, 999))) == 999
+
+
+def test_a_kill_while_an_old_export_goes_costs_nothing(study, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert run(study, out) == 0
+
+    def killed(folder, **_):
+        if Path(folder).is_dir():
+            next(path for path in Path(folder).iterdir() if path.name == "record.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert run(study, out, "--format", "png") == 130
+    assert run(study, out, "--format", "png") == 0
+    assert {path.suffix for path in out.rglob("A-1_*")} == {".png"}
+    assert not list(out.rglob("*.partial"))
+
+
+def test_a_folder_of_somebody_else_is_left_and_named(study, tmp_path, capsys):
+    (tmp_path / "out" / "P1" / "A-1").mkdir(parents=True)
+    (tmp_path / "out" / "P1" / "A-1" / "notes.txt").write_text("mine")
+    assert run(study, tmp_path / "out") == 1
+    assert "was not exported" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "out" / "P1" / "A-1" / "notes.txt").read_text() == "mine"

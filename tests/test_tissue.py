@@ -186,3 +186,14 @@ def test_red_pen_is_ink_and_blood_is_not():
     found = find_tissue(blood, mpp=MPP)
     assert found.is_ink.mean() < 0.002
     assert dice(found.is_tissue, truth) > 0.97
+
+
+@given(st.floats(0.2, 1.1), st.floats(0.2, 1.1), st.floats(60, 400), st.integers(40, 90))
+@settings(max_examples=60, deadline=None)
+def test_a_full_tile_is_full_whatever_the_rounding(mpp_x, mpp_y, tile_um, side):
+    is_tissue = np.ones((side, side + 7), bool)
+    laid = {"slide_px": (5003, 4001), "mpp": (mpp_x, mpp_y), "tile_um": tile_um}
+    every, _ = tile_grid(is_tissue, min_tissue=0.5, **laid)
+    full, share = tile_grid(is_tissue, min_tissue=1.0, **laid)
+    assert len(full) == len(every)
+    assert (share > 0.999).all()
