@@ -80,6 +80,7 @@ def _convert(folder: FeatureFolder, slide: str, header: ExchangeBag, out: Path, 
     source = folder.files[slide]
     settings: dict[str, Any] = {
         "to": to, "from": header.layout, "mpp": list(header.mpp) if header.mpp else None, "source": _fingerprint(source, header),
+        "footprint_level0": header.footprint_level0,
     }  # fmt: skip
     if not is_finished(out, slide, settings):
         _remove(out, slide)

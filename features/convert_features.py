@@ -19,7 +19,7 @@ from common.failures import SlideError, SlideStatus, StudyError, command, exit_c
 from common.settings import parse_config
 from common.study import Study, open_study
 from features.conversion import STEP, ConversionConfig, convert_folder, with_scale
-from features.exchange import FeatureFolder, open_folder, scale_of_tile_files
+from features.exchange import FeatureFolder, open_folder, scale_of_table, scale_of_tile_files
 
 if TYPE_CHECKING:
     from common.cohort import Cohort
@@ -68,9 +68,7 @@ def _folder(config: ConversionConfig, study: Study, cohort: Cohort | None) -> tu
     missing: list[SlideStatus] = []
     if cohort is not None:
         slides = cohort.slides
-        if "mpp" in slides.columns:
-            given = slides.dropna(subset=["mpp"])
-            mpp_of = {name: (float(mpp), float(mpp)) for name, mpp in zip(given["slide_id"], given["mpp"], strict=True)}
+        mpp_of = scale_of_table(slides)
         if config.features is None:
             error = SlideError("it has no feature file", "see status.csv of features/extract_features.py")
             missing = [failed(name, STEP, error) for name in slides["slide_id"] if name not in found.files]

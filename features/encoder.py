@@ -41,7 +41,7 @@ class EncoderCard:
     input_px: int | None = None  # what the network sees, a side; None: tiles of any size, as they are
     resize_px: int | None = None  # before a central crop to input_px; None: resized to input_px itself
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    mpp: float = 0.5  # µm a pixel it was trained at
+    mpp: float | None = 0.5  # µm a pixel it was trained at; None: on photographs
     pooling: Pooling = "none"  # how the network's output becomes one vector
     n_prefix_tokens: int = 1  # class and register tokens before the patches
     is_gated: bool = False  # its hub page asks for a login and consent

@@ -6,13 +6,16 @@ a login there, or from a file with --weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from common.failures import StudyError
 from features.encoder import EncoderCard, folder_name
 from features.encoder_networks import (
+    Builder,
     conch,
     ctranspath,
+    kimianet,
     remote_network,
     resnet50_layer3,
     timm_network,
@@ -25,6 +28,7 @@ HIBOU_MEAN, HIBOU_STD = (0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 NC_ND = "CC-BY-NC-ND-4.0"
 LUNIT = "Lunit non-commercial"
+KAIKO = "Kaiko Non-Commercial Public License 1"
 H_OPTIMUS = timm_network("vit_giant_patch14_reg4_dinov2", img_size=224, init_values=1e-5, dynamic_img_size=False)
 
 
@@ -49,6 +53,7 @@ IMAGENET_CNNS = (
         licence="Apache-2.0",
         build=timm_network("tf_efficientnet_lite0"),
         weights="built in",
+        mpp=None,
         parameters_m=3.4,
     ),
     EncoderCard(
@@ -58,6 +63,7 @@ IMAGENET_CNNS = (
         licence="BSD-3-Clause",
         build=torchvision_network("resnet50"),
         weights="torchvision:ResNet50_Weights.IMAGENET1K_V2",
+        mpp=None,
         parameters_m=23.5,
     ),
     EncoderCard(
@@ -68,6 +74,7 @@ IMAGENET_CNNS = (
         build=resnet50_layer3,
         weights="torchvision:ResNet50_Weights.IMAGENET1K_V1",
         pooling="mean over positions",
+        mpp=None,
         parameters_m=8.5,
     ),
     EncoderCard(
@@ -77,6 +84,7 @@ IMAGENET_CNNS = (
         licence="BSD-3-Clause",
         build=torchvision_network("densenet121"),
         weights="torchvision:DenseNet121_Weights.IMAGENET1K_V1",
+        mpp=None,
         parameters_m=7.0,
     ),
 )
@@ -88,7 +96,7 @@ HISTOLOGY_CNNS = (
         dimension=1024,
         licence="ask its authors",
         is_commercial=False,
-        build=torchvision_network("densenet121"),
+        build=kimianet,
         parameters_m=7.0,
     ),
     EncoderCard(
@@ -135,16 +143,17 @@ OPEN_VITS = (
     _vit("openmidnight", "SophontAI/OpenMidnight", 1536, "Apache-2.0",
          timm_network("vit_giant_patch14_reg4_dinov2", img_size=224), weights="file", is_gated=True, parameters_m=1134.8),
     *(
-        _vit(f"kaiko_{short}", f"1aurent/{name}.kaiko_ai_towards_large_pathology_fms", dimension, "see its hub page",
-             timm_network(name, dynamic_img_size=True), mean=HALF, std=HALF, parameters_m=size)
+        _vit(f"kaiko_{short}", f"1aurent/{name}.kaiko_ai_towards_large_pathology_fms", dimension, KAIKO,
+             timm_network(name, dynamic_img_size=True), mean=HALF, std=HALF, interpolation="bilinear", is_commercial=False,
+             parameters_m=size)
         for short, name, dimension, size in (
             ("s16", "vit_small_patch16_224", 384, 21.7), ("s8", "vit_small_patch8_224", 384, 21.7),
             ("b16", "vit_base_patch16_224", 768, 85.8), ("b8", "vit_base_patch8_224", 768, 85.8),
         )
     ),
     _vit("kaiko_l14", "1aurent/vit_large_patch14_reg4_dinov2.kaiko_ai_towards_large_pathology_fms", 1024,
-         "see its hub page", timm_network("vit_large_patch14_reg4_dinov2", dynamic_img_size=True), mean=HALF, std=HALF,
-         parameters_m=304.4),
+         KAIKO, timm_network("vit_large_patch14_reg4_dinov2", dynamic_img_size=True), mean=HALF, std=HALF,
+         interpolation="bilinear", is_commercial=False, parameters_m=304.4),
     *(
         _vit(name, f"histai/{source}", width, "Apache-2.0",
              timm_network(f"vit_{size}_patch14_reg4_dinov2", img_size=224, swiglu=True, mlp_ratio=ratio),
@@ -167,11 +176,12 @@ LIMITED_VITS = (
     _vit("phikon_v2", "owkin/phikon-v2", 1024, "Owkin non-commercial",
          timm_network("vit_large_patch16_224", init_values=1e-5), is_commercial=False, parameters_m=303.4),
     _limited("uni", "MahmoodLab/UNI", 1024, NC_ND,
-             timm_network("vit_large_patch16_224", init_values=1e-5, dynamic_img_size=True), parameters_m=303.4),
+             timm_network("vit_large_patch16_224", init_values=1e-5, dynamic_img_size=True), interpolation="bilinear",
+             parameters_m=303.4),
     _limited("uni2_h", "MahmoodLab/UNI2-h", 1536, NC_ND,
              timm_network("vit_giant_patch14_224", img_size=224, depth=24, num_heads=24, init_values=1e-5, embed_dim=1536,
                           mlp_ratio=5.33334, no_embed_class=True, swiglu=True, reg_tokens=8, dynamic_img_size=True),
-             parameters_m=681.4),
+             interpolation="bilinear", parameters_m=681.4),
     _limited("conch", "MahmoodLab/CONCH", 512, NC_ND, conch, input_px=448, mean=CLIP_MEAN, std=CLIP_STD, weights="file",
              package="conch", parameters_m=395),
     _limited("conch_v1_5", "MahmoodLab/conchv1_5", 768, NC_ND, remote_network("MahmoodLab/conchv1_5"), input_px=448,
@@ -209,13 +219,11 @@ def timm_card(name: str) -> EncoderCard:
         raise StudyError(f"timm has no network {name!r}; near ones: {near or 'none'}")
     record = timm.get_pretrained_cfg(name)
     build = timm_network(name)
-    import torch
 
-    with torch.device("meta"):
-        network = build()
     needs_size = bool(record.fixed_input_size)
+    dimension = _width(build, record.input_size)  # num_features is not what every network returns
     return EncoderCard(
-        name=folder_name(f"timm:{name}"), source=f"timm {name}", dimension=network.num_features, build=build,
+        name=folder_name(f"timm:{name}"), source=f"timm {name}", dimension=dimension, build=build, mpp=None,
         licence=record.license or "see its timm page", weights=f"timm:{name}", mean=record.mean, std=record.std,
         input_px=record.input_size[-1] if needs_size else None,
         interpolation="bicubic" if record.interpolation == "bicubic" else "bilinear",
@@ -229,19 +237,30 @@ def torchvision_card(name: str) -> EncoderCard:
     Raises:
         StudyError: torchvision has no such network.
     """
-    import torch
     import torchvision
 
     try:
         weights = torchvision.models.get_model_weights(name).DEFAULT
     except ValueError as error:
         raise StudyError(f"torchvision has no network {name!r}; see torchvision.models.list_models()") from error
-    build = torchvision_network(name)
-    with torch.inference_mode():
-        dimension = build().eval()(torch.zeros(1, 3, 224, 224)).shape[-1]
     transform = weights.transforms()
+    side, is_fixed = transform.crop_size[0], name.startswith(("vit", "swin", "maxvit"))
+    build = torchvision_network(name, **({"image_size": side} if name.startswith("vit") else {}))
     return EncoderCard(
-        name=folder_name(f"torchvision:{name}"), source=f"torchvision {name}", dimension=dimension, build=build,
-        licence="BSD-3-Clause", weights=f"torchvision:{weights}", mean=tuple(transform.mean), std=tuple(transform.std),
-        input_px=224 if name.startswith(("vit", "swin", "maxvit")) else None,
+        name=folder_name(f"torchvision:{name}"), source=f"torchvision {name}", dimension=_width(build, (3, side, side)),
+        build=build, licence="BSD-3-Clause", weights=f"torchvision:{weights}", mean=tuple(transform.mean), std=tuple(transform.std),
+        input_px=side if is_fixed else None, mpp=None,
     )  # fmt: skip
+
+
+def _width(build: Builder, input_size: Sequence[int]) -> int:
+    """Return how many numbers a network makes of a picture, without its arithmetic where that can be."""
+    import torch
+
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device), torch.inference_mode():
+                return int(build().eval()(torch.zeros(1, *input_size)).shape[-1])
+        except NotImplementedError:  # a few networks compute their sizes by tensors
+            continue
+    raise AssertionError("a network on the CPU has no meta tensors")

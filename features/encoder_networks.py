@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,21 +26,52 @@ def timm_network(name: str, **arguments: Any) -> Builder:
     return build
 
 
-def torchvision_network(name: str) -> Builder:
-    """Build a torchvision classification network and take its last layer off."""
+def torchvision_network(name: str, **arguments: Any) -> Builder:
+    """Build a torchvision classification network and take its last layer off; pooling in its head stays."""
 
     def build() -> Any:
-        import torch
         import torchvision
 
-        network = getattr(torchvision.models, name)(weights=None)
-        for head in ("fc", "classifier", "head", "heads"):
-            if hasattr(network, head):
-                setattr(network, head, torch.nn.Identity())
+        given = dict(arguments)
+        if name in ("inception_v3", "googlenet"):  # their weights want (x - 0.5) / 0.5, and the network sees to it
+            given |= {"transform_input": True, "init_weights": False}
+        network = getattr(torchvision.models, name)(weights=None, **given)
+        for part in ("fc", "classifier", "head", "heads"):
+            if hasattr(network, part):
+                setattr(network, part, _without_last_layer(getattr(network, part)))
                 return network
         raise StudyError(f"torchvision:{name} has no classifier that could be taken off; try timm:{name}")
 
     return build
+
+
+def _without_last_layer(head: Any) -> Any:
+    """Return a classifier without its last linear layer; one of convolutions is replaced by a mean over positions."""
+    import torch
+
+    if isinstance(head, torch.nn.Linear):
+        return torch.nn.Identity()
+    last = max((index for index, layer in enumerate(head) if isinstance(layer, torch.nn.Linear)), default=None)
+    if last is None:
+        return torch.nn.AdaptiveAvgPool2d(1)
+    head[last] = torch.nn.Identity()
+    return head
+
+
+def kimianet() -> Any:
+    """Build KimiaNet: DenseNet-121's features, pooled without the last ReLU (its authors' feature extraction)."""
+    import torch
+    import torchvision
+
+    class KimiaNet(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = torchvision.models.densenet121(weights=None).features
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.features(pixels).mean(dim=(2, 3))
+
+    return KimiaNet()
 
 
 def resnet50_layer3() -> Any:
@@ -47,6 +79,8 @@ def resnet50_layer3() -> Any:
     import timm
 
     class Layer3(timm.models.resnet.ResNet):
+        left_over = ("layer4.",)  # of the weights of the whole network
+
         def forward(self, pixels: Any) -> Any:
             hidden = self.maxpool(self.act1(self.bn1(self.conv1(pixels))))
             return self.layer3(self.layer2(self.layer1(hidden)))
@@ -105,13 +139,17 @@ def remote_network(repository: str, *, package: str = "transformers") -> Builder
 
 def conch() -> Any:
     """Build the image tower of CONCH (package conch of its authors)."""
-    factory = _needed("conch.open_clip_custom", "git+https://github.com/mahmoodlab/CONCH")
+    package = _needed("conch.open_clip_custom", "git+https://github.com/mahmoodlab/CONCH")
     import torch
+
+    # its create_model wants the weights at once; they are loaded here as any encoder's
+    sizes = json.loads((package.factory.CFG_DIR / "conch_ViT-B-16.json").read_text(encoding="utf-8"))
+    sizes.pop("custom_text", None)
 
     class ImageTower(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = factory.create_model("conch_ViT-B-16")
+            self.model = package.CoCa(**sizes)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.model.encode_image(pixels, proj_contrast=False, normalize=False)

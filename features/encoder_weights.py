@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HEADS = ("fc.", "classifier.", "head.", "heads.", "decoder.", "mask_token", "embeddings.mask_token", "pooler.")
-PREFIXES = ("module.", "model.", "backbone.", "encoder.")
+PREFIXES = ("module.", "model.", "backbone.", "encoder.", "module.model.0.")
 
 
 def load_weights(network: torch.nn.Module, card: EncoderCard, weights: Path | None) -> None:
@@ -105,11 +105,13 @@ def _timm_state(name: str) -> dict[str, torch.Tensor]:
 
 def _hub_state(repository: str) -> dict[str, torch.Tensor]:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in HUB_FILES:
         try:
             return state_of_file(Path(hf_hub_download(repository, name)))
+        except LocalEntryNotFoundError:  # there is no network: nothing is known of the repository
+            raise
         except EntryNotFoundError:
             continue
     raise OSError(f"{repository} holds none of {', '.join(HUB_FILES)}")
@@ -156,7 +158,8 @@ def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], card: Encode
     named = _named_as(state, set(wanted))
     used = {name: value for name, value in named.items() if name in wanted}
     missing = [name for name in wanted if name not in used and "num_batches_tracked" not in name]
-    left = [name for name in named if name not in wanted and not name.startswith(HEADS) and not _is_derived(name)]
+    optional = (*HEADS, *getattr(network, "left_over", ()))
+    left = [name for name in named if name not in wanted and not name.startswith(optional) and not _is_derived(name)]
     differing = [name for name, value in used.items() if value.shape != wanted[name].shape]
     if missing or left or differing:
         raise StudyError(
@@ -170,7 +173,7 @@ def _named_as(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, tor
     """Return the state under the names of the network: wrappers' prefixes off, names of earlier versions renewed."""
     best = state
     for prefix in ("", *PREFIXES):
-        for added in ("", "model."):
+        for added in ("", "model.", "features."):
             renamed = {
                 f"{added}{name.removeprefix(prefix)}": value for name, value in state.items() if name.startswith(prefix)
             }
@@ -185,12 +188,28 @@ def _renewed(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torc
     renamed = {
         re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): value for name, value in state.items()
     }
+    if "register_tokens" in renamed:
+        renamed = _of_meta(renamed)
     if "layers.1.downsample.reduction.weight" in wanted and "layers.0.downsample.reduction.weight" in renamed:
         # timm before 0.9 put a Swin stage's downsampling at the end of the stage before
         renamed = {
             re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name): value
             for name, value in renamed.items()
         }
+    return renamed
+
+
+def _of_meta(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a DINOv2 with registers as timm has it: no place is added to class and register tokens."""
+    renamed = {
+        name.replace("register_tokens", "reg_token")
+        .replace(".mlp.w12.", ".mlp.fc1.")
+        .replace(".mlp.w3.", ".mlp.fc2."): value
+        for name, value in state.items()
+    }
+    if {"cls_token", "pos_embed"} <= set(renamed):
+        place = renamed["pos_embed"]
+        renamed |= {"cls_token": renamed["cls_token"] + place[:, :1], "pos_embed": place[:, 1:]}
     return renamed
 
 

@@ -41,9 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes += ["gated"] if card.is_gated else []
         notes += [f"needs {card.package}"] if card.package else []
         licence = card.licence if card.is_commercial else f"{card.licence} (not commercial)"
+        scale = "-" if card.mpp is None else f"{card.mpp:.2f}"
         size = f"{card.parameters_m:.0f}" if card.parameters_m else "?"
         print(
-            f"{mark} {card.name:22s}{card.dimension:6d}{pixels:>8s}{card.mpp:7.2f}{size:>7s}  {licence:40s} "
+            f"{mark} {card.name:22s}{card.dimension:6d}{pixels:>8s}{scale:>7s}{size:>7s}  {licence:40s} "
             f"{', '.join([origin, *notes])}"
         )
     return 0

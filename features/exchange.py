@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.failures import StudyError
 from features.exchange_bag import OWN, UNKNOWN, ExchangeBag
 from features.feature_store import MADE_ALIKE
 from features.layout_readers import read_exchange_bag
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENDINGS = (".h5", ".pt")
 NAME_ENDINGS = ("_patches", ".features", "_features")  # what tools add to a slide's name
@@ -138,7 +141,11 @@ def match_slides(slide_ids: Iterable[str], folder: FeatureFolder) -> dict[str, s
     for slide, start in zip(wanted, starts, strict=True):
         if slide in folder.files:
             matched[slide] = slide
-        elif len(by_start.get(start, [])) == 1 and starts.count(start) == 1 and "." in slide + by_start[start][0]:
+        elif (
+            len(by_start.get(start, [])) == 1
+            and starts.count(start) == 1
+            and ("." in slide) != ("." in by_start[start][0])  # two identifiers that differ are two slides
+        ):
             matched[slide] = by_start[start][0]
     return matched
 
@@ -179,6 +186,17 @@ def origin(made_by: Mapping[str, Any]) -> str:
     if silent and made_by["layout"] != OWN:
         text += f"; the files do not say {', '.join(silent)}"
     return text
+
+
+def scale_of_table(slides: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return µm a pixel, x and y, of the slides for which the clinical table gives it."""
+    found: dict[str, tuple[float, float]] = {}
+    for names in (("mpp", "mpp"), ("mpp_x", "mpp_y")):
+        if set(names) <= set(slides.columns):
+            known = slides.dropna(subset=list(names))
+            scales = zip(known[names[0]], known[names[1]], strict=True)
+            found |= {slide: (float(x), float(y)) for slide, (x, y) in zip(known["slide_id"], scales, strict=True)}
+    return found
 
 
 def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tuple[float, float]]:

@@ -17,7 +17,7 @@ from common.failures import SlideStatus, command, earlier_statuses, exit_code, f
 from common.settings import parse_config
 from common.study import Study, find_slides, open_study
 from features.embedding import Embedder
-from features.extraction import extract_slides, extract_tile_table, ready_embedder
+from features.extraction import extract_slides, extract_tile_table, ready_embedder, scale_note
 from features.extraction_settings import ExtractionConfig
 from features.tile_table import read_tile_table, write_cohort_of_tiles
 
@@ -42,8 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         patients = read_tile_table(config.tiles, base=config.images)
         write_cohort_of_tiles(study, patients)
         left_out = frozenset()
-    tile_px = FIELD_PX if config.tiles is not None else _tile_px(study, slides)
-    embedders = [ready_embedder(find_card(name), config, tile_px) for name in config.encoders]
+    tile_px, tile_um = (FIELD_PX, 0.0) if config.tiles is not None else _tile_sides(study, slides)
+    cards = [find_card(name) for name in config.encoders]
+    embedders = [ready_embedder(card, config, tile_px) for card in cards]
+    if config.tiles is None and config.scales is None:
+        print("".join(f"{note}\n" for card in cards if (note := scale_note(card, tile_um, tile_px))), end="")
     if config.tiles is None:
         statuses = extract_slides(study, files, slides, config, embedders)
     else:
@@ -67,22 +70,24 @@ def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus], l
     print(f"status of each: {status_file}")
 
 
-def _tile_px(study: Study, slides: Sequence[str]) -> int:
-    """Return the pixel side of the study's tiles; without any tile file the slides fail one by one later."""
+def _tile_sides(study: Study, slides: Sequence[str]) -> tuple[int, float]:
+    """Return the side of the study's tiles in pixels and µm; without any tile file the slides fail one by one later."""
     from common.artifacts import read_attributes
     from common.failures import StudyError
 
-    sides = set()
+    sides, sides_um = set(), set()
     for slide_id in slides:
         try:
-            sides.add(int(read_attributes(study.tile_file(slide_id))["tile_px"]))
+            known = read_attributes(study.tile_file(slide_id))
+            sides.add(int(known["tile_px"]))
+            sides_um.add(float(known["tile_um"]))
         except (ValueError, KeyError):
             continue  # named as that slide's failure when its turn comes
     if not sides:
         raise StudyError(f"no tile file in {study.tiles}; run preprocessing/tile_slides.py --study {study.root} first")
     if len(sides) > 1:
         raise StudyError(f"{study.tiles} mixes tiles of {sorted(sides)} px; rerun preprocessing/tile_slides.py")
-    return sides.pop()
+    return sides.pop(), min(sides_um)
 
 
 if __name__ == "__main__":

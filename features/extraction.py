@@ -93,6 +93,17 @@ def extract_slides(
     return statuses + list(embed_slides(jobs, _reading(config, embedders)))
 
 
+def scale_note(card: EncoderCard, tile_um: float, tile_px: int) -> str:
+    """Say that tiles reach an encoder of histology at another scale than it was trained at; empty where they do not."""
+    side_px = card.resize_px or card.input_px or tile_px
+    if card.mpp is None or 1 / 1.5 < tile_um / side_px / card.mpp < 1.5:
+        return ""
+    return (
+        f"{card.name} was trained at {card.mpp:g} µm a pixel; tiles of {tile_um:g} µm reach it at {tile_um / side_px:.2f}. For its "
+        f"own scale tile with --tile_um {side_px * card.mpp:g}"
+    )
+
+
 def _reading(config: ExtractionConfig, embedders: Sequence[Embedder]) -> ReadingSettings:
     runtimes = [embedder.runtime for embedder in embedders]
     n_gpus = max(len(runtime.gpus) for runtime in runtimes)

@@ -99,7 +99,8 @@ class FeatureLog:
 
     def _remember(self, record: LogRecord) -> None:
         self._done.setdefault(record.part, []).append(np.concatenate([record.rows, record.unreadable]))
-        self.dimensions[record.part] = record.features.shape[1]
+        if len(record.rows) or record.part not in self.dimensions:  # one without a row has nothing to show its width
+            self.dimensions[record.part] = record.features.shape[1]
 
     def _write(self, payload: bytes) -> None:
         self._file.seek(0, os.SEEK_END)

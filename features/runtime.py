@@ -107,10 +107,12 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
         precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU float16 where it agrees with float32, else TF32.
 
     Raises:
-        StudyError: a GPU is asked for and there is none, or a precision that the device has not.
+        StudyError: a GPU is asked for and there is none, a precision that the device has not, or the network gives another
+            width than its card says.
     """
     assert precision in PRECISIONS
     module = WithTransform(encoder.network, encoder.card).eval()
+    _check_width(module, encoder.card.input_px or tile_px)
     if device != "cpu":
         from features.gpu_runtime import gpus_of, on_gpus
 
@@ -124,6 +126,17 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
     except Exception as error:  # whatever OpenVINO cannot convert, PyTorch can run
         print(f"OpenVINO cannot run {encoder.card.name} ({error}); PyTorch does, slower", file=sys.stderr)
         return _on_pytorch(module, batch, threads, precision)
+
+
+def _check_width(module: WithTransform, side_px: int) -> None:
+    """Embed one blank tile: rows of another shape would be cut and filled with each other's numbers."""
+    with torch.inference_mode():
+        shape = tuple(module(torch.zeros((1, side_px, side_px, 3), dtype=torch.uint8)).shape)
+    if shape != (1, module.card.dimension):
+        raise StudyError(
+            f"{module.card.name} makes {' x '.join(map(str, shape[1:])) or 'nothing'} of a tile, its card says one row of "
+            f"{module.card.dimension} numbers; correct the card's dimension or pooling, or the network"
+        )
 
 
 def streams_of(threads: int) -> int:

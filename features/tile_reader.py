@@ -15,6 +15,7 @@ from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
 from features.shared_ring import Inheritance, WorkerRing
+from preprocessing.flat_image import rgb_pixels, without_pixel_limit
 from preprocessing.jpeg_tiles import JpegSlide, NotJpegTilesError, check_against_openslide, open_jpeg_slide
 from preprocessing.slide import open_slide, read_tile
 from preprocessing.stain import StainFit, StainMap
@@ -151,9 +152,9 @@ def _read_fields(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> l
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(request.path) as file:
-            image = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError):
+        with without_pixel_limit(), Image.open(request.path) as file:
+            image = rgb_pixels(file)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return list(range(len(request.coords)))
     px = request.tile_px
     for index, (x, y) in enumerate(request.coords.tolist()):

@@ -7,12 +7,14 @@ patients are the validation part. Paths are absolute, or relative to a base fold
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from common.artifacts import write_table
 from common.failures import SlideError, StudyError
 from common.study import Study
+from preprocessing.flat_image import MAX_WHOLE_PX, without_pixel_limit
 
 COLUMNS = {  # our name: the names it goes by, in lower case
     "patient_id": ("patient_id", "patient"),
@@ -80,7 +82,7 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
         values["subtype"].add(row[names["subtype"]].strip())
         values["set"].add(chosen or "")
         images.setdefault(patient, []).append(image_path(image, path.parent if base is None else base))
-    faults += _patient_faults(seen, images)
+    faults += [*_patient_faults(seen, images), *_shared_images(images)]
     if faults or not images:
         raise StudyError(f"{path} has {len(faults)} fault(s):\n  " + "\n  ".join(faults[:30] or ["no rows"]))
     return tuple(
@@ -111,6 +113,16 @@ def _patient_faults(seen: dict[str, dict[str, set[str]]], images: dict[str, list
     return faults
 
 
+def _shared_images(images: dict[str, list[Path]]) -> Iterator[str]:
+    """Yield images that stand under two patients: one of them may train on what the other is tested by."""
+    owner: dict[str, str] = {}
+    for patient in sorted(images):
+        for image in sorted(set(images[patient])):
+            first = owner.setdefault(str(image.resolve()), patient)
+            if first != patient:
+                yield f"{image} stands under two patients, {first} and {patient}"
+
+
 def image_path(text: str, base: Path) -> Path:
     """Return the place of an image: absolute as it stands, else below the base folder; backslashes are slashes."""
     if "\\" in text and not (base / text).exists():
@@ -132,10 +144,13 @@ def usable_images(patient: TilePatient, field_px: int) -> TileImages:
             left_out.append(f"no image {path}")
             continue
         try:
-            with Image.open(path) as file:
+            with without_pixel_limit(), Image.open(path) as file:
                 width, height = file.size
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             left_out.append(f"{path.name} cannot be read as an image ({error})")
+            continue
+        if width * height > MAX_WHOLE_PX:
+            left_out.append(f"{path.name} is {width} x {height} px, more than {MAX_WHOLE_PX:,} in all")
             continue
         if min(width, height) < field_px:
             left_out.append(f"{path.name} is {width} x {height} px, smaller than a field of {field_px} px")

@@ -20,7 +20,7 @@ from common.artifacts import file_fingerprint, read_attributes
 from common.cohort import Cohort
 from common.failures import StudyError
 from common.study import Study
-from features.exchange import FeatureFolder, made_alike, match_slides, open_folder, scale_of_tile_files
+from features.exchange import FeatureFolder, made_alike, match_slides, open_folder, scale_of_table, scale_of_tile_files
 from features.exchange_bag import LEVEL0, OWN, ExchangeBag
 
 
@@ -144,11 +144,7 @@ def _matched(features: Path, study: Study, cohort: Cohort) -> FeatureFolder:
     """Return the files of the cohort's slides in a folder, with the scale of each slide that is known."""
     folder = open_folder(features)
     matched = match_slides(cohort.slides["slide_id"].tolist(), folder)
-    mpp_of = {}
-    if "mpp" in cohort.slides.columns:
-        given = cohort.slides.dropna(subset=["mpp"])
-        mpp_of = {slide: (float(mpp), float(mpp)) for slide, mpp in zip(given["slide_id"], given["mpp"], strict=True)}
-    mpp_of |= scale_of_tile_files(study.tiles, matched)
+    mpp_of = scale_of_table(cohort.slides) | scale_of_tile_files(study.tiles, matched)
     return replace(folder, files={slide: folder.files[own] for slide, own in matched.items()}, mpp_of=mpp_of)
 
 

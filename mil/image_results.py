@@ -55,6 +55,8 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
                 continue
             counts = np.bincount(bag.image_of_tile, minlength=len(bag.images))
             for image, n_fields, probabilities in zip(bag.images, counts, predict_images(model.head, bag), strict=True):
+                if not n_fields:
+                    continue  # it could not be decoded: its feature file and status row say so
                 start = [known["repeat"], known["fold"], patient, image, int(n_fields), classes[labels[patient]]]
                 rows.append([*start, *map(float, probabilities)])
     path = run_dir / FILE

@@ -200,20 +200,26 @@ class FlatPicture:
 
 @lru_cache(maxsize=1)  # tiles of one image are read in several calls; size and time make a changed file another
 def _decoded_picture(path: Path, _size: int, _time: int) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
         with without_pixel_limit(), _opened_picture(path) as file:
-            image: Any = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits of grey
-                grey = np.asarray(image).astype(np.uint32)
-                return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-                ground = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(ground, image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
+            return rgb_pixels(ImageOps.exif_transpose(file))
     except (OSError, ValueError, SyntaxError) as error:
         raise SlideError(f"{path.name} cannot be decoded ({error})", RECOPY_REMEDY) from error
+
+
+def rgb_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a Pillow image: of 16-bit grey the high byte, what is transparent on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey
+        grey = np.asarray(image).astype(np.uint32)
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
 
 
 def _opened_picture(path: Path) -> Any:

@@ -14,6 +14,7 @@ from features import encoder_weights
 from features.encoder import EncoderCard, build_encoder, find_card, folder_name
 from features.encoder_cards import CARDS, timm_card
 from features.encoders import main as list_encoders
+from features.extraction import scale_note
 from features.extraction_settings import ExtractionConfig
 from features.runtime import bind, pooled
 from features.tile_pixels import field_of_encoder
@@ -81,6 +82,14 @@ def test_weights_in_transformers_form_give_its_own_embeddings(name, prefix, tmp_
         hidden = theirs(pixel_values=(torch.from_numpy(tiles).permute(0, 3, 1, 2) / 255 - mean) / std).last_hidden_state
     parts = [hidden[:, 0], hidden[:, 1:].mean(dim=1)] if card.pooling == "cls+mean" else [hidden[:, 0]]
     assert part.result() == pytest.approx(torch.cat(parts, dim=1).numpy(), abs=2e-4)
+
+
+def test_licences_that_say_non_commercial_are_not_offered_for_commerce():
+    named = [
+        card for card in CARDS.values() if "noncommercial" in card.licence.lower().replace("-", "").replace(" ", "")
+    ]
+    assert {"kaiko_b8", "phikon", "lunit_dino_s8"} <= {card.name for card in named}
+    assert not any(card.is_commercial for card in named)
 
 
 def test_cards_are_whole():
@@ -244,3 +253,122 @@ def test_the_list_names_licences_and_gates(tmp_path, capsys):
 def test_wrong_settings_are_named(flags, message):
     with pytest.raises(ValueError, match=message):
         ExtractionConfig(**flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {}), ("densenet121", {}), ("mobilenet_v3_small", {}), ("convnext_tiny", {}), ("swin_t", {}),
+        ("maxvit_t", {}), ("vit_b_32", {}), ("googlenet", {"transform_input": True, "init_weights": False}),
+    ],
+)  # fmt: skip
+def test_a_torchvision_network_gives_what_its_last_layer_is_given(name, options):
+    """Pooling and norms of the head stay; the oracle is the whole network, listened to."""
+    import torchvision
+
+    torch.manual_seed(0)
+    whole, heard = getattr(torchvision.models, name)(weights=None, **options).eval(), []
+    last = [layer for path, layer in whole.named_modules() if isinstance(layer, torch.nn.Linear) and "aux" not in path][
+        -1
+    ]
+    last.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    card = find_card(f"torchvision:{name}")
+    ours = card.build().eval()
+    ours.load_state_dict(whole.state_dict(), strict=False)
+    pixels = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        whole(pixels)
+        found = ours(pixels)
+    assert found.shape == (2, card.dimension)
+    assert torch.equal(found, heard[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_0", "vgg11", "vit_h_14", "inception_v3", "regnet_y_400mf", "shufflenet_v2_x0_5"]
+)
+def test_heads_of_every_kind_give_one_row_a_tile(name):
+    card = find_card(f"torchvision:{name}")
+    side = card.input_px or 299
+    with torch.device("meta" if name == "vit_h_14" else "cpu"), torch.inference_mode():
+        network = card.build().eval()
+        assert network(torch.zeros(2, 3, side, side)).shape == (2, card.dimension)
+    assert name != "inception_v3" or network.transform_input
+
+
+@pytest.mark.parametrize(("name", "width"), [("mobilenetv3_small_100", 1024), ("vgg11", 4096), ("hgnetv2_b0", 2048)])
+def test_a_timm_card_has_the_width_that_comes_out(name, width):
+    assert timm_card(name).dimension == width
+
+
+def test_a_network_of_another_width_than_its_card_is_refused():
+    card = dataclasses.replace(own_encoder(), build=torch.nn.Identity)  # pictures, no rows
+    with pytest.raises(StudyError, match=r"makes 3 x 16 x 16 of a tile, its card says one row of 3 numbers"):
+        bind(build_encoder(card), device="cpu", batch=2, tile_px=16, threads=1)
+
+
+def test_kimianet_is_its_authors_network_from_their_file(tmp_path):
+    """Their class: DenseNet's features and pooling in a Sequential, a classifier beside it, in DataParallel."""
+    import torchvision
+
+    torch.manual_seed(0)
+    theirs = torch.nn.Sequential(
+        torchvision.models.densenet121(weights=None).features, torch.nn.AdaptiveAvgPool2d((1, 1))
+    )
+    state = {f"module.model.{name}": value for name, value in theirs.state_dict().items()}
+    torch.save(state | {"module.fc_4.weight": torch.zeros(30, 1024)}, tmp_path / "KimiaNet.pth")
+    ours = build_encoder(CARDS["kimianet"], tmp_path / "KimiaNet.pth").network
+    pixels = torch.randn(1, 3, 96, 96)
+    with torch.inference_mode():
+        assert ours(pixels) == pytest.approx(theirs.eval()(pixels).flatten(1), abs=1e-5)
+
+
+def test_clams_network_loads_the_weights_of_the_whole(tmp_path):
+    import torchvision
+
+    torch.manual_seed(0)
+    whole = torchvision.models.resnet50(weights=None)
+    torch.save(whole.state_dict(), tmp_path / "resnet50.pth")
+    ours = build_encoder(CARDS["resnet50_layer3"], tmp_path / "resnet50.pth").network
+    pixels, heard = torch.randn(1, 3, 64, 64), []
+    whole.eval().layer3.register_forward_hook(lambda *given: heard.append(given[2]))
+    with torch.inference_mode():
+        whole(pixels)
+        assert ours(pixels) == pytest.approx(heard[0], abs=1e-5)
+
+
+def test_weights_under_metas_names_load_as_timm_itself_takes_them(tmp_path, monkeypatch):
+    import timm
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda own, **given: create(own, **(given | OURS)))
+    torch.manual_seed(0)
+    network = CARDS["openmidnight"].build()
+    meta = {}
+    for name, value in network.state_dict().items():
+        own = name.replace("reg_token", "register_tokens").replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3")
+        meta[own] = torch.randn_like(value)
+    meta |= {"mask_token": torch.zeros(1, 48), "pos_embed": torch.randn(1, 5, 48)}  # the class token has a place too
+    torch.save({"teacher": {f"backbone.{name}": value for name, value in meta.items()}}, tmp_path / "w.pth")
+    loaded = build_encoder(CARDS["openmidnight"], tmp_path / "w.pth").network.state_dict()
+    expected = checkpoint_filter_fn(dict(meta), network)
+    assert {name for name in expected if "mask" not in name} == set(loaded)
+    assert all(torch.equal(loaded[name], expected[name]) for name in loaded)
+
+
+def test_without_a_network_the_hub_is_not_said_to_hold_nothing(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def offline(*_):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(StudyError, match=r"(?s)no connection.*run where there is a network"):
+        build_encoder(dataclasses.replace(CARDS["h_optimus_0"], build=torch.nn.Identity))
+
+
+def test_tiles_at_another_scale_than_the_encoders_are_told():
+    assert "reach it at 1.14. For its own scale tile with --tile_um 112" in scale_note(CARDS["uni"], 256.0, 256)
+    assert scale_note(CARDS["uni"], 112.0, 256) == ""
+    assert scale_note(CARDS["efficientnet_lite0"], 256.0, 256) == ""  # trained on photographs

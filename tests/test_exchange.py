@@ -22,6 +22,7 @@ from features.exchange_bag import (
     slideflow_footprint,
     um_of_corners,
 )
+from features.exchange_record import read_record, record_file
 from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 
 LAYOUTS = ("clam", "trident", "stamp", "slideflow")
@@ -467,3 +468,27 @@ def test_names_out_of_foreign_files_never_reach_out_of_the_folder(tmp_path):
     side_file.write_text(json.dumps(record | {"files": {"../../../kept.txt": "0"}}))
     assert convert(["--features", str(tmp_path / "theirs"), "--mpp", "0.25", "--to", "stamp", "--out", str(out)]) == 0
     assert kept.read_text() == "mine"
+
+
+def test_two_identifiers_behind_a_dot_are_two_slides(tmp_path):
+    for name in ("CASE7.B", "2019.4711"):
+        peer_trident(tmp_path, name)
+    folder = open_folder(tmp_path)
+    assert match_slides(["CASE7.A", "2019.0815"], folder) == {}
+    assert match_slides(["CASE7", "2019.4711"], folder) == {"CASE7": "CASE7.B", "2019.4711": "2019.4711"}
+
+
+def test_coordinates_given_later_and_scales_of_two_axes_are_taken(tmp_path):
+    peer_clam(tmp_path / "clam")
+    (tmp_path / "clam" / "patches").rename(tmp_path / "elsewhere")
+    arguments = ["--features", str(tmp_path / "clam" / "h5_files"), "--to", "own", "--out", str(tmp_path / "out")]
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "cohort.csv").write_text("patient_id,slide_id,mpp_x,mpp_y\np,s1,0.25,0.3\n")
+    arguments += ["--study", str(study)]
+    assert convert(arguments) == 0
+    assert read_record(record_file(tmp_path / "out", "s1"))["footprint_level0"] is None
+    assert convert([*arguments, "--coordinates", str(tmp_path / "elsewhere")]) == 0
+    record = read_record(record_file(tmp_path / "out", "s1"))
+    assert record["footprint_level0"] == 256 * 4
+    assert record["mpp"] == [0.25, 0.3]

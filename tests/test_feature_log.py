@@ -119,3 +119,12 @@ def test_a_slide_without_a_readable_tile_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no tile can be read"):
         write(tmp_path / "s.h5", log, datasets={"features": ("a",)})
     log.remove()
+
+
+def test_a_record_without_rows_does_not_say_how_wide_embeddings_are(tmp_path):
+    log = FeatureLog(tmp_path / "s.h5", HEADER)
+    log.append(record([], unreadable=[4], dim=7))
+    log.append(record([0, 1], dim=3))
+    log.append(record([], unreadable=[2, 3], dim=7))
+    assert log.dimensions == {"": 3}
+    log.remove()

@@ -1,6 +1,7 @@
 """Results by image: the head on one image's fields, and intervals that draw whole patients."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from common.study import Study
-from features.feature_store import FeatureBag, write_feature_bag
+from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 from mil.attention import GatedAttentionHead, HeadShape
 from mil.bags import Bag
 from mil.image_results import image_metrics, predict_images
@@ -122,3 +123,17 @@ def test_without_test_patients_or_images_there_is_no_result_by_image(tmp_path):
     assert "images" not in found
     assert "By image" not in (folder / "report.html").read_text()
     assert image_metrics(tmp_path, ["A"], n_bootstrap=100, seed=0) == {}
+
+
+def test_an_image_that_could_not_be_decoded_is_no_result(tmp_path):
+    study = make_tile_study(tmp_path / "study", n_patients=12)
+    for patient in ("P06", "P07"):  # tested
+        path = study.feature_file(ENCODER, patient)
+        bag = read_feature_bag(path)
+        images = json.dumps([*json.loads(bag.attributes["images"]), "cut_off.png"])  # no field of it was read
+        write_feature_bag(path, replace(bag, attributes=bag.attributes | {"images": images}))
+    assert train(["--study", str(study.root), *FAST]) == 0
+    table = pd.read_csv(study.run("subtype", "default") / "predictions_tiles.csv")
+    assert "P06" in set(table["patient_id"])
+    assert "cut_off.png" not in set(table["image"])
+    assert (table["n_fields"] > 0).all()

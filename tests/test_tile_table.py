@@ -9,9 +9,12 @@ from PIL import Image
 
 from common.failures import SlideError, StudyError
 from common.study import Study
+from features import tile_reader, tile_table
 from features.extract_features import main as extract
 from features.feature_store import read_feature_bag
+from features.tile_reader import TileRequest, plan_reading, read_block
 from features.tile_table import image_path, read_tile_table, usable_images
+from preprocessing.slide import open_slide
 
 ENCODER = "efficientnet_lite0"
 
@@ -30,14 +33,15 @@ def write_image(path, side=256, seed=0):
 
 def test_paths_are_absolute_or_relative_to_the_table_or_to_a_base_folder_with_either_slash(tmp_path):
     image = write_image(tmp_path / "base" / "tiles" / "a.png")
-    table = write_table(tmp_path / "base" / "key.csv", [f"p,{image},A,TRAIN,False", r"q,tiles\a.png,B,TRAIN,False"])
-    for patient in read_tile_table(table):
-        assert patient.images[0].samefile(image)
+    table = write_table(tmp_path / "base" / "key.csv", [f"p,{image},A,TRAIN,False", r"q,tiles\b.png,B,TRAIN,False"])
+    other = write_image(tmp_path / "base" / "tiles" / "b.png")
+    for patient, own in zip(read_tile_table(table), (image, other), strict=True):
+        assert patient.images[0].samefile(own)
     elsewhere = write_table(
-        tmp_path / "tables" / "key.csv", ["p,tiles/a.png,A,TRAIN,False", rf"q,{image},B,TRAIN,False"]
+        tmp_path / "tables" / "key.csv", ["p,tiles/a.png,A,TRAIN,False", rf"q,{other},B,TRAIN,False"]
     )
-    for patient in read_tile_table(elsewhere, base=tmp_path / "base"):
-        assert patient.images[0].samefile(image)
+    for patient, own in zip(read_tile_table(elsewhere, base=tmp_path / "base"), (image, other), strict=True):
+        assert patient.images[0].samefile(own)
     assert not read_tile_table(elsewhere)[0].images[0].exists()
     odd = write_image(tmp_path / "base" / "a\\b.png")  # a backslash may be part of a name here
     assert image_path("a\\b.png", tmp_path / "base") == odd
@@ -155,3 +159,42 @@ def test_an_image_that_opens_but_is_cut_off_is_named_and_its_patient_goes_on(tmp
     bag = read_feature_bag(study.feature_file(ENCODER, "p"))
     names = json.loads(bag.attributes["images"])
     assert {names[index] for index in bag.image_index} == {"whole.jpg"}
+
+
+def test_an_image_of_two_patients_is_named(tmp_path):
+    rows = ["p,a.png,A,TRAIN,False", "q,sub/../a.png,B,VALID,True", "q,b.png,B,VALID,True"]
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(StudyError, match=r"a\.png stands under two patients, p and q"):
+        read_tile_table(write_table(tmp_path / "key.csv", rows))
+
+
+def test_images_too_large_are_named_before_they_are_decoded(tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png", side=300)
+    write_image(tmp_path / "b.png")
+    (patient,) = read_tile_table(write_table(tmp_path / "key.csv", ["p,a.png,A,TRAIN,False", "p,b.png,A,TRAIN,False"]))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow would refuse them all
+    monkeypatch.setattr(tile_table, "MAX_WHOLE_PX", 256 * 256)
+    found = usable_images(patient, 256)
+    assert found.names == ["b.png"]
+    assert found.left_out == ("a.png is 300 x 300 px, more than 65,536 in all",)
+
+
+def test_transparent_and_deep_images_are_read_as_slides_are(tmp_path, monkeypatch):
+    grey = np.linspace(0, 65535, 256 * 256).reshape(256, 256).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    clear = np.zeros((256, 256, 4), np.uint8)
+    clear[:128] = (200, 100, 50, 255)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    for name in ("deep.png", "clear.png"):
+        request = TileRequest(
+            name="p", path=tmp_path / name, mpp=None, coords=np.array([[0, 0]]), tile_um=None, tile_px=256, colour=None
+        )
+        report = read_block(request, plan_reading(request))
+        with open_slide(tmp_path / name, mpp=(0.5, 0.5)) as slide:
+            assert np.array_equal(report.tiles[0], slide.read_area((0, 0), (256, 256), (256, 256)))
+
+    def broken(_):
+        raise SyntaxError("broken PNG file")
+
+    monkeypatch.setattr(tile_reader, "rgb_pixels", broken)
+    assert read_block(request, plan_reading(request)).unreadable.tolist() == [0]
