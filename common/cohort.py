@@ -272,15 +272,32 @@ def _without_ending(slide: str) -> str:
     return path.stem if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} else slide
 
 
-def _restricted(cohort: Cohort, where: str) -> Cohort:
+def rows_where(cohort: Cohort, expression: str, *, flag: str) -> list[bool]:
+    """Return for which rows a pandas expression holds; for a missing value it does not.
+
+    Raises:
+        StudyError: it does not fit the table, or is not true or false for each row.
+    """
+    import pandas as pd
+
+    columns = f"columns: {', '.join(cohort.columns)}"
     try:
-        kept = cohort.slides.query(where, engine="python")
+        found = cohort.slides.eval(expression, engine="python")
     except Exception as error:  # pandas raises whatever the expression raises
+        raise StudyError(f"{flag} {expression!r} does not fit {cohort.path}: {error}; {columns}") from error
+    # of a column of numbers alone, pandas would take the rows with those numbers
+    if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found.dtype):
         raise StudyError(
-            f"--where {where!r} does not fit {cohort.path}: {error}; columns: {', '.join(cohort.columns)}"
-        ) from error
-    if kept.empty:
+            f"{flag} {expression!r} is not true or false for each row of {cohort.path}; write a comparison, such as "
+            f'"{cohort.columns[-1]} == 1"; {columns}'
+        )
+    return [bool(value) for value in found.fillna(value=False)]
+
+
+def _restricted(cohort: Cohort, where: str) -> Cohort:
+    kept = rows_where(cohort, where, flag="--where")
+    if not any(kept):
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
-    rows = tuple(cohort.rows[index] for index in kept.index)
+    rows = tuple(row for row, is_kept in zip(cohort.rows, kept, strict=True) if is_kept)
     left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
     return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out))

@@ -24,6 +24,7 @@ from mil.audit_checks import (
     Parts,
     Sites,
     check,
+    check_covariates,
     check_patients,
     check_site_by_class,
     check_site_from_embeddings,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from common.cohort import Cohort
     from common.study import Study
     from mil.bags import BagStore
+    from mil.covariates import Covariates
 
 AUDIT_FILE = "audit.json"
 TRAINING = "training patients of the fold"
@@ -88,7 +90,15 @@ class Plan(Protocol):
 
 
 def audit_run(
-    study: Study, cohort: Cohort, *, bags: BagStore, plans: Sequence[Plan], splits_file: Path, task: str, seed: int
+    study: Study,
+    cohort: Cohort,
+    *,
+    bags: BagStore,
+    plans: Sequence[Plan],
+    splits_file: Path,
+    task: str,
+    seed: int,
+    covariates: Covariates,
 ) -> dict[str, list[Check]]:
     """Audit the folds of a run.
 
@@ -100,6 +110,7 @@ def audit_run(
         splits_file: the table of folds; its record says how they were made.
         task: subtype or survival.
         seed: of the permutation test, the random split and the bootstrap.
+        covariates: of the clinical baseline.
     """
     folds = [
         Parts(repeat=plan.repeat, fold=plan.fold, train=plan.train, val=plan.val, test=plan.test) for plan in plans
@@ -116,6 +127,7 @@ def audit_run(
         check_slides("copied slides", copies, folds, patient_of, len(patient_of)),
         check_slides("slides that are nearly copies", near, folds, patient_of, len(patient_of)),
         *_site_checks(cohort, patients, means, folds, task=task, seed=seed),
+        check_covariates(covariates, *_outcomes(cohort, patients, task)),
         check_statistics(study, bags.made_by, folds, patient_of),
     ]
     return {"checks": checks}
@@ -217,6 +229,19 @@ def _site_checks(
     across = check_sites_across_folds(found, folds, is_confounded=is_confounded, seed=seed)
     from_embeddings = check_site_from_embeddings(found, means[is_known], folds, is_confounded=is_confounded, seed=seed)
     return [by_class, across, from_embeddings]
+
+
+def _outcomes(
+    cohort: Cohort, patients: Sequence[str], task: str
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Return each outcome as 1 or 0 of each patient, and the times of a survival task."""
+    table = cohort.patients.loc[list(patients)]
+    columns = {name: table[name].tolist() for name in table.columns}
+    if task == "subtype":
+        of_patient = list(zip(patients, columns["subtype"], strict=True))
+        return {name: {p: float(own == name) for p, own in of_patient} for name in sorted(set(columns["subtype"]))}, {}
+    events, times = (dict(zip(patients, map(float, columns[name]), strict=True)) for name in ("event", "time"))
+    return {"the event": events}, times
 
 
 def check_statistics(

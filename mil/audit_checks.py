@@ -5,13 +5,15 @@ A verdict is "ok", "warning" (to be read) or "leak" (training stops). Only what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from mil.covariates import Covariates
+from mil.survival import c_index
 from splits.folds import Strata, deal, k_fold_sets
 from splits.leakage import (
     SlideSummary,
@@ -32,6 +34,7 @@ from splits.site_confounding import (
 
 OK, WARNING, LEAK = "ok", "warning", "leak"
 MAX_NAMED = 5
+TELLING, MIN_TELLING = 0.95, 5  # AUROC or C of a suspicious covariate; patients on each side
 INNER_FOLDS = 5  # of the site prediction, where the run's own folds never have a site on both sides
 Check = dict[str, Any]
 
@@ -58,6 +61,50 @@ def check(
     """Return a check in the form of audit.json."""
     shown = None if table is None else {"columns": list(table[0]), "rows": [list(row) for row in table[1]]}
     return {"name": name, "verdict": verdict, "text": text, "table": shown}
+
+
+def check_covariates(
+    covariates: Covariates, outcomes: Mapping[str, Mapping[str, float]], time: Mapping[str, float]
+) -> Check:
+    """Warn of a clinical covariate that alone all but tells the outcome: a running number, or what follows from it.
+
+    Args:
+        covariates: those of the clinical baseline.
+        outcomes: what is told (a subtype, the event) to 1 or 0 of each patient.
+        time: follow-up of each patient; empty for subtypes.
+    """
+    rows: list[tuple[str, str, float]] = []
+    for name in covariates.names:
+        known = {patient: value for patient, value in covariates.values(name).items() if value is not None}
+        for level in sorted({str(value) for value in known.values()}) if name in covariates.categorical else [""]:
+            score = {p: float(str(v) == level) if level else float(str(v)) for p, v in known.items()}
+            strength, target = max(_strengths(score, outcomes, time), default=(0.0, ""))
+            rows.append((f"{name} = {level}" if level else name, target, round(strength, 3)))
+    told = [f"{name} tells {target} ({strength:.2f})" for name, target, strength in rows if strength >= TELLING]
+    if not told:
+        return check("covariates and outcome", OK, f"no clinical covariate alone reaches {TELLING:g} (AUROC or C)")
+    text = (
+        f"{'; '.join(told)}: if it is known only after the outcome, or numbers the patients in its order, leave it out"
+    )
+    return check("covariates and outcome", WARNING, text, (["covariate", "outcome", "AUROC or C"], rows))
+
+
+def _strengths(
+    score: Mapping[str, float], outcomes: Mapping[str, Mapping[str, float]], time: Mapping[str, float]
+) -> Iterator[tuple[float, str]]:
+    """Yield how well a score tells each outcome, in either direction (AUROC; of times C), where enough is known."""
+    from sklearn.metrics import roc_auc_score
+
+    for target, is_so in outcomes.items():
+        patients = sorted(set(score) & set(is_so))
+        truth = [is_so[patient] for patient in patients]
+        if min(truth.count(0), truth.count(1)) >= MIN_TELLING:
+            auroc = float(roc_auc_score(truth, [score[patient] for patient in patients]))
+            yield max(auroc, 1 - auroc), target
+        if time:
+            values = [np.array([part[patient] for patient in patients]) for part in (score, time, is_so)]
+            c = c_index(*values) if sum(truth) >= MIN_TELLING else float("nan")
+            yield (0.0 if np.isnan(c) else max(c, 1 - c)), "time"
 
 
 def separated(folds: Sequence[Parts], one: str, other: str) -> str:

@@ -5,6 +5,7 @@ Everything that is learned of the covariates (means, levels, whether values are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 NOT_COVARIATES = KNOWN_COLUMNS  # ids, targets, site, set and scale
 MAX_LEVELS = 8
+# names of what is known only after the outcome, as TCGA and cBioPortal give them
+OUTCOME = re.compile(
+    r"vital|surviv|death|deceased|\bdead\b|\balive\b|follow.?up|to_(last|progress|recur|event|new)|"
+    r"(^|[^a-z])(os|dss|dfs|dfi|pfs|pfi|rfs|efs|mfs)([^a-z]|$)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,10 @@ class Covariates:
     def names(self) -> list[str]:
         """The covariates that are used, sorted."""
         return sorted([*self.numeric, *self.categorical])
+
+    def values(self, name: str) -> Mapping[str, float | str | None]:
+        """Return a covariate's value by patient."""
+        return self.numeric[name] if name in self.numeric else self.categorical[name]
 
     def of(self, patient: str) -> list[object]:
         """Return a patient's values in the order of `names`."""
@@ -53,8 +64,9 @@ def choose_covariates(slides: pd.DataFrame, wanted: str | None, *, task: str) ->
 
     Args:
         slides: one row a slide, as in `Cohort.slides`.
-        wanted: names with commas; None for every column that is no id, target, site, set or scale, has one value a patient
-            and, unless it is a number, at most 8 levels; "none" for none. The subtype is a covariate of survival when named.
+        wanted: names with commas; None for every column that is no id, target, site, set or scale, is not named like an
+            outcome, has one value a patient and, unless it is a number, at most 8 levels; "none" for none. The subtype is a
+            covariate of survival when named.
         task: subtype or survival.
 
     Raises:
@@ -69,6 +81,8 @@ def choose_covariates(slides: pd.DataFrame, wanted: str | None, *, task: str) ->
     left_out: dict[str, str] = {}
     for name in sorted(set(columns)):
         reason = _unfit(slides, name, task)
+        if not reason and named is None and OUTCOME.search(name):
+            reason = "is named like an outcome; --covariates takes it all the same"
         if reason:
             if named is not None:
                 raise StudyError(f"--covariates {name}: {reason}; the table has {', '.join(slides.columns)}")

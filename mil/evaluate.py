@@ -59,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     seed = int(run.facts["seed"]) if config.seed is None else config.seed
     compared = None
     if config.against is not None:
-        other = read_run(study.run(config.task, config.against))
+        against = study.run(config.task, config.against)
+        other = read_run(against)
         compared = compare_runs(run, other, n_bootstrap=config.bootstrap, seed=seed)
-        compared["predictions_sha256"] = predictions_sha256(folder)
+        compared |= {"against": config.against, "predictions_sha256": predictions_sha256(folder)}
+        compared["second_predictions_sha256"] = predictions_sha256(against)
         write_json(folder / COMPARISON, compared)
     found = evaluate_run(folder, n_bootstrap=config.bootstrap, seed=seed)
     write_report(folder)

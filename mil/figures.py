@@ -65,8 +65,11 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
 def as_svg(figure: Figure) -> str:
     """Return a figure as SVG text."""
     import matplotlib
+    from matplotlib.text import Text
 
     buffer = io.StringIO()
+    for written in figure.findobj(Text):
+        written.set_parse_math(False)  # a dollar in a name is a dollar
     with matplotlib.rc_context({"svg.hashsalt": "sarcoma-mil", "svg.fonttype": "path", "font.size": 9}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

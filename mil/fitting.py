@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from common.failures import StudyError
 from mil.attention import GatedAttentionHead, HeadShape
 from mil.bags import Bag
 from mil.losses import class_weights, efron_gradient, efron_loss
@@ -69,6 +70,7 @@ def fit(
 
     Raises:
         ValueError: a class without training patient, or no event among them.
+        StudyError: the loss became infinite.
     """
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(mode=True)
@@ -93,6 +95,12 @@ def fit(
         head.train()
         train_loss = step(head, optimiser, read, train, targets, config, rng)
         val_loss = judge(head, read, train, val, targets, config) if val else None
+        is_sound = all(bool(torch.isfinite(weights).all()) for weights in head.parameters())
+        if not (is_sound and np.isfinite(train_loss) and (val_loss is None or np.isfinite(val_loss))):
+            raise StudyError(
+                f"training diverged in epoch {epoch} (loss {train_loss:g}); give a smaller --learning_rate than "
+                f"{config.learning_rate:g}"
+            )
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
         if val_loss is None or val_loss < best_loss:
             best, best_epoch, best_loss = (
@@ -230,6 +238,8 @@ def cohort_gradient(
         risks = np.concatenate(
             [forward(start, block).double().numpy() for start, block in zip(starts, blocks, strict=True)]
         )
+    if not np.isfinite(risks).all():
+        return float("nan")  # `fit` says what to do
     time = np.array([targets.times[patient] for patient in train])
     event = np.array([targets.events[patient] for patient in train])
     coefficients = torch.from_numpy(efron_gradient(risks, time, event)).float()
@@ -258,4 +268,6 @@ def _survival_validation(
 
     both = [*train, *val]
     risks = predict(head, read, both)[:, 0]
+    if not np.isfinite(risks).all():
+        return float("nan")
     return float((total(both, risks) - total(train, risks[: len(train)])) / len(val))

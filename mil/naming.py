@@ -33,3 +33,8 @@ DISCRIMINATION = tuple(NAMES)[:9]
 CALIBRATION = tuple(NAMES)[9:13]
 LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier"})
 MAIN = {"subtype": "macro_auroc", "survival": "c_index"}
+
+
+def time_text(time: float) -> str:
+    """Return a time in the table's unit, days or years alike: three digits, and all before the point."""
+    return f"{time:.0f}" if abs(time) >= 100 else f"{time:.3g}"

@@ -109,9 +109,9 @@ def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:
 
     path = study.splits_file(config.splits)
     if not path.is_file() and "set" in cohort.slides.columns:
-        write_splits(path, *make_given(cohort, val_fraction=0.2, seed=config.seed))
+        whole = cohort if config.where is None else read_cohort(study.cohort_table)
+        write_splits(path, *make_given(whole, val_fraction=0.2, seed=config.seed))
         print(f"{path}: made from the table's own sets")
-        return read_splits(path)
     splits = read_splits(path)
     if config.where is not None:  # a part of the cohort keeps its places in the folds
         splits = splits[splits["patient_id"].isin(cohort.slides["patient_id"])].reset_index(drop=True)

@@ -20,7 +20,7 @@ from mil.report_methods import (
     repeat_section,
 )
 from mil.report_results import result_sections
-from mil.run_store import AUDIT, COMPARISON, FACTS, METRICS, predictions_sha256
+from mil.run_store import AUDIT, COMPARISON, FACTS, METRICS, PREDICTIONS, predictions_sha256
 from mil.verdict import verdict
 
 USE = "Research use only. Not a medical device."
@@ -33,8 +33,8 @@ def write_report(run_dir: Path) -> None:
     assert found is not None
     figures = {path.stem: path.read_text(encoding="utf-8") for path in sorted((run_dir / "figures").glob("*.svg"))}
     compared = _read(run_dir / COMPARISON)
-    if compared is not None and compared.get("predictions_sha256") != predictions_sha256(run_dir):
-        compared = None  # made before the run was trained anew
+    if compared is not None and not _is_current(compared, run_dir):
+        compared = None  # made before one of the two runs was trained anew
     sections = [
         cohort_section(facts, found),
         *(result_sections(found, figures, compared) if found["evaluated"] else []),
@@ -53,6 +53,15 @@ def write_report(run_dir: Path) -> None:
     page = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{task} report, run {text(facts['run'])}</title>"
     page += f"<style>{STYLE}</style></head><body>{''.join([*top, *sections])}{paragraph(USE, 'use')}</body></html>\n"
     write_text(run_dir / "report.html", page)
+
+
+def _is_current(compared: Mapping[str, Any], run_dir: Path) -> bool:
+    other = run_dir.parent / str(compared.get("against"))
+    return (
+        compared.get("predictions_sha256") == predictions_sha256(run_dir)
+        and (other / PREDICTIONS).is_file()
+        and compared.get("second_predictions_sha256") == predictions_sha256(other)
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -18,8 +18,6 @@ ELSEWHERE = (
     ("24, 27", "updating and use of the model: it is for research only"),
 )
 CHOSEN = {
-    "epochs": "most epochs; the epoch kept was chosen on the inner validation part",
-    "patience": "fixed beforehand; acts on the inner validation part",
     "covariates": "named by the user; left out: every column that is no id or target",
     "where": "named by the user before training",
     "splits": "made before training",
@@ -58,7 +56,8 @@ def _flow(facts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         steps.append(("", f"clinical table: {flow['table_patients']} patients, {flow['table_slides']} slides"))
         if flow["kept_slides"] != flow["table_slides"]:
             n_lost = flow["table_patients"] - flow["kept_patients"]
-            steps.append(("lost", f"{n_lost} patients not chosen: {facts['settings'].get('where')}"))
+            n_slides = flow["table_slides"] - flow["kept_slides"]
+            steps.append(("lost", f"{n_lost} patients, {n_slides} slides not chosen: {facts['settings'].get('where')}"))
         steps += [("lost", f"{count} slides lost in {step}") for step, count in flow["slides_lost"].items()]
         steps += [("lost", f"{count} patients left out: {reason}") for reason, count in flow["patients_lost"].items()]
     elif facts["excluded"]:
@@ -81,9 +80,8 @@ def folds_section(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     split = facts["split"]
     body = [
         paragraph(
-            f"Splits “{split['name']}”: {split['n_repeats']} repeat(s) of {split['n_folds']} fold(s), by patient. The epoch kept "
-            "was chosen on the inner validation part, which is taken from the training patients; no test patient chose an epoch, a "
-            "setting, a cut-off, a temperature or a scale."
+            f"Splits “{split['name']}”: {split['n_repeats']} repeat(s) of {split['n_folds']} fold(s), by patient. "
+            f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
         ),
         table(head, [[fold[name] for name in names] for fold in facts["folds"]]),
         figure(
@@ -93,6 +91,24 @@ def folds_section(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         ),
     ]
     return section("Folds", body, key="folds", items="12a, 12c, 21")
+
+
+def _stopping(facts: Mapping[str, Any]) -> str:
+    """Say how the epoch of each fold was kept."""
+    n_folds, n_judged = len(facts["folds"]), sum(fold["n_val"] > 0 for fold in facts["folds"])
+    if n_judged == 0:
+        return "Training ran to a last epoch that was fixed beforehand; there was no inner validation part."
+    kept = "The epoch kept was chosen on the inner validation part, which is taken from the training patients"
+    return f"{kept}." if n_judged == n_folds else f"{kept}, in {n_judged} folds; the others ran to the last epoch."
+
+
+def _chosen_epochs(facts: Mapping[str, Any]) -> dict[str, str]:
+    if not any(fold["n_val"] for fold in facts["folds"]):
+        return {"epochs": "fixed beforehand: all were run", "patience": "not used: no inner validation part"}
+    return {
+        "epochs": "most epochs; the epoch kept was chosen on the inner validation part",
+        "patience": "fixed beforehand; acts on the inner validation part",
+    }
 
 
 def audit_section(audit: Mapping[str, Any] | None) -> str:
@@ -119,7 +135,7 @@ def methods_section(facts: Mapping[str, Any]) -> str:
         [
             name,
             value,
-            CHOSEN.get(name)
+            {**CHOSEN, **_chosen_epochs(facts)}.get(name)
             or ("default, fixed beforehand" if defaults.get(name, value) == value else "set by the user"),
         ]
         for name, value in facts["settings"].items()

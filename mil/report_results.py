@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mil.naming import BASELINES, CALIBRATION, MODEL_NAMES, NAMES
+from mil.naming import BASELINES, CALIBRATION, MODEL_NAMES, NAMES, time_text
 from mil.report_comparison import comparison_section
 from mil.report_html import figure, number, p_value, paragraph, section, table, with_interval
 
@@ -139,7 +139,7 @@ def _over_time(own: Mapping[str, Any], figures: Figures) -> str:
         ["integrated Brier score", with_interval(own["integrated_brier"])],
         ["of the Kaplan-Meier curve of training patients", with_interval(own["reference"])],
         ["difference (paired)", with_interval(own["difference"], signed=True)],
-        *([f"AUC at time {number(each['time'], 1)}", with_interval(each)] for each in own["auc"]),
+        *([f"AUC at time {time_text(each['time'])}", with_interval(each)] for each in own["auc"]),
     ]
     is_better = own["difference"]["high"] is not None and own["difference"]["high"] < 0
     body = [
@@ -155,7 +155,7 @@ def _over_time(own: Mapping[str, Any], figures: Figures) -> str:
         paragraph(
             "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "
             "AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
-            f"{number(own['horizon'], 1)}) "
+            f"{time_text(own['horizon'])}) "
             "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the times of "
             "events.",
             "note",

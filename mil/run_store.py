@@ -71,8 +71,15 @@ def read_run(folder: Path) -> Run:
         predictions=read_predictions(folder / PREDICTIONS),
         validation=read_predictions(folder / VALIDATION),
         follow_up=read_predictions(folder / FOLLOW_UP),
-        patients=read_predictions(folder / PATIENTS),
+        patients=read_predictions(folder / PATIENTS, text=_categories(folder)),
     )
+
+
+def _categories(folder: Path) -> list[str]:
+    """Return the columns of patients.csv that are no numbers: site 01 is not site 1."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    numeric = {name for fold in facts["folds"] for name in fold.get("covariate_medians", {})}
+    return sorted({"site", *facts.get("covariates", {}).get("used", [])} - numeric)
 
 
 def predictions_sha256(folder: Path) -> str:
@@ -80,13 +87,13 @@ def predictions_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / PREDICTIONS).read_bytes()).hexdigest()
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a table of a run; names stay text, and a table that is not there is empty."""
+def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table of a run; names, and the columns `text`, stay text; a table that is not there is empty."""
     import pandas as pd
 
     if not path.is_file():
         return pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
-    return pd.read_csv(path, dtype={"patient_id": str, "truth": str}, keep_default_na=False)
+    return pd.read_csv(path, dtype={**dict.fromkeys(text, str), "patient_id": str, "truth": str}, keep_default_na=False)
 
 
 def by_patient(predictions: pd.DataFrame, model: str, values: Sequence[str], keep: Sequence[str]) -> pd.DataFrame:

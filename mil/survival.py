@@ -89,7 +89,10 @@ def concordances_within(
     stratum: Int[np.ndarray, " n"],
     weights: Weights,
 ) -> Float64[np.ndarray, " b"]:
-    """Return C over the pairs inside a stratum (a fold, say), whose risks need no common scale."""
+    """Return C over the pairs inside a stratum (a fold of a repeat, say), whose risks need no common scale.
+
+    A patient may stand in several strata, each time with its own row.
+    """
     total, right = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
     for name in np.unique(stratum):
         own = stratum == name

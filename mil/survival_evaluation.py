@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from mil.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
 from mil.metrics import Weights
@@ -37,7 +37,7 @@ def evaluate_survival(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any
     found |= {"notes": [], "n_patients": len(time), "n_events": int(event.sum())}
     found["chance"] = {"c_index": 0.5, "c_index_within_folds": 0.5, "uno_c": 0.5}
     found["over_time"] = evaluate_over_time(run, plan)
-    is_high = first["high_risk"].to_numpy() > 0.5
+    is_high = is_high_risk(first)
     found["risk_groups"] = {
         "n_high": int(is_high.sum()), "n_low": int((~is_high).sum()),
         "events_high": int(event[is_high].sum()), "events_low": int(event[~is_high].sum()),
@@ -45,6 +45,16 @@ def evaluate_survival(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any
     }  # fmt: skip
     found["folds_tested"] = _by_fold(run)
     return found
+
+
+def is_high_risk(patients: pd.DataFrame) -> Bool[np.ndarray, " n"]:
+    """Return who is of high risk in most repeats; of those who are in half of them, whose mean score is above 0.
+
+    Args:
+        patients: high_risk and score of each, averaged over repeats.
+    """
+    high, score = patients["high_risk"].to_numpy(float), patients["score"].to_numpy(float)
+    return (high > 0.5) | ((high == 0.5) & (score > 0))
 
 
 def _with_intervals(draws: Draws) -> dict[str, Any]:
@@ -60,22 +70,15 @@ def draw_figures_of(run: Run, model: str, plan: Resampling) -> Draws:
         table["event"].to_numpy(int),
     )
     own = run.predictions[run.predictions["model"] == model].sort_values(["repeat", "patient_id"], kind="stable")
-    repeats = [rows for _, rows in own.groupby("repeat", sort=True)]
-    places = [table.index.get_indexer(pd.Index(rows["patient_id"])) for rows in repeats]
-
+    place = table.index.get_indexer(pd.Index(own["patient_id"]))
+    own_risk, own_time, own_event = (own[name].to_numpy(float) for name in ("log_hazard", "time", "event"))
+    stratum = own.groupby(["repeat", "fold"], sort=True).ngroup().to_numpy()
     known = over_time(run)
 
     def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
-        within = [
-            concordances_within(
-                rows["log_hazard"].to_numpy(float), rows["time"].to_numpy(float), rows["event"].to_numpy(int),
-                rows["fold"].to_numpy(int), weights[place],
-            )
-            for rows, place in zip(repeats, places, strict=True)
-        ]  # fmt: skip
         found = {
             "c_index": concordances(score, time, event, weights),
-            "c_index_within_folds": np.mean(within, axis=0),
+            "c_index_within_folds": concordances_within(own_risk, own_time, own_event, stratum, weights[place]),
         }
         if known is not None:
             found["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 
 from mil.figures import Drawn, new_axes
-from mil.naming import ATTENTION
+from mil.naming import ATTENTION, time_text
 from mil.run_store import Run, by_patient
 from mil.survival import kaplan_meier
+from mil.survival_evaluation import is_high_risk
 
 LOW, HIGH = "#4269d0", "#c8432b"
 
 
 def draw_survival_curves(run: Run, found: Mapping[str, Any]) -> Drawn:
     """Draw the curves of patients of high and low risk, with those still at risk below."""
-    table = by_patient(run.predictions, ATTENTION, ["high_risk"], ["time", "event"])
+    table = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event"])
+    is_high = is_high_risk(table)
     figure, axes = new_axes(5.6, 4.2)
     end = float(table["time"].max())
     moments = np.linspace(0, end, 6)
     rows: list[list[object]] = []
-    groups = (("low risk", LOW, table["high_risk"] <= 0.5), ("high risk", HIGH, table["high_risk"] > 0.5))
+    groups = (("low risk", LOW, ~is_high), ("high risk", HIGH, is_high))
     for row, (name, colour, chosen) in enumerate(groups):
         own = table[chosen]
         time, event = own["time"].to_numpy(float), own["event"].to_numpy(int)
@@ -45,7 +47,7 @@ def draw_survival_curves(run: Run, found: Mapping[str, Any]) -> Drawn:
     p = found["risk_groups"]["log_rank_p"]
     title = None if p is None else f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
     axes.legend(frameon=False, title=title)
-    axes.set_xticks(moments, [f"{moment:.0f}" for moment in moments])
+    axes.set_xticks(moments, [time_text(moment) for moment in moments])
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("surviving")
     axes.set_xlabel("time, as in the table")

@@ -6,6 +6,7 @@ reference is the Kaplan-Meier curve of the same training patients: it knows noth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def over_time(run: Run) -> OverTime | None:
     patients = by_patient(run.predictions, ATTENTION, [], ["time"]).index
     times = run.follow_up["time"].to_numpy(float)
     first, last = np.quantile(times, GRID_QUANTILES)
-    moments = np.linspace(float(first), float(last), N_TIMES)
+    moments = np.linspace(float(first), min(float(last), _end_of_follow_up(trained.values())), N_TIMES)
     sums = [np.zeros(len(patients)), *(np.zeros((len(patients), N_TIMES)) for _ in range(3))]
     n_of = np.zeros(len(patients))
     for key, rows in by_fold(run.predictions, ATTENTION):
@@ -76,6 +77,16 @@ def over_time(run: Run) -> OverTime | None:
         n_of[place] += 1
     per_patient = [total / (n_of if total.ndim == 1 else n_of[:, None]) for total in sums]
     return OverTime(moments, *per_patient)
+
+
+def _end_of_follow_up(trained: Iterable[pd.DataFrame]) -> float:
+    """Return the last time at which somebody is still followed in every fold: from the next on, nobody can weigh for those lost."""
+    ends = []
+    for known in trained:
+        censoring = censoring_steps(known["time"].to_numpy(float), known["event"].to_numpy(int))
+        over = censoring.times[censoring.values <= 0]
+        ends.append(float(np.nextafter(over[0], -np.inf)) if len(over) else np.inf)
+    return min(ends)
 
 
 def evaluate_over_time(run: Run, plan: Resampling) -> dict[str, Any] | None:

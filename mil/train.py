@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(origin(run.bags.made_by), flush=True)
     audit = audit_run(
         study, run.cohort, bags=run.bags, plans=run.plans, splits_file=study.splits_file(config.splits), task=config.task,
-        seed=config.seed,
+        seed=config.seed, covariates=run.covariates,
     )  # fmt: skip
     print(audit_text(audit, in_full=config.audit))
     stop_at_leaks(audit)

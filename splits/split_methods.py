@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.cohort import Cohort
+from common.cohort import Cohort, rows_where
 from common.failures import StudyError
 from common.settings import settings_of
 from splits.cohort_strata import strata_of
@@ -117,11 +117,7 @@ def _given(cohort: Cohort, config: SplitConfig) -> Made:
 def _external(cohort: Cohort, config: SplitConfig) -> Made:
     """Test some patients once, by a model made from all the others."""
     assert config.external is not None
-    try:
-        chosen = cohort.slides.query(config.external, engine="python")["patient_id"]
-    except Exception as error:  # pandas raises whatever the expression raises
-        columns = ", ".join(cohort.slides.columns)
-        raise StudyError(f"--external {config.external!r} does not fit: {error}; columns: {columns}") from error
+    chosen = cohort.slides.loc[rows_where(cohort, config.external, flag="--external"), "patient_id"]
     all_rows = cohort.slides[cohort.slides["patient_id"].isin(chosen)]
     half = sorted(set(all_rows.loc[all_rows.index.difference(chosen.index), "patient_id"]))
     if half:

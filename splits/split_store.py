@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.artifacts import write_json, write_table
-from common.cohort import SETS, Cohort
+from common.cohort import SETS, Cohort, rows_where
 from common.failures import StudyError
 
 if TYPE_CHECKING:
@@ -92,10 +92,11 @@ def read_splits(path: Path) -> pd.DataFrame:
 
 
 def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> None:
-    """Refuse splits made from other patients than the cohort's, or that divide sites they were made to keep whole.
+    """Refuse splits that no longer are what the cohort's table says.
 
     Raises:
-        StudyError: patients stand in only one of the two, or a site is tested in two folds; they are named.
+        StudyError: patients stand in only one of the two; a site that was kept whole is tested in two folds; the table's
+            own sets, or whom --external chooses, are others than when the splits were made. They are named.
     """
     in_splits, in_cohort = set(splits["patient_id"]), set(cohort.slides["patient_id"])
     for patients, where in (
@@ -110,6 +111,33 @@ def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> No
     record = read_record(path)
     if record is not None and record["method"] in KEEPS_SITES:
         _check_sites(path, splits, cohort, str(record["method"]))
+    if record is not None and record["method"] == "given":
+        _check_given(path, splits, cohort)
+    if record is not None and record["method"] == "external":
+        chosen = rows_where(cohort, record["settings"]["external"], flag="--external")
+        wanted = set(cohort.slides.loc[chosen, "patient_id"])
+        _check_members(path, splits, cohort, {"test": wanted}, f"--external {record['settings']['external']!r}")
+
+
+def _check_given(path: Path, splits: pd.DataFrame, cohort: Cohort) -> None:
+    if "set" not in cohort.patients.columns:
+        raise StudyError(f"{cohort.path}: no column set, and {path} was made from it; make the splits again")
+    given = cohort.patients["set"]
+    parts = ("test", "val") if (given == "val").any() else ("test",)  # else val was drawn from train
+    _check_members(path, splits, cohort, {part: set(given.index[given == part]) for part in parts}, "the column set")
+
+
+def _check_members(
+    path: Path, splits: pd.DataFrame, cohort: Cohort, wanted: Mapping[str, set[str]], source: str
+) -> None:
+    for part, patients in wanted.items():
+        other = sorted(patients ^ set(splits.loc[splits["set"] == part, "patient_id"]))
+        if other:
+            named = ", ".join(other[:10]) + (" ..." if len(other) > 10 else "")
+            raise StudyError(
+                f"{path}: by {source} of {cohort.path} other patients are in the set {part} now than when it was made: "
+                f"{len(other)} changed ({named}). Make the splits again (splits/make_splits.py --overwrite true)"
+            )
 
 
 def table_sha256(table: pd.DataFrame) -> str:

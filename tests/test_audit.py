@@ -17,6 +17,7 @@ from features.feature_store import read_feature_bag, write_feature_bag
 from mil.audit import FITTED, audit_run, check_statistics
 from mil.audit_checks import LEAK, OK, WARNING, Parts, Sites, check_site_by_class, check_sites_across_folds
 from mil.bags import open_bags
+from mil.covariates import choose_covariates
 from mil.cross_validation import plan_folds
 from mil.model_file import read_model
 from mil.train import main as train
@@ -51,7 +52,8 @@ def audited(study, task="subtype"):
     bags, _, _ = open_bags(study, cohort, ENCODER)
     path = study.splits_file("default")
     plans = plan_folds(read_splits(path), set(bags.patients))
-    audit = audit_run(study, cohort, bags=bags, plans=plans, splits_file=path, task=task, seed=0)
+    covariates = choose_covariates(cohort.slides, None, task=task)
+    audit = audit_run(study, cohort, bags=bags, plans=plans, splits_file=path, task=task, seed=0, covariates=covariates)
     return {each["name"]: each for each in audit["checks"]}
 
 
@@ -85,7 +87,7 @@ def test_a_clean_cohort_has_no_leak_and_the_audit_stands_beside_the_run(study, c
         assert all(each["verdict"] != LEAK for each in audited(study, task).values())
         assert run(study, task=task) == 0
         written = json.loads((study.run(task, "default") / "audit.json").read_text())
-        assert len(written["checks"]) == 8
+        assert len(written["checks"]) == 9
         for each in written["checks"]:
             assert set(each) == {"name", "verdict", "text", "table"}
             assert each["verdict"] in (OK, WARNING, LEAK)
@@ -346,3 +348,21 @@ def test_the_tcga_sarcoma_cohort_is_named_for_what_it_is(shared_data, tmp_path):
     assert record["sites"]["gap"] == 0
     (few,) = record["classes_at_few_sites"]  # MFS at four institutions: one fold tests none, every fold trains on some
     assert (few["class"], len(few["folds_without_test"]), few["folds_without_training"]) == ("MFS", 1, [])
+
+
+def test_a_covariate_that_tells_the_outcome_alone_is_named(study):
+    table = pd.read_csv(study.cohort_table)
+    patients = sorted(
+        table["patient_id"].unique(), key=lambda p: table.set_index("patient_id")["subtype"].loc[[p]].iloc[0]
+    )
+    running = table["patient_id"].map({patient: number for number, patient in enumerate(patients)})
+    late = np.where(table["event"] == 1, "yes", "no")
+    table.assign(case_no=running, lost=late, age=np.arange(len(table)) % 2).to_csv(study.cohort_table, index=False)
+    found = audited(study)["covariates and outcome"]
+    assert found["verdict"] == WARNING
+    assert "case_no tells" in found["text"]
+    assert "age" not in found["text"]
+    found = audited(study, task="survival")["covariates and outcome"]
+    assert "lost = no tells the event (1.00)" in found["text"]
+    table.to_csv(study.cohort_table, index=False)
+    assert audited(study)["covariates and outcome"]["verdict"] == OK

@@ -315,3 +315,14 @@ def test_slides_left_out_by_a_restriction_are_known(tmp_path):
     path = write(tmp_path, GOOD)
     assert read_cohort(path).left_out == frozenset()
     assert read_cohort(path, where="patient_id == 'a'").left_out == {"3"}
+
+
+@pytest.mark.parametrize("expression", ["age", "age + 1", "subtype", "'SS'"])
+def test_a_restriction_that_is_no_yes_or_no_is_refused(tmp_path, expression):
+    with pytest.raises(StudyError, match="is not true or false for each row"):
+        read_cohort(write(tmp_path, GOOD), where=expression)
+
+
+def test_a_missing_value_is_not_chosen(tmp_path):
+    table = GOOD.assign(event=["1", None, None], time=[5, None, None])
+    assert [row["slide_id"] for row in read_cohort(write(tmp_path, table), where="event == 1").rows] == ["3"]

@@ -161,3 +161,16 @@ def test_the_script_evaluates_again_without_training_and_compares(tmp_path, caps
     assert evaluate(["--study", str(tmp_path), "--name", "absent"]) == 2
     assert "no finished run" in capsys.readouterr().err
     assert evaluate(["--study", str(tmp_path), "--against", "default"]) == 2
+
+
+def test_a_comparison_is_shown_until_either_run_is_trained_anew(tmp_path):
+    root = tmp_path / "runs" / "subtype"
+    subtype_run(root / "default")
+    subtype_run(root / "other", skill=0.0)
+    known = ["--study", str(tmp_path), "--bootstrap", "100"]
+    assert evaluate([*known, "--against", "other"]) == 0
+    assert evaluate(known) == 0
+    assert "Compared with" in (root / "default" / "report.html").read_text()
+    (root / "other" / "predictions.csv").write_bytes((root / "default" / "predictions.csv").read_bytes())
+    assert evaluate(known) == 0
+    assert "Compared with" not in (root / "default" / "report.html").read_text()

@@ -56,3 +56,12 @@ def test_coding_is_learned_of_training_patients_alone():
     assert found[[0, 1, 3], 1:3] == approx(theirs.transform([["1"], ["2"], ["3"]]))
     whole = fit_encoder(covariates, ["a", "b"])(covariates, ["c"])
     assert whole.tolist() == [[50, 0, 0]]  # nothing was missing in training: no indicator
+
+
+def test_what_is_named_like_an_outcome_is_left_out_unless_named():
+    names = ["vital_status", "pfi_time", "OS", "DSS.time", "days_to_death", "days_to_last_follow_up"]
+    table = SLIDES.assign(**dict.fromkeys(names, SLIDES["age"]), er_status=SLIDES["grade"], dose=SLIDES["age"])
+    found = choose_covariates(table, None, task="survival")
+    assert found.names == ["age", "dose", "er_status", "grade"]
+    assert all("named like an outcome" in found.left_out[name] for name in names)
+    assert choose_covariates(table, "OS", task="survival").names == ["OS"]

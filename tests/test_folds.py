@@ -263,3 +263,20 @@ def test_monte_carlo_from_the_script_says_who_is_never_tested(study, capsys):
     assert set(splits["set"]) == {"train", "test"}
     assert main(["--study", str(study), "--name", "x", "--method", "monte_carlo", "--test_fraction", "0.001"]) == 2
     assert "another --test_fraction" in capsys.readouterr().err
+
+
+def test_whom_an_expression_chose_is_checked_again(study, capsys):
+    table = pd.read_csv(study / "cohort.csv").assign(country=["DE", "NL", "NL"] * 10, external=[1] * 6 + [0] * 24)
+    table.to_csv(study / "cohort.csv", index=False)
+    assert main(["--study", str(study), "--external", "external"]) == 2  # numbers are no yes or no
+    assert "is not true or false" in capsys.readouterr().err
+    for number, flags in enumerate((["--external", "country == 'DE'"], ["--method", "given"])):
+        table.assign(set=["train"] * 20 + ["test"] * 10).to_csv(study / "cohort.csv", index=False)
+        name = f"s{number}"
+        assert main(["--study", str(study), "--name", name, *flags]) == 0
+        path, cohort = study / "splits" / f"{name}.csv", read_cohort(study / "cohort.csv")
+        check_against_cohort(path, read_splits(path), cohort)
+        changed = table.assign(set=["train"] * 19 + ["test"] * 11, country=["NL", "NL", "DE"] + ["DE", "NL", "NL"] * 9)
+        changed.to_csv(study / "cohort.csv", index=False)
+        with pytest.raises(StudyError, match="other patients are in the set test now"):
+            check_against_cohort(path, read_splits(path), read_cohort(study / "cohort.csv"))

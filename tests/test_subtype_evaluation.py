@@ -8,9 +8,10 @@ import pytest
 from pytest import approx
 from sklearn.metrics import brier_score_loss, log_loss
 
+from common.artifacts import write_json
 from mil import conformal
 from mil.calibration import fit_temperature, scale_temperature
-from mil.run_store import Run
+from mil.run_store import Run, read_run
 from mil.subgroups import subgroup_table
 from mil.subtype_evaluation import calibrated_predictions, evaluate_subtype, temperatures
 
@@ -110,3 +111,20 @@ def test_subgroups_are_parted_at_the_medians_of_their_fold_and_small_ones_say_so
     assert rows["age", "above the training median"]["n"] == 29 + 29
     assert rows["age", "up to the training median"]["n"] == 31 + 31
     assert rows["grade", "low"]["n"] == 60
+
+
+def test_one_covariate_alone_has_subgroups_too(run):
+    alone = replace(run, patients=run.patients[["patient_id", "grade"]])
+    assert {row["group"] for row in subgroup_table(alone, n_bootstrap=100, seed=0)} == {"low", "high"}
+
+
+def test_sites_that_look_like_numbers_stay_apart(tmp_path):
+    write_json(
+        tmp_path / "run.json", {"folds": [{"covariate_medians": {"age": 3.0}}], "covariates": {"used": ["age", "code"]}}
+    )
+    (tmp_path / "predictions.csv").write_text("patient_id,model\na,attention\n")
+    (tmp_path / "patients.csv").write_text("patient_id,site,age,code\na,01,5,1\nb,1,6,01\n")
+    patients = read_run(tmp_path).patients
+    assert patients["site"].tolist() == ["01", "1"]
+    assert patients["code"].tolist() == ["1", "01"]
+    assert patients["age"].tolist() == [5, 6]

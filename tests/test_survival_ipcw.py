@@ -13,8 +13,9 @@ from sksurv.util import Surv
 
 from mil import survival_ipcw as ours
 from mil.bootstrap import plan_resampling
+from mil.naming import time_text
 from mil.run_store import Run
-from mil.survival_evaluation import evaluate_survival
+from mil.survival_evaluation import evaluate_survival, is_high_risk
 from mil.survival_probabilities import evaluate_over_time
 
 
@@ -130,3 +131,44 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
     assert whole["attention"]["uno_c"]["value"] == approx(
         theirs.concordance_index_ipcw(train, test, tested["score"], tau=tau)[0], abs=1e-9
     )
+
+
+def test_brier_scores_end_while_somebody_is_followed(tmp_path):
+    """Follow-up cut at one moment: from then on nobody stands for those lost, and the score would fall to nothing."""
+    trained, tested = rows_of(7, 150, prefix="t", longest=6.0), rows_of(8, 90, prefix="p", longest=6.0)
+    empty = pd.DataFrame({"patient_id": [], "model": []})
+    run = Run(
+        folder=tmp_path, facts={"task": "survival", "classes": []}, predictions=tested, validation=empty, follow_up=trained,
+        patients=empty,
+    )  # fmt: skip
+    assert np.quantile(trained["time"], 0.8) == 6.0
+    brier = evaluate_over_time(run, plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0)))["brier"]
+    assert brier[-1][0] < 6.0
+    train, test = (Surv.from_dataframe("event", "time", part.astype({"event": bool})) for part in (trained, tested))
+    hazard = ours.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    moment = np.array([brier[-1][0]])
+    survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moment))
+    assert brier[-1][1] == approx(theirs.brier_score(train, test, survival, moment)[1][0], abs=1e-9)
+
+
+def test_concordance_within_folds_needs_no_pair_in_every_repeat(tmp_path):
+    first = rows_of(8, 60, prefix="p")
+    alone = first.iloc[:1].assign(repeat=1)  # a part without any pair
+    empty = pd.DataFrame({"patient_id": [], "model": []})
+    facts = {"task": "survival", "classes": []}
+    runs = [
+        Run(folder=tmp_path, facts=facts, predictions=rows, validation=empty, follow_up=empty, patients=empty)
+        for rows in (first, pd.concat([first, alone], ignore_index=True))
+    ]
+    found = [evaluate_survival(run, n_bootstrap=50, seed=0)["attention"]["c_index_within_folds"] for run in runs]
+    assert found[1]["value"] == found[0]["value"] is not None
+
+
+def test_high_in_half_of_the_repeats_goes_by_the_mean_score():
+    table = pd.DataFrame({"high_risk": [0.5, 0.5, 1.0, 0.0], "score": [0.3, -0.2, -1.0, 1.0]})
+    assert is_high_risk(table).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("time", "text"), [(0.25, "0.25"), (2.4167, "2.42"), (60.0, "60"), (3456.7, "3457")])
+def test_times_in_years_and_days_keep_their_digits(time, text):
+    assert time_text(time) == text

@@ -1,6 +1,7 @@
 """Training by the script, from feature files to report: honest, resumable, the same bytes, faults named."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -244,3 +245,35 @@ def test_where_trains_on_a_part_with_the_same_folds(copied):
     assert 0 < part["patient_id"].nunique() < whole["patient_id"].nunique()
     kept = part[["model", "patient_id", "fold"]].itertuples(index=False)
     assert all(folds[model, patient] == fold for model, patient, fold in kept)
+
+
+def test_a_given_table_of_folds_holds_everyone_even_if_the_first_run_is_of_a_part(tmp_path):
+    study = make_feature_study(tmp_path / "study", n_patients=24)
+    table = pd.read_csv(study.cohort_table)
+    tested = table["patient_id"].isin(sorted(table["patient_id"].unique())[-9:])
+    table.assign(set=np.where(tested, "test", "train")).to_csv(study.cohort_table, index=False)
+    assert run(study, "subtype", "--where", "subtype != 'LMS'") == 0
+    page = (study.run("subtype", "default") / "report.html").read_text()
+    assert re.search(r"8 patients, 12 slides not chosen: subtype != .+LMS", page)
+    assert run(study, "subtype") == 0
+
+
+def test_without_inner_validation_the_report_claims_none(copied):
+    assert make_splits(["--study", str(copied.root), "--folds", "3", "--val_fraction", "0", "--overwrite", "true"]) == 0
+    assert run(copied, "subtype") == 0
+    page = (copied.run("subtype", "default") / "report.html").read_text()
+    assert "there was no inner validation part" in page
+    assert "chosen on the inner validation part" not in page
+
+
+@pytest.mark.parametrize("task", ["subtype", "survival"])
+def test_diverged_training_is_named(copied, capsys, task):
+    assert run(copied, task, "--learning_rate", "1e30", "--name", "wild") == 2
+    assert "training diverged in epoch" in capsys.readouterr().err
+
+
+def test_a_dollar_in_a_name_is_a_dollar(copied):
+    table = pd.read_csv(copied.cohort_table)
+    table.assign(subtype=table["subtype"].replace("LMS", "_d$x^$")).to_csv(copied.cohort_table, index=False)
+    assert run(copied, "subtype", "--name", "dollar") == 0
+    assert (copied.run("subtype", "dollar") / "figures" / "roc.svg").is_file()
