@@ -53,6 +53,12 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
+def read_rows(path: Path) -> list[list[str]]:
+    """Return the rows of a CSV table, its header first, to compare it with one of ours; of another kind of file, other rows."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return list(csv.reader(file))
+
+
 def settings_text(settings: Mapping[str, object]) -> str:
     """Return settings as canonical JSON: sorted, so equal settings are equal text."""
     return json.dumps(settings, sort_keys=True, default=str)

@@ -18,11 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from common.clinical_table import TextTable, read_text_table
 from common.failures import StudyError
-from common.settings import SETTINGS_FILE
+from common.settings import SETTINGS_FILE, read_settings
 from common.study import DICOM_ENDING, SLIDE_ENDINGS
 
 if TYPE_CHECKING:
@@ -106,12 +104,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
 
 
 def _mapped_columns(settings: Path) -> Mapping[str, str]:
-    if not settings.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(settings.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise StudyError(f"{settings}: not readable as YAML ({error})") from error
+    content = read_settings(settings)
     mapping = content.get("columns", {}) if isinstance(content, dict) else {}
     if not isinstance(mapping, dict):
         raise StudyError(f"{settings}: 'columns' must map our names to the table's, such as patient_id: case_id")

@@ -70,6 +70,20 @@ def settings_of(config: Any, *, without: Sequence[str] = ()) -> dict[str, object
     }
 
 
+def read_settings(path: Path) -> Any:
+    """Return what stands in a settings file, by rights a mapping; an empty one where there is no file.
+
+    Raises:
+        StudyError: it is not YAML.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not readable as YAML ({error})") from error
+
+
 def _parser(config_class: type, section: str, description: str | None) -> Any:
     import jsonargparse
 
@@ -118,12 +132,7 @@ def _study_folder(flags: Sequence[str], config_class: type) -> Path | None:
 
 
 def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
-    if not path.is_file():
-        return []
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not readable as YAML ({error})") from error
+    content = read_settings(path)
     if isinstance(content, dict) and (foreign := sorted(set(map(str, content)) - SECTIONS - {section})):
         raise StudyError(
             f"{path}: {', '.join(map(repr, foreign))} is no script; options stand under the script's name, one of "

@@ -67,11 +67,10 @@ def _folder(config: ConversionConfig, study: Study, cohort: Cohort | None) -> tu
     mpp_of: dict[str, tuple[float, float]] = {}
     missing: list[SlideStatus] = []
     if cohort is not None:
-        slides = cohort.slides
-        mpp_of = scale_of_table(slides)
+        mpp_of = scale_of_table(cohort)
         if config.features is None:
             error = SlideError("it has no feature file", "see status.csv of features/extract_features.py")
-            missing = [failed(name, STEP, error) for name in slides["slide_id"] if name not in found.files]
+            missing = [failed(name, STEP, error) for name in cohort.slides["slide_id"] if name not in found.files]
     mpp_of |= scale_of_tile_files(study.tiles, found.files)
     return FeatureFolder(root=source, files=found.files, mpp_of=mpp_of, coordinates=found.coordinates), missing
 

@@ -15,9 +15,10 @@ from common.failures import StudyError
 from features.exchange_bag import OWN, UNKNOWN, ExchangeBag
 from features.feature_store import MADE_ALIKE
 from features.layout_readers import read_exchange_bag
+from preprocessing.scale import given_scale
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from common.cohort import Cohort
 
 ENDINGS = (".h5", ".pt")
 NAME_ENDINGS = ("_patches", ".features", "_features")  # what tools add to a slide's name
@@ -188,15 +189,10 @@ def origin(made_by: Mapping[str, Any]) -> str:
     return text
 
 
-def scale_of_table(slides: pd.DataFrame) -> dict[str, tuple[float, float]]:
+def scale_of_table(cohort: Cohort) -> dict[str, tuple[float, float]]:
     """Return µm a pixel, x and y, of the slides for which the clinical table gives it."""
-    found: dict[str, tuple[float, float]] = {}
-    for names in (("mpp", "mpp"), ("mpp_x", "mpp_y")):
-        if set(names) <= set(slides.columns):
-            known = slides.dropna(subset=list(names))
-            scales = zip(known[names[0]], known[names[1]], strict=True)
-            found |= {slide: (float(x), float(y)) for slide, (x, y) in zip(known["slide_id"], scales, strict=True)}
-    return found
+    given = {row["slide_id"]: given_scale(row, None) for row in cohort.rows}
+    return {slide: scale[0] for slide, scale in given.items() if scale is not None}
 
 
 def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tuple[float, float]]:

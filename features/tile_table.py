@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from common.artifacts import write_table
+from common.artifacts import read_rows, write_table
 from common.failures import SlideError, StudyError
 from common.study import Study
 from preprocessing.flat_image import MAX_WHOLE_PX, without_pixel_limit
@@ -201,8 +201,7 @@ def write_cohort_of_tiles(study: Study, patients: tuple[TilePatient, ...]) -> No
     names = ["patient_id", "slide_id", "subtype"] + (["set"] if patients[0].set else [])
     rows = [[getattr(patient, name.replace("slide_id", "patient_id")) for name in names] for patient in patients]
     if study.cohort_table.is_file():
-        with study.cohort_table.open(encoding="utf-8", errors="replace", newline="") as file:
-            found = list(csv.reader(file))
+        found = read_rows(study.cohort_table)
         if found[:1] != [names] or sorted(found[1:]) != sorted(rows):
             raise StudyError(
                 f"{study.cohort_table} belongs to another study; give the tile table a folder of its own with --study DIR"

@@ -144,7 +144,7 @@ def _matched(features: Path, study: Study, cohort: Cohort) -> FeatureFolder:
     """Return the files of the cohort's slides in a folder, with the scale of each slide that is known."""
     folder = open_folder(features)
     matched = match_slides(cohort.slides["slide_id"].tolist(), folder)
-    mpp_of = scale_of_table(cohort.slides) | scale_of_tile_files(study.tiles, matched)
+    mpp_of = scale_of_table(cohort) | scale_of_tile_files(study.tiles, matched)
     return replace(folder, files={slide: folder.files[own] for slide, own in matched.items()}, mpp_of=mpp_of)
 
 

@@ -48,7 +48,7 @@ class Covariates:
 
     def of(self, patient: str) -> list[object]:
         """Return a patient's values in the order of `names`."""
-        return [{**self.numeric, **self.categorical}[name][patient] for name in self.names]
+        return [self.values(name)[patient] for name in self.names]
 
     def medians(self, patients: Sequence[str]) -> dict[str, float]:
         """Return the median of each numeric covariate over these patients; absent where nobody has a value."""

@@ -130,12 +130,12 @@ def methods_section(facts: Mapping[str, Any]) -> str:
     """Return encoder and licence, settings and where each was chosen, and the covariates of the clinical baseline."""
     encoder = facts["encoder"]
     rows = [[name, encoder[name]] for name in ENCODER_ROWS if name in encoder]
-    defaults = facts.get("defaults", {})
+    defaults, chosen = facts.get("defaults", {}), CHOSEN | _chosen_epochs(facts)
     settings = [
         [
             name,
             value,
-            {**CHOSEN, **_chosen_epochs(facts)}.get(name)
+            chosen.get(name)
             or ("default, fixed beforehand" if defaults.get(name, value) == value else "set by the user"),
         ]
         for name, value in facts["settings"].items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,19 +65,19 @@ def read_run(folder: Path) -> Run:
     for name in (FACTS, PREDICTIONS):
         if not (folder / name).is_file():
             raise StudyError(f"no finished run in {folder}: {name} is missing; train it with python mil/train.py")
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return Run(
         folder=folder,
-        facts=json.loads((folder / FACTS).read_text(encoding="utf-8")),
+        facts=facts,
         predictions=read_predictions(folder / PREDICTIONS),
         validation=read_predictions(folder / VALIDATION),
         follow_up=read_predictions(folder / FOLLOW_UP),
-        patients=read_predictions(folder / PATIENTS, text=_categories(folder)),
+        patients=read_predictions(folder / PATIENTS, text=_categories(facts)),
     )
 
 
-def _categories(folder: Path) -> list[str]:
+def _categories(facts: Mapping[str, Any]) -> list[str]:
     """Return the columns of patients.csv that are no numbers: site 01 is not site 1."""
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     numeric = {name for fold in facts["folds"] for name in fold.get("covariate_medians", {})}
     return sorted({"site", *facts.get("covariates", {}).get("used", [])} - numeric)
 

@@ -163,11 +163,9 @@ class FlatPicture:
         self._path = path
         try:
             with without_pixel_limit(), _opened_picture(path) as file:
-                self.dimensions = file.size
-                if (
-                    math.prod(file.size) <= MAX_WHOLE_PX and file.getexif().get(0x0112, 1) >= 5
-                ):  # a PNG is decoded for it
-                    self.dimensions = file.size[::-1]  # it lies on its side
+                is_small = math.prod(file.size) <= MAX_WHOLE_PX  # to know how a PNG lies, it is decoded
+                lies_on_its_side = is_small and file.getexif().get(0x0112, 1) >= 5
+                self.dimensions = file.size[::-1] if lies_on_its_side else file.size
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
             raise SlideError(f"{path.name} is not readable as an image ({error})", RECOPY_REMEDY) from error
         if self.dimensions[0] * self.dimensions[1] > MAX_WHOLE_PX:
@@ -216,7 +214,7 @@ def rgb_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith("I"):  # 16 bits of grey
         grey = np.asarray(image).astype(np.uint32)
         return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+    if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))

@@ -12,7 +12,7 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.artifacts import write_table
+from common.artifacts import read_rows, write_table
 from common.failures import StudyError, command
 from common.parallel import default_workers, over_slides
 from common.settings import option, parse_config
@@ -76,13 +76,9 @@ def _as_table(rows: list[dict[str, object]]) -> tuple[list[str], list[list[objec
 
 def _refuse_another(study: Study, table: tuple[list[str], list[list[object]]]) -> None:
     """Never write over a study that is not this one."""
-    import csv
-
     if study.cohort_table.is_file():
-        with study.cohort_table.open(encoding="utf-8", errors="replace", newline="") as file:
-            found = list(csv.reader(file))
         wanted = [table[0], *([str(value) for value in row] for row in table[1])]
-        if sorted(found) != sorted(wanted):
+        if sorted(read_rows(study.cohort_table)) != sorted(wanted):
             raise StudyError(f"{study.cohort_table} belongs to another study; give another folder with --study DIR")
     elif study.slides.is_dir():
         foreign = sorted(path.name for path in study.slides.iterdir() if not path.name.startswith((".", "SYN-")))

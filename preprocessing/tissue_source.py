@@ -109,7 +109,7 @@ def _read_mask(path: Path) -> np.ndarray:
                 reason = f"{path.name} has one bit a pixel, of which 0 is white: programs disagree which of the two is tissue"
                 raise SlideError(reason, "save the mask with 8 bits a pixel, 0 where there is no tissue")
             grey = np.asarray(file.convert("L"))
-            if file.mode in {"RGBA", "LA", "PA"} or "transparency" in file.info:
+            if file.has_transparency_data:
                 grey = np.where(np.asarray(file.convert("RGBA").getchannel("A")) == 0, 0, grey).astype(np.uint8)
             return grey
     except (OSError, UnidentifiedImageError) as error:

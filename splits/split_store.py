@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,19 +104,25 @@ def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> No
         (in_cohort - in_splits, "the cohort but not the splits"),
     ):
         if patients:
-            named = ", ".join(sorted(patients)[:10]) + (" ..." if len(patients) > 10 else "")
             raise StudyError(
-                f"{path} and {cohort.path}: {len(patients)} patient(s) stand in {where}: {named}. Make the splits again"
+                f"{path} and {cohort.path}: {len(patients)} patient(s) stand in {where}: {_few(patients)}. Make the splits again"
             )
     record = read_record(path)
-    if record is not None and record["method"] in KEEPS_SITES:
-        _check_sites(path, splits, cohort, str(record["method"]))
-    if record is not None and record["method"] == "given":
+    if record is None:
+        return
+    method = str(record["method"])
+    if method in KEEPS_SITES:
+        _check_sites(path, splits, cohort, method)
+    elif method == "given":
         _check_given(path, splits, cohort)
-    if record is not None and record["method"] == "external":
-        chosen = rows_where(cohort, record["settings"]["external"], flag="--external")
-        wanted = set(cohort.slides.loc[chosen, "patient_id"])
-        _check_members(path, splits, cohort, {"test": wanted}, f"--external {record['settings']['external']!r}")
+    elif method == "external":
+        expression = record["settings"]["external"]
+        wanted = set(cohort.slides.loc[rows_where(cohort, expression, flag="--external"), "patient_id"])
+        _check_members(path, splits, cohort, {"test": wanted}, f"--external {expression!r}")
+
+
+def _few(patients: Collection[str]) -> str:
+    return ", ".join(sorted(patients)[:10]) + (" ..." if len(patients) > 10 else "")
 
 
 def _check_given(path: Path, splits: pd.DataFrame, cohort: Cohort) -> None:
@@ -131,12 +137,11 @@ def _check_members(
     path: Path, splits: pd.DataFrame, cohort: Cohort, wanted: Mapping[str, set[str]], source: str
 ) -> None:
     for part, patients in wanted.items():
-        other = sorted(patients ^ set(splits.loc[splits["set"] == part, "patient_id"]))
+        other = patients ^ set(splits.loc[splits["set"] == part, "patient_id"])
         if other:
-            named = ", ".join(other[:10]) + (" ..." if len(other) > 10 else "")
             raise StudyError(
                 f"{path}: by {source} of {cohort.path} other patients are in the set {part} now than when it was made: "
-                f"{len(other)} changed ({named}). Make the splits again (splits/make_splits.py --overwrite true)"
+                f"{len(other)} changed ({_few(other)}). Make the splits again (splits/make_splits.py --overwrite true)"
             )
 
 
