@@ -11,7 +11,7 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from mil.audit_checks import (
+from mil.audit.checks import (
     Parts,
     Sites,
     check_patients,
@@ -20,7 +20,7 @@ from mil.audit_checks import (
     check_sites_across_folds,
     nearly_copied_slides,
 )
-from splits.leakage import SlideSummary, summarise
+from mil.audit.leakage import SlideSummary, summarise
 
 N_PATIENTS, N_SITES, N_CLASSES, DIM, N_TILES = 1000, 30, 5, 1280, 2000
 

@@ -24,9 +24,9 @@ from PIL import Image
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from preprocessing.colour_formula import exact_colours
-from preprocessing.colour_map import apply_map, colour_table
-from preprocessing.stain import REFERENCE, fit_stain, stain_map
+from preprocessing.colour.colour_formula import exact_colours
+from preprocessing.colour.colour_map import apply_map, colour_table
+from preprocessing.colour.stain import REFERENCE, fit_stain, stain_map
 
 N_TILES, N_PEER_TILES, TILE_PX, N_ROUNDS = 64, 8, 256, 4
 PEERS = ("torchstain Macenko", "TIAToolbox Macenko", "TIAToolbox Vahadane", "TIAToolbox Reinhard")

@@ -6,7 +6,7 @@
 
 Slides are plain, pale, penned and fatty, of three sites, with stains moved on each slide; or, for a fair eta squared, the
 same tissues (layout and densities) painted once with each site's stains, amounts, glass and scale. Each method tiles
-all of them by preprocessing/tiling.py. Angles are degrees to the painted vectors; eta squared is the between-site share
+all of them by preprocessing/tiling/study_tiles.py. Angles are degrees to the painted vectors; eta squared is the between-site share
 of the variance of slides' mean optical density per stain, before (relative to the slide's glass) and after the map
 (relative to white), over the same stained pixels, unmixed by the built-in reference's vectors both times, so that
 before and after, and all slides and methods, are measured in one basis; concentrations are not cut at 0.
@@ -24,15 +24,16 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.parallel import default_workers, over_slides
 from common.study import Study, find_slides
-from preprocessing.optical_density import OD_BACKGROUND, WHITE, optical_density
-from preprocessing.slide import open_slide, read_tile
-from preprocessing.stain import REFERENCE, apply_map, stain_map
-from preprocessing.synthetic_cohort import SITES
-from preprocessing.synthetic_slide import PEN_COLOURS, SlideRecipe, make_slide
-from preprocessing.tile_store import read_tile_sheet
-from preprocessing.tiling import tile_study
-from preprocessing.tiling_settings import TilingConfig
-from preprocessing.tissue_looks import SUBTYPES
+from preprocessing.colour.colour_map import apply_map
+from preprocessing.colour.optical_density import OD_BACKGROUND, WHITE, optical_density
+from preprocessing.colour.stain import REFERENCE, stain_map
+from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.synthetic.looks import SUBTYPES
+from preprocessing.synthetic.slide_and_truth import PEN_COLOURS, SlideRecipe, make_slide
+from preprocessing.synthetic.synthetic_cohort import SITES
+from preprocessing.tiling.study_tiles import tile_study
+from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.tiling_settings import TilingConfig
 
 KINDS = ("plain", "pale", "pen", "fatty", "plain")
 N_TILES = 12  # of a slide, for its mean colour

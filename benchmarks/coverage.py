@@ -16,11 +16,11 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from mil import conformal
-from mil.bootstrap import interval, intervals, plan_resampling, resample
-from mil.calibration import calibration_metrics
-from mil.metrics import classification_metrics
-from mil.survival import concordances
+from mil.metrics import conformal
+from mil.metrics.bootstrap import interval, intervals, plan_resampling, resample
+from mil.metrics.calibration import calibration_metrics
+from mil.metrics.classification import classification_metrics
+from mil.metrics.concordance import concordances
 
 TRUE_AUROC, N_PATIENTS = 0.8, 80
 
@@ -71,9 +71,9 @@ def set_coverage(n_parts: int) -> None:
 
 def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     """Labels shuffled anew for every seed, then folds, training, prediction and interval as in a run, with a small head."""
-    from mil.fitting import Targets, fit, predict
-    from mil.fold_predictions import softmax
-    from mil.training_settings import TrainConfig
+    from mil.training.fitting import Targets, fit, predict
+    from mil.training.fold_predictions import softmax
+    from mil.training.training_settings import TrainConfig
     from splits.folds import k_fold_sets
 
     config = TrainConfig(epochs=8, patience=4, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1)
@@ -105,7 +105,7 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
 
 def read_npz(path: Path):
     """Return a reader of bags, their names and labels, from arrays X (instances), bag (index) and y (label of each bag)."""
-    from mil.bags import Bag
+    from mil.bags.bags import Bag
 
     arrays = np.load(path)
     names = [f"bag{index:04d}" for index in np.unique(arrays["bag"])]
@@ -121,7 +121,7 @@ def read_study(folder: Path, n_tiles: int = 32):
     """Return a reader of a study's bags, thinned to 32 tiles each, their names and labels."""
     from common.cohort import read_cohort
     from common.study import Study
-    from mil.bags import Bag, open_bags
+    from mil.bags.bags import Bag, open_bags
 
     study = Study(folder)
     cohort = read_cohort(study.cohort_table)

@@ -14,8 +14,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.cohort import read_cohort
 from common.study import Study
-from preprocessing.synthetic_slide import read_truth_mask
-from preprocessing.tile_store import read_tile_sheet
+from preprocessing.synthetic.slide_and_truth import read_truth_mask
+from preprocessing.tiling.tile_store import read_tile_sheet
 
 MASK_MPP = 8.0
 
@@ -64,8 +64,8 @@ def attention_auroc(study: Study, run: str, encoder: str) -> list[float]:
     """AUROC, a patient, of the out-of-fold attention for tiles that are mostly tumour (a tile of both kinds is left out)."""
     from sklearn.metrics import roc_auc_score
 
-    from mil.bags import open_bags
-    from mil.model_file import read_model
+    from mil.bags.bags import open_bags
+    from mil.runs.model_file import read_model
 
     run_dir = study.run("subtype", run)
     record = json.loads((run_dir / "run.json").read_text())

@@ -24,13 +24,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.speed_slides import TILE_PX, TILE_UM, make_slides, request_of
 from common.parallel import default_workers
-from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
-from features.encoder import Encoder, build_encoder, find_card
-from features.runtime import Runtime, WithTransform, bind, default_batch, embed
-from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
-from features.tile_stream import stream_blocks
-from preprocessing.jpeg_tiles import open_jpeg_slide
-from preprocessing.stain import REFERENCE, stain_map
+from features.device.runtime import Runtime, WithTransform, bind, default_batch, embed
+from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+from features.encoder.registry import Encoder, build_encoder, find_card
+from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
+from features.stream.tile_stream import stream_blocks
+from preprocessing.colour.stain import REFERENCE, stain_map
+from preprocessing.reading.jpeg_tiles import open_jpeg_slide
 
 LONG_TILES, SHORT_TILES = 768, 256  # of an extraction; what their difference costs is quoted
 

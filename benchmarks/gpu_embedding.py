@@ -26,17 +26,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.speed_slides import TILE_PX, make_slides, request_of
 from common.parallel import default_workers
-from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
-from features.encoder import Encoder, build_encoder, find_card
-from features.extraction_settings import default_readers
-from features.gpu_precision import DTYPES
-from features.gpu_runtime import BusyClock, Network, gpus_of, network_on
-from features.runtime import Runtime, WithTransform, bind, default_batch, embed
-from features.tile_pixels import Preparation, encoder_field, prepared
-from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
-from features.tile_stream import stream_blocks
-from preprocessing.installation import memory_gb
-from preprocessing.stain import REFERENCE, stain_map
+from features.device.gpu import BusyClock, Network, gpus_of, network_on
+from features.device.gpu_precision import DTYPES
+from features.device.runtime import Runtime, WithTransform, bind, default_batch, embed
+from features.device.tile_pixels import Preparation, encoder_field, prepared
+from features.embedding.extraction_settings import default_readers
+from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+from features.encoder.registry import Encoder, build_encoder, find_card
+from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
+from features.stream.tile_stream import stream_blocks
+from preprocessing.checks.installation import memory_gb
+from preprocessing.colour.stain import REFERENCE, stain_map
 
 KINDS = ("SVS 40x to 20x", "SVS 20x", "generic TIFF 20x")
 ALONE_S = 3.0

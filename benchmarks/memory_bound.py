@@ -54,7 +54,7 @@ def stand_in() -> object:
     """Return an encoder that costs next to nothing."""
     import torch
 
-    from features.encoder import Encoder, EncoderCard
+    from features.encoder.registry import Encoder, EncoderCard
 
     network = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 1280))
     card = EncoderCard(name="stand_in", source="", dimension=1280, licence="", build=lambda: network, weights="own")
@@ -64,11 +64,11 @@ def stand_in() -> object:
 def embed_slide(path: Path, n_tiles: int, network: str, folder: Path) -> None:
     """Embed the first n tiles of the slide."""
     from common.parallel import default_workers
-    from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
-    from features.encoder import build_encoder, find_card
-    from features.runtime import bind, default_batch
-    from features.tile_reader import TileRequest
-    from preprocessing.stain import REFERENCE, stain_map
+    from features.device.runtime import bind, default_batch
+    from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+    from features.encoder.registry import build_encoder, find_card
+    from features.stream.tile_reader import TileRequest
+    from preprocessing.colour.stain import REFERENCE, stain_map
 
     encoder = stand_in() if network == "stand-in" else build_encoder(find_card(network))
     threads = default_workers()

@@ -14,8 +14,8 @@ def painted_cell(seed: int = 5) -> UInt8[np.ndarray, "4096 4096 3"]:
     """A square of 2 mm with tissue in its middle, at 0.5 µm a pixel, painted like the demo's slides."""
     from dataclasses import replace
 
-    from preprocessing.synthetic_cohort import make_cohort
-    from preprocessing.synthetic_slide import lay_out, render
+    from preprocessing.synthetic.slide_and_truth import lay_out, render
+    from preprocessing.synthetic.synthetic_cohort import make_cohort
 
     recipe = next(
         slide for patient in make_cohort(30, seed) for slide in patient.slides if slide.mpp == 0.5 and not slide.pen

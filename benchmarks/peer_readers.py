@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.failures import StudyError
 from features.convert_features import main as convert
-from features.exchange import open_folder
-from features.feature_store import FeatureBag, write_feature_bag
+from features.exchange.folder import open_folder
+from features.store.feature_store import FeatureBag, write_feature_bag
 
 MPP, TILE_UM, TILE_PX, DIM = 0.2527, 256.0, 256, 1024
 SIDE = round(TILE_UM / MPP)

@@ -19,14 +19,14 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from preprocessing.grid import tile_grid
-from preprocessing.quality import QualityConfig, rate_tiles, slide_flags
-from preprocessing.quality_pass import measure_slide
-from preprocessing.segmentation import segment_slide
-from preprocessing.slide import open_slide
-from preprocessing.synthetic_cohort import make_cohort
-from preprocessing.synthetic_slide import COARSE_UM, SlideRecipe, lay_out, make_slide, read_truth_mask
-from preprocessing.tissue import OVERVIEW_MPP
+from preprocessing.quality.closer_look import measure_slide
+from preprocessing.quality.measures import QualityConfig, rate_tiles, slide_flags
+from preprocessing.reading.slide import open_slide
+from preprocessing.synthetic.slide_and_truth import COARSE_UM, SlideRecipe, lay_out, make_slide, read_truth_mask
+from preprocessing.synthetic.synthetic_cohort import make_cohort
+from preprocessing.tiling.grid import tile_grid
+from preprocessing.tissue.overview_mask import OVERVIEW_MPP
+from preprocessing.tissue.segmentation import segment_slide
 
 TILE_UM = 256.0
 KINDS: dict[str, dict[str, object]] = {

@@ -18,11 +18,11 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.parallel import default_workers
-from features.encoder import build_encoder, find_card
-from features.runtime import bind, embed
-from features.tile_pixels import Preparation
-from features.tile_reader import ReadingPlan, TileRequest, close_slide, plan_reading, read_block
-from preprocessing.slide import open_slide
+from features.device.runtime import bind, embed
+from features.device.tile_pixels import Preparation
+from features.encoder.registry import build_encoder, find_card
+from features.stream.tile_reader import ReadingPlan, TileRequest, close_slide, plan_reading, read_block
+from preprocessing.reading.slide import open_slide
 
 SIDE, MPP, TILE = 4096, 0.25, 256
 

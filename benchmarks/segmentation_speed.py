@@ -89,9 +89,9 @@ def beside_reading(slide_path: Path) -> None:
     import cv2
     import openslide
 
-    from preprocessing.grid import tile_grid
-    from preprocessing.segmentation import overview_mpp, segment_slide
-    from preprocessing.slide import open_slide
+    from preprocessing.reading.slide import open_slide
+    from preprocessing.tiling.grid import tile_grid
+    from preprocessing.tissue.segmentation import overview_mpp, segment_slide
 
     cv2.setNumThreads(1)
     reading, whole = [], []

@@ -15,8 +15,8 @@ import pandas as pd
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from mil.audit import audit_text
-from mil.audit_checks import Parts, Sites, check_site_by_class, check_sites_across_folds
+from mil.audit.audit import audit_text
+from mil.audit.checks import Parts, Sites, check_site_by_class, check_sites_across_folds
 from splits.cohort_strata import categories
 from splits.site_folds import assign_sites, best_bound
 from splits.site_programme import site_cost

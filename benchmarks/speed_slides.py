@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.tile_reader import TileRequest
-from preprocessing.slide import open_slide
+from features.stream.tile_reader import TileRequest
+from preprocessing.reading.slide import open_slide
 
 TILE_UM, TILE_PX = 128.0, 256
 SIDE_PX = 8192  # of the square taken from the source: 1,024 tiles at 20x

@@ -3,7 +3,7 @@
     python benchmarks/stain_reference.py FOLDER
 
 FOLDER holds the example tiles published with the 2021 sarcoma study (1024 px JPEG). Prints what stands in
-preprocessing/stain.py as REFERENCE.
+preprocessing/colour/stain.py as REFERENCE.
 """
 
 import sys
@@ -14,8 +14,8 @@ from PIL import Image
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from preprocessing.stain import fit_stain
-from preprocessing.stain_matrix import unit_rows
+from preprocessing.colour.stain import fit_stain
+from preprocessing.colour.stain_matrix import unit_rows
 
 PATCH_PX = 256
 

@@ -17,7 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 import tifffile
 
-from preprocessing.slide import open_slide
+from preprocessing.reading.slide import open_slide
 
 SIDE, TILE = 100_000, 512
 ASKED = 8.0

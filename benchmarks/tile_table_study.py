@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.artifacts import write_table
 from common.cohort import read_cohort
+from common.files import write_table
 from common.study import find_slides, open_study
 from features.extract_features import main as extract
 from mil.train import main as train
-from preprocessing.slide import open_slide, read_tile
-from preprocessing.tile_store import read_tile_sheet
+from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.tiling.tile_store import read_tile_sheet
 
 
 def export(study_dir: Path, out: Path, *, n_train: int, n_valid: int, n_tiles: int, side_px: int) -> Path:

@@ -17,15 +17,15 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.parallel import default_workers, over_slides
-from preprocessing.grid import shares_of_tiles, tile_grid
-from preprocessing.quality import QualityConfig
-from preprocessing.quality_pass import measure_slide
-from preprocessing.segmentation import segment_slide, shrunk
-from preprocessing.slide import Slide, open_slide
-from preprocessing.synthetic_cohort import SITES, _slide
-from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask
-from preprocessing.tissue import OVERVIEW_MPP
-from preprocessing.tissue_looks import SUBTYPES
+from preprocessing.quality.closer_look import measure_slide
+from preprocessing.quality.measures import QualityConfig
+from preprocessing.reading.slide import Slide, open_slide
+from preprocessing.synthetic.looks import SUBTYPES
+from preprocessing.synthetic.slide_and_truth import SlideRecipe, make_slide, read_truth_mask
+from preprocessing.synthetic.synthetic_cohort import SITES, _slide
+from preprocessing.tiling.grid import shares_of_tiles, tile_grid
+from preprocessing.tissue.overview_mask import OVERVIEW_MPP
+from preprocessing.tissue.segmentation import segment_slide, shrunk
 
 KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, "fatty": 12, "several pieces": 10}
 TILE_UM = 256.0

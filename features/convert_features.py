@@ -18,8 +18,8 @@ if __package__ in {None, ""}:
 from common.failures import SlideError, SlideStatus, StudyError, command, exit_code, failed, failure_table, write_status
 from common.settings import parse_config
 from common.study import Study, open_study
-from features.conversion import STEP, ConversionConfig, convert_folder, with_scale
-from features.exchange import FeatureFolder, open_folder, scale_of_table, scale_of_tile_files
+from features.exchange.conversion import STEP, ConversionConfig, convert_folder, with_scale
+from features.exchange.folder import FeatureFolder, open_folder, scale_of_table, scale_of_tile_files
 
 if TYPE_CHECKING:
     from common.cohort import Cohort
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_status(config.out / "status.csv", statuses)
     n_done = sum(row.state == "done" for row in statuses)
     if cohort is not None:
-        from features.layout_tables import write_tables
+        from features.exchange.layout_tables import write_tables
 
         for table in write_tables(config.out, config.to, cohort, {r.slide_id for r in statuses if r.state == "done"}):
             print(f"{config.to}'s table of the cohort: {table}")

@@ -28,7 +28,7 @@ class ListConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     config = parse_config(ListConfig, argv, section="encoders", description=__doc__)
-    from features.encoder_cards import CARDS
+    from features.encoder.cards import CARDS
 
     print(f"{'':2s}{'name':22s}{'width':>6s}{'pixels':>8s}{'µm/px':>7s}{'M':>7s}  {'licence':28s}weights")
     for card in CARDS.values():

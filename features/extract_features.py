@@ -16,10 +16,10 @@ if __package__ in {None, ""}:
 from common.failures import SlideStatus, command, earlier_statuses, exit_code, failure_table, write_status
 from common.settings import parse_config
 from common.study import Study, find_slides, open_study
-from features.embedding import Embedder
-from features.extraction import extract_slides, extract_tile_table, ready_embedder, scale_note
-from features.extraction_settings import ExtractionConfig
-from features.tile_table import read_tile_table, write_cohort_of_tiles
+from features.embedding.extraction_settings import ExtractionConfig
+from features.embedding.loop import Embedder
+from features.embedding.slide_jobs import extract_slides, extract_tile_table, ready_embedder, scale_note
+from features.embedding.tile_table import read_tile_table, write_cohort_of_tiles
 
 FIELD_PX = 256  # of a tile table's images
 
@@ -28,7 +28,7 @@ FIELD_PX = 256  # of a tile table's images
 def main(argv: Sequence[str] | None = None) -> int:
     """Embed the study and say what became of each slide."""
     config = parse_config(ExtractionConfig, argv, section="extract_features", description=__doc__)
-    from features.encoder import find_card
+    from features.encoder.registry import find_card
 
     if config.tiles is None:
         study = open_study(config.study)
@@ -72,8 +72,8 @@ def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus], l
 
 def _tile_sides(study: Study, slides: Sequence[str]) -> tuple[int, float]:
     """Return the side of the study's tiles in pixels and µm; without any tile file the slides fail one by one later."""
-    from common.artifacts import read_attributes
     from common.failures import StudyError
+    from common.files import read_attributes
 
     sides, sides_um = set(), set()
     for slide_id in slides:

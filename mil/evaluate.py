@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, compare, report."""
     config = parse_config(EvaluateConfig, argv, section="evaluate", description=__doc__)
     study = open_study(config.study)
-    from common.artifacts import write_json
-    from mil.comparison import compare_runs
-    from mil.evaluation import evaluate_run
-    from mil.report import write_report
-    from mil.run_store import COMPARISON, predictions_sha256, read_run
-    from mil.verdict import comparison_table, results_table, verdict
+    from common.files import write_json
+    from mil.evaluation.comparison import compare_runs
+    from mil.evaluation.evaluation import evaluate_run
+    from mil.report.report import write_report
+    from mil.report.verdict import comparison_table, results_table, verdict
+    from mil.runs.run_store import COMPARISON, predictions_sha256, read_run
 
     folder = study.run(config.task, config.name)
     run = read_run(folder)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a table for each run."""
     config = parse_config(ShowConfig, argv, section="show_results", description=__doc__)
     study = open_study(config.study)
-    from mil.verdict import results_table, verdict
+    from mil.report.verdict import results_table, verdict
 
     found_files = sorted((study.root / "runs").glob("*/*/metrics.json"))
     if not found_files:

@@ -18,7 +18,7 @@ if __package__ in {None, ""}:
 from common.failures import command
 from common.settings import parse_config
 from common.study import open_study
-from mil.training_settings import TrainConfig
+from mil.training.training_settings import TrainConfig
 
 
 @command
@@ -26,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
     study = open_study(config.study)
-    from common.artifacts import write_json
-    from features.exchange import origin
-    from mil.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
-    from mil.image_results import image_line
-    from mil.preparation import prepare
+    from common.files import write_json
+    from features.exchange.folder import origin
+    from mil.audit.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
+    from mil.evaluation.image_metrics import image_line
+    from mil.report.verdict import results_table, verdict
+    from mil.training.preparation import prepare
     from mil.training_run import train_run
-    from mil.verdict import results_table, verdict
 
     run = prepare(study, config)
     print(origin(run.bags.made_by), flush=True)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from common.artifacts import write_json, write_table, write_text
 from common.cohort import read_cohort
+from common.files import write_json, write_table, write_text
 from common.settings import settings_of
-from mil.cohort_flow import cohort_flow, slide_losses
-from mil.cross_validation import run_folds, write_fold_tables
-from mil.evaluation import evaluate_run
-from mil.image_results import write_image_predictions
-from mil.learning_curve import drop_other_shares, nested_plan, share_folder
-from mil.preparation import Prepared
-from mil.report import write_report
-from mil.run_store import FACTS, PATIENTS
-from mil.training_settings import TrainConfig
+from mil.evaluation.evaluation import evaluate_run
+from mil.evaluation.image_metrics import write_image_predictions
+from mil.report.report import write_report
+from mil.runs.run_store import FACTS, PATIENTS
+from mil.training.cohort_flow import cohort_flow, slide_losses
+from mil.training.cross_validation import run_folds, write_fold_tables
+from mil.training.nested_plans import drop_other_shares, nested_plan, share_folder
+from mil.training.preparation import Prepared
+from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",

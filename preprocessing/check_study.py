@@ -13,8 +13,8 @@ from typing import Any
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.artifacts import write_table
 from common.failures import EXIT_DONE, EXIT_SOME_FAILED, command, wrapped_lines
+from common.files import write_table
 from common.parallel import default_workers
 from common.settings import option, parse_config
 from common.study import find_slides, open_study
@@ -47,7 +47,7 @@ class CheckConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.mpp is not None:
-            from preprocessing.scale import parse_scale
+            from preprocessing.reading.scale import parse_scale
 
             parse_scale(self.mpp)
         if self.folds < 2:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_installation() -> int:
-    from preprocessing.installation import check_installation
+    from preprocessing.checks.installation import check_installation
 
     n_faults = 0
     for what, found, remedy in check_installation(Path.cwd()):
@@ -86,7 +86,7 @@ def _check_installation() -> int:
 def _check_study(config: CheckConfig) -> int:
     study = open_study(config.study)
     from common.cohort import read_cohort
-    from preprocessing import preflight
+    from preprocessing.checks import slide_checks as preflight
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     files = find_slides(study.slides)
@@ -117,7 +117,7 @@ def _check_study(config: CheckConfig) -> int:
 
 def _jobs(config: CheckConfig, files: Mapping[str, Path], rows: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """Return slide id, file and given scale of every slide to look at."""
-    from preprocessing.scale import given_scale, parse_scale
+    from preprocessing.reading.scale import given_scale, parse_scale
 
     flag = None if config.mpp is None else parse_scale(config.mpp)
     checked = sorted(name for name in files if name in rows or config.where is None)
@@ -125,7 +125,7 @@ def _jobs(config: CheckConfig, files: Mapping[str, Path], rows: Mapping[str, Map
 
 
 def _scale_notes(checks: Sequence[Any]) -> list[str]:
-    from preprocessing import preflight
+    from preprocessing.checks import slide_checks as preflight
 
     _, in_company = preflight.off_scale(checks)
     if not in_company:

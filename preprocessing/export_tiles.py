@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.artifacts import write_table
 from common.failures import SlideError, SlideStatus, StudyError, command, exit_code, failed, failure_table, write_status
+from common.files import write_table
 from common.parallel import default_workers, over_slides
 from common.settings import option, parse_config
 from common.study import Study, find_slides, open_study
@@ -23,7 +23,7 @@ from common.study import Study, find_slides, open_study
 if TYPE_CHECKING:
     import pandas as pd
 
-    from preprocessing.stain import StainFit
+    from preprocessing.colour.stain import StainFit
 
 FORMAT_NAMES = ("jpeg", "png")
 
@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(ExportConfig, argv, section="export_tiles", description=__doc__)
     study = open_study(config.study)
     from common.cohort import read_cohort
-    from preprocessing.stain_store import read_reference
-    from preprocessing.tile_export import sets_of_patients
+    from preprocessing.colour.stain_store import read_reference
+    from preprocessing.tiling.tile_export import sets_of_patients
 
     cohort = read_cohort(study.cohort_table, where=config.where)
     if "subtype" not in cohort.slides.columns:
@@ -91,7 +91,7 @@ def _export(
     study: Study, slides: "pd.DataFrame", config: ExportConfig, out: Path, sets: Mapping[str, str] | None,
     reference: "StainFit | None",
 ) -> list[SlideStatus]:  # fmt: skip
-    from preprocessing.tile_export import STEP, ExportJob, export_slide, remove_export
+    from preprocessing.tiling.tile_export import STEP, ExportJob, export_slide, remove_export
 
     files, jobs, statuses, folders = find_slides(study.slides), [], [], {}
     for _, row in slides.sort_values("slide_id").iterrows():
@@ -126,7 +126,7 @@ def _export(
 
 def _write_key(out: Path, slides: "pd.DataFrame", sets: Mapping[str, str] | None) -> int:
     """Write key.csv, by patient, slide and place; paths are relative to it."""
-    from preprocessing.tile_export import TABLE_SETS, tile_names
+    from preprocessing.tiling.tile_export import TABLE_SETS, tile_names
 
     names, rows = ["patient_ID", "Path", "Label"], []
     for _, row in slides.sort_values(["patient_id", "slide_id"]).iterrows():

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and say where it is."""
     config = parse_config(ContactSheetConfig, argv, section="make_contact_sheet", description=__doc__)
     study = open_study(config.study)
-    from preprocessing.contact_sheet import write_contact_sheet
+    from preprocessing.tiling.contact_sheet import write_contact_sheet
 
     status_file, page = study.tiles / "status.csv", study.tiles / "contact_sheet.html"
     if not status_file.is_file():

@@ -12,8 +12,8 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.artifacts import read_rows, write_table
 from common.failures import StudyError, command
+from common.files import read_rows, write_table
 from common.parallel import default_workers, over_slides
 from common.settings import option, parse_config
 from common.study import Study
@@ -41,8 +41,8 @@ class DemoConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the study and say what is in it."""
     config = parse_config(DemoConfig, argv, section="make_demo_study", description=__doc__)
-    from preprocessing.synthetic_cohort import cohort_rows, make_cohort, truth_rows
-    from preprocessing.synthetic_slide import make_slide
+    from preprocessing.synthetic.slide_and_truth import make_slide
+    from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, truth_rows
 
     study = Study(config.study)
     patients = make_cohort(config.patients, config.seed)

@@ -19,7 +19,7 @@ from common.settings import option, parse_config
 from common.study import Study, open_study
 
 if TYPE_CHECKING:
-    from preprocessing.stain import StainFit
+    from preprocessing.colour.stain import StainFit
 
 BUILT_IN = ("reference", "none")  # methods that say nothing of a slide's own stains
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(ReferenceConfig, argv, section="make_stain_reference", description=__doc__)
     study = open_study(config.study)
     from common.cohort import read_cohort
-    from preprocessing.stain_store import aggregate, write_reference
+    from preprocessing.colour.stain_store import aggregate, write_reference
 
     known = [row["slide_id"] for row in read_cohort(study.cohort_table, where=config.where).rows]
     chosen = _chosen(config.slides, known)
@@ -77,7 +77,7 @@ def _chosen(slides: str | None, known: Sequence[str]) -> list[str]:
 
 
 def _fit(study: Study, slide_id: str) -> "StainFit":
-    from preprocessing.tile_store import read_tile_sheet
+    from preprocessing.tiling.tile_store import read_tile_sheet
 
     path = study.tile_file(slide_id)
     if not path.is_file():

@@ -15,7 +15,7 @@ if __package__ in {None, ""}:
 from common.failures import command, earlier_statuses, exit_code, failure_table, status_row, write_status
 from common.settings import parse_config
 from common.study import find_slides, open_study
-from preprocessing.tiling_settings import TilingConfig
+from preprocessing.tiling.tiling_settings import TilingConfig
 
 
 @command
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(TilingConfig, argv, section="tile_slides", description=__doc__)
     study = open_study(config.study)
     from common.cohort import read_cohort
-    from preprocessing.contact_sheet import write_contact_sheet
-    from preprocessing.tiling import summary, tile_study
+    from preprocessing.tiling.contact_sheet import write_contact_sheet
+    from preprocessing.tiling.study_tiles import summary, tile_study
 
     cohort, status_file = read_cohort(study.cohort_table, where=config.where), study.tiles / "status.csv"
     statuses = tile_study(study, find_slides(study.slides), cohort.rows, config)

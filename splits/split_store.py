@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.artifacts import write_json, write_table
 from common.cohort import SETS, Cohort, rows_where
 from common.failures import StudyError
+from common.files import write_json, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

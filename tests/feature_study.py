@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common.study import Study
-from features.feature_store import FeatureBag, write_feature_bag
+from features.store.feature_store import FeatureBag, write_feature_bag
 
 ENCODER = "efficientnet_lite0"
 MADE_BY = {

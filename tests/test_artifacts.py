@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common.artifacts import (
+from common.files import (
     content_sha256,
     file_fingerprint,
     read_arrays,

@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.artifacts import write_arrays
 from common.cohort import read_cohort
+from common.files import write_arrays
 from common.study import Study
-from features.feature_store import read_feature_bag, write_feature_bag
-from mil.audit import FITTED, audit_run, check_statistics
-from mil.audit_checks import LEAK, OK, WARNING, Parts, Sites, check_site_by_class, check_sites_across_folds
-from mil.bags import open_bags
-from mil.covariates import choose_covariates
-from mil.cross_validation import plan_folds
-from mil.model_file import read_model
+from features.store.feature_store import read_feature_bag, write_feature_bag
+from mil.audit.audit import FITTED, audit_run, check_statistics
+from mil.audit.checks import LEAK, OK, WARNING, Parts, Sites, check_site_by_class, check_sites_across_folds
+from mil.bags.bags import open_bags
+from mil.runs.model_file import read_model
 from mil.train import main as train
-from preprocessing.stain import REFERENCE
-from preprocessing.stain_store import reference_text
+from mil.training.covariates import choose_covariates
+from mil.training.cross_validation import plan_folds
+from preprocessing.colour.stain import REFERENCE
+from preprocessing.colour.stain_store import reference_text
 from splits.make_splits import main as make_splits
 from splits.split_store import read_splits
 from tests.feature_study import ENCODER, make_feature_study
@@ -97,7 +97,7 @@ def test_a_clean_cohort_has_no_leak_and_the_audit_stands_beside_the_run(study, c
 
 
 def test_audit_alone_prints_and_trains_nothing(study, capsys, monkeypatch):
-    monkeypatch.setattr("mil.cross_validation.fit", pytest.fail)
+    monkeypatch.setattr("mil.training.cross_validation.fit", pytest.fail)
     assert run(study, "--audit", "true") == 0
     out = capsys.readouterr().out
     for name in (

@@ -12,7 +12,7 @@ import torch
 from common.cohort import read_cohort
 from common.failures import StudyError
 from features.convert_features import main as convert
-from mil.bags import open_bags
+from mil.bags.bags import open_bags
 from mil.train import main as train
 from splits.make_splits import main as make_splits
 from tests.feature_study import ENCODER, make_feature_study
@@ -30,7 +30,7 @@ def study(tmp_path_factory):
 
 def features_of(study):
     """Return slide id to embeddings and corners."""
-    from features.feature_store import read_feature_bag
+    from features.store.feature_store import read_feature_bag
 
     bags = [read_feature_bag(path) for path in sorted(study.features(ENCODER).glob("*.h5"))]
     return {bag.slide_id: (bag.features.astype(np.float32), bag.coords) for bag in bags}

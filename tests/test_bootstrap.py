@@ -5,10 +5,11 @@ import pytest
 from pytest import approx
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from mil import bootstrap, metrics
-from mil.bootstrap import acceleration, interval, intervals, plan_resampling, resample, resamples
-from mil.calibration import calibration_metrics
-from mil.survival import c_index, concordances
+from mil.metrics import bootstrap
+from mil.metrics import classification as metrics
+from mil.metrics.bootstrap import acceleration, interval, intervals, plan_resampling, resample, resamples
+from mil.metrics.calibration import calibration_metrics
+from mil.metrics.concordance import c_index, concordances
 from tests.reference.slow_metrics import slow_bca
 
 

@@ -8,7 +8,7 @@ from pytest import approx
 from sklearn import metrics as theirs
 from sklearn.linear_model import LogisticRegression
 
-from mil import calibration, conformal, selective
+from mil.metrics import calibration, conformal, selective
 from tests.reference.slow_metrics import slow_calibration_error, slow_recalibration
 
 

@@ -8,13 +8,13 @@ from PIL import Image
 from pytest import approx
 from skimage.color import rgb2lab
 
-from preprocessing import colour_map
-from preprocessing.cielab import lab
-from preprocessing.colour_formula import StainMap
-from preprocessing.colour_map import TABLE_PAYS_PX, apply_map, colour_cube, colour_table, paying_table
-from preprocessing.colour_strip import GAP_PX, colour_strip
-from preprocessing.optical_density import OD_BACKGROUND
-from preprocessing.stain import REFERENCE, StainFit, fit_stain, stain_map
+from preprocessing.colour import colour_map
+from preprocessing.colour.cielab import lab
+from preprocessing.colour.colour_formula import StainMap
+from preprocessing.colour.colour_map import TABLE_PAYS_PX, apply_map, colour_cube, colour_table, paying_table
+from preprocessing.colour.colour_strip import GAP_PX, colour_strip
+from preprocessing.colour.optical_density import OD_BACKGROUND
+from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain, stain_map
 from tests.reference.slow_stain import slow_apply, slow_reinhard
 from tests.test_stain import GLASS, painted_patches, random_stains
 

@@ -11,12 +11,12 @@ from pytest import approx
 from scipy import stats
 
 from common.failures import StudyError
-from mil.comparison import bootstrap_p, check_comparable, compare_runs, corrected_resampled_t, holm
-from mil.delong import auroc_covariance, compare_aurocs
 from mil.evaluate import main as evaluate
-from mil.metrics import auroc
-from mil.run_store import read_run
-from mil.verdict import comparison_table
+from mil.evaluation.comparison import bootstrap_p, check_comparable, compare_runs, corrected_resampled_t, holm
+from mil.metrics.classification import auroc
+from mil.metrics.delong import auroc_covariance, compare_aurocs
+from mil.report.verdict import comparison_table
+from mil.runs.run_store import read_run
 from tests.reference.slow_metrics import slow_delong
 from tests.test_report import subtype_run, survival_run
 

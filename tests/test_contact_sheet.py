@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from preprocessing.contact_sheet import flag_name, flags_of, write_contact_sheet
 from preprocessing.make_contact_sheet import main
-from preprocessing.preview import write_preview
+from preprocessing.tiling.contact_sheet import flag_name, flags_of, write_contact_sheet
+from preprocessing.tiling.preview import write_preview
 
 CHROMIUM = Path("/usr/bin/chromium")
 ODD = 'a<b & "c" 1#2?é50%'

@@ -7,7 +7,7 @@ from pytest import approx
 from sklearn.preprocessing import OneHotEncoder
 
 from common.failures import StudyError
-from mil.covariates import choose_covariates, fit_encoder
+from mil.training.covariates import choose_covariates, fit_encoder
 
 SLIDES = pd.DataFrame(
     {

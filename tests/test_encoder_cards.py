@@ -10,14 +10,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from common.failures import StudyError
-from features import encoder_weights
-from features.encoder import EncoderCard, build_encoder, find_card, folder_name
-from features.encoder_cards import CARDS, timm_card
+from features.device.runtime import bind, pooled
+from features.device.tile_pixels import field_of_encoder
+from features.embedding.extraction_settings import ExtractionConfig
+from features.embedding.slide_jobs import scale_note
+from features.encoder import weights as encoder_weights
+from features.encoder.cards import CARDS, timm_card
+from features.encoder.registry import EncoderCard, build_encoder, find_card, folder_name
 from features.encoders import main as list_encoders
-from features.extraction import scale_note
-from features.extraction_settings import ExtractionConfig
-from features.runtime import bind, pooled
-from features.tile_pixels import field_of_encoder
 
 ELSEWHERE = ("conch", "conch_v1_5", "musk", "genbio_pathfm")  # built by their authors' code, which no package index has
 
@@ -221,7 +221,7 @@ def test_an_own_encoder_is_a_function_of_a_module(monkeypatch):
         def load(self):
             return own_encoder
 
-    monkeypatch.setattr("features.encoder._entry_points", lambda: {"mine": Point()})
+    monkeypatch.setattr("features.encoder.registry._entry_points", lambda: {"mine": Point()})
     assert find_card("mine").name == "mean_colour"
     with pytest.raises(StudyError, match=r"no encoder 'unknown'; there are efficientnet_lite0.* mine"):
         find_card("unknown")

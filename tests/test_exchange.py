@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from common.failures import StudyError
 from features.convert_features import main as convert
-from features.exchange import made_alike, match_slides, open_folder
-from features.exchange_bag import (
+from features.exchange.bag import (
     centres_of_corners,
     corners_of_centres,
     corners_of_um,
     slideflow_footprint,
     um_of_corners,
 )
-from features.exchange_record import read_record, record_file
-from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
+from features.exchange.folder import made_alike, match_slides, open_folder
+from features.exchange.record import read_record, record_file
+from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 
 LAYOUTS = ("clam", "trident", "stamp", "slideflow")
 SCALE = 0.2431

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from features.feature_log import FeatureLog, LogRecord
-from features.feature_store import read_feature_bag, write_logged_bag
+from features.store.feature_log import FeatureLog, LogRecord
+from features.store.feature_store import read_feature_bag, write_logged_bag
 
 HEADER = {"encoder": "x", "tile_um": 256.0}
 

@@ -8,12 +8,12 @@ import torch
 from pytest import approx
 from sklearn.metrics import roc_auc_score
 
-from mil.attention import GatedAttentionHead, HeadShape, segment_softmax
-from mil.bags import Bag
-from mil.fitting import Targets, cohort_gradient, fit, predict, standardise
-from mil.model_file import read_model, write_model
-from mil.survival import c_index
-from mil.training_settings import TrainConfig
+from mil.bags.bags import Bag
+from mil.heads.gated_attention import GatedAttentionHead, HeadShape, segment_softmax
+from mil.metrics.concordance import c_index
+from mil.runs.model_file import read_model, write_model
+from mil.training.fitting import Targets, cohort_gradient, fit, predict, standardise
+from mil.training.training_settings import TrainConfig
 
 SHAPE = HeadShape(n_inputs=12, n_outputs=3, n_hidden=16, n_attention=8, dropout=0.0)
 CONFIG = TrainConfig(epochs=40, hidden=16, attention=8, dropout=0.1, learning_rate=3e-3, threads=1)

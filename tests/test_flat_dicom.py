@@ -23,10 +23,10 @@ from pydicom.uid import (
 )
 
 from common.failures import SlideError
-from preprocessing import flat_dicom
-from preprocessing.flat_dicom import FlatDicom
-from preprocessing.slide import open_slide
-from preprocessing.slide_file import open_handle
+from preprocessing.reading import flat_dicom
+from preprocessing.reading.flat_dicom import FlatDicom
+from preprocessing.reading.handles import open_handle
+from preprocessing.reading.slide import open_slide
 
 RNG = np.random.default_rng(0)
 WIDTH, HEIGHT, SIDE = 50, 37, 16

@@ -7,8 +7,8 @@ from PIL import Image, ImageOps
 from pytest import approx
 
 from common.failures import SlideError
-from preprocessing import flat_image
-from preprocessing.slide import open_slide, read_tile
+from preprocessing.reading import flat_tiff as flat_image
+from preprocessing.reading.slide import open_slide, read_tile
 
 GIVEN = (0.5, 0.5)
 RNG = np.random.default_rng(0)

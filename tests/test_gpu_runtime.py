@@ -12,19 +12,20 @@ import torch
 from pytest import approx
 
 from common.failures import StudyError
-from features import colour_tables, gpu_runtime, tile_pixels
-from features.colour_tables import table_of, table_of_factors
-from features.embedding import ReadingSettings, embed_slides
-from features.encoder import Encoder, EncoderCard
-from features.extraction_settings import ExtractionConfig, default_readers
-from features.feature_store import read_feature_bag
-from features.gpu_precision import MIN_COSINE, Agreement, agreement, allow_tf32, centred_cosine, exact_float32
-from features.gpu_runtime import N_LANES, BusyClock, Gpu, GpuRuntime, alike, gpus_of, lane_on, on_gpus
-from features.painted_tiles import painted_tiles
-from features.runtime import Runtime, WithTransform, bind, embed
-from features.tile_pixels import Preparation, prepared, table_for
-from preprocessing.colour_map import colour_factors, colour_table
-from preprocessing.stain import REFERENCE, stain_map
+from features.device import colour_tables, tile_pixels
+from features.device import gpu as gpu_runtime
+from features.device.colour_tables import table_of, table_of_factors
+from features.device.gpu import N_LANES, BusyClock, Gpu, GpuRuntime, alike, gpus_of, lane_on, on_gpus
+from features.device.gpu_precision import MIN_COSINE, Agreement, agreement, allow_tf32, centred_cosine, exact_float32
+from features.device.painted_tiles import painted_tiles
+from features.device.runtime import Runtime, WithTransform, bind, embed
+from features.device.tile_pixels import Preparation, prepared, table_for
+from features.embedding.extraction_settings import ExtractionConfig, default_readers
+from features.embedding.loop import ReadingSettings, embed_slides
+from features.encoder.registry import Encoder, EncoderCard
+from features.store.feature_store import read_feature_bag
+from preprocessing.colour.colour_map import colour_factors, colour_table
+from preprocessing.colour.stain import REFERENCE, stain_map
 from tests.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,10 +10,10 @@ import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from common.study import Study
-from features.feature_store import FeatureBag, read_feature_bag, write_feature_bag
-from mil.attention import GatedAttentionHead, HeadShape
-from mil.bags import Bag
-from mil.image_results import image_metrics, predict_images
+from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
+from mil.bags.bags import Bag
+from mil.evaluation.image_metrics import image_metrics, predict_images
+from mil.heads.gated_attention import GatedAttentionHead, HeadShape
 from mil.train import main as train
 from tests.feature_study import CLASSES, ENCODER, MADE_BY
 

@@ -5,14 +5,14 @@ import pytest
 import tifffile
 
 from common.failures import SlideError
-from preprocessing.jpeg_tiles import (
+from preprocessing.reading.jpeg_tiles import (
     CACHE_BYTES,
     NotJpegTilesError,
     check_against_openslide,
     open_jpeg_slide,
     resampled,
 )
-from preprocessing.slide import open_slide
+from preprocessing.reading.slide import open_slide
 
 MPP = 0.5
 APERIO = "Aperio Image Library v11.2.1\n1000x900 (240x240) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
@@ -109,8 +109,8 @@ def test_each_tile_of_the_file_is_decoded_once_over_neighbouring_areas(tmp_path)
 
 
 def test_memory_of_decoded_tiles_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocessing.jpeg_tiles.CACHE_BYTES", 3 * 256 * 256 * 3)
-    monkeypatch.setattr("preprocessing.jpeg_tiles.CACHE_TILES", 2)
+    monkeypatch.setattr("preprocessing.reading.jpeg_tiles.CACHE_BYTES", 3 * 256 * 256 * 3)
+    monkeypatch.setattr("preprocessing.reading.jpeg_tiles.CACHE_TILES", 2)
     raw = open_jpeg_slide(write(tmp_path / "s.tif", levels=1))
     whole = raw.read_area((0, 0), (1000, 900), (1000, 900))
     assert raw.held_bytes <= 3 * 256 * 256 * 3 < CACHE_BYTES

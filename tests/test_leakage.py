@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, fisher_exact
 from scipy.stats.contingency import association
 
-from splits.leakage import (
+from mil.audit.leakage import (
     near_duplicates,
     one_patient_under_two_ids,
     patients_in_two_parts,
@@ -17,7 +17,7 @@ from splits.leakage import (
     summarise,
     tile_hashes,
 )
-from splits.site_confounding import (
+from mil.audit.site_confounding import (
     _fit_and_guess,
     chi_square,
     concentrated_classes,

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from common.failures import StudyError
-from mil.fitting import Targets
-from mil.fold_predictions import FoldPlan
-from mil.learning_curve import nested_plan, parse_shares
 from mil.train import main as train
+from mil.training.fitting import Targets
+from mil.training.fold_predictions import FoldPlan
+from mil.training.nested_plans import nested_plan, parse_shares
 from splits.make_splits import main as make_splits
 from tests.feature_study import make_feature_study
 

@@ -12,9 +12,9 @@ from sklearn import metrics as theirs
 from sklearn.linear_model import LogisticRegression
 from sksurv.metrics import concordance_index_censored
 
-from mil import metrics
-from mil.baseline import fit_classifier, fit_cox, ridge_cox
-from mil.survival import c_index, concordances, concordances_within, kaplan_meier, log_rank_p
+from mil.metrics import classification as metrics
+from mil.metrics.concordance import c_index, concordances, concordances_within, kaplan_meier, log_rank_p
+from mil.training.baseline import fit_classifier, fit_cox, ridge_cox
 from tests.reference.slow_metrics import slow_concordance
 
 
@@ -170,7 +170,7 @@ def test_ridge_cox_equals_lifelines():
 
 
 def test_ridge_cox_with_more_features_than_patients_meets_its_optimum():
-    from mil.losses import efron_gradient
+    from mil.training.partial_likelihood import efron_gradient
 
     rng = np.random.default_rng(4)
     x, time, event = rng.normal(size=(30, 200)), rng.integers(1, 30, 30), rng.integers(0, 2, 30)

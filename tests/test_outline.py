@@ -12,7 +12,7 @@ from shapely import Polygon
 from shapely.affinity import translate
 from skimage.measure import find_contours
 
-from preprocessing.outline import filled, geojson, outlines, read_geojson
+from preprocessing.tissue.outline import filled, geojson, outlines, read_geojson
 
 
 def ring_mask():

@@ -9,9 +9,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from preprocessing import check_study, installation, preflight
+from preprocessing import check_study
 from preprocessing.check_study import main
-from preprocessing.preflight import SlideCheck, check_slides, estimated_effort, off_scale, slide_findings
+from preprocessing.checks import installation
+from preprocessing.checks import slide_checks as preflight
+from preprocessing.checks.slide_checks import SlideCheck, check_slides, estimated_effort, off_scale, slide_findings
 
 RNG = np.random.default_rng(2)
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import ImageFont
 from shapely.geometry import box
 
-from preprocessing.preview import (
+from preprocessing.tiling.preview import (
     EXCLUDED,
     EXCLUSION,
     INK,
@@ -20,7 +20,7 @@ from preprocessing.preview import (
     _wrapped,
     draw_preview,
     title_line,
-)  # fmt: skip
+)
 
 GREY = 230
 SLIDE = (8000, 6000)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pytest import approx
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from preprocessing.artefacts import QUALITY_MPP
-from preprocessing.ink import is_ink_colour
-from preprocessing.quality import (
+from preprocessing.colour.ink import is_ink_colour
+from preprocessing.quality.artefacts import QUALITY_MPP
+from preprocessing.quality.measures import (
     COLUMNS,
     REASONS,
     QualityConfig,

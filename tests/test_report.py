@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from pytest import approx
 
-from common.artifacts import write_json
-from mil.evaluation import evaluate_run
-from mil.report import write_report
+from common.files import write_json
+from mil.evaluation.evaluation import evaluate_run
+from mil.metrics.concordance import c_index
+from mil.report.report import write_report
+from mil.report.verdict import results_table, verdict
 from mil.show_results import main as show
-from mil.survival import c_index
-from mil.verdict import results_table, verdict
 
 FACTS = {
     "run": "default", "n_patients": 40, "n_slides": 60, "n_tiles": 4000, "class_counts": {}, "n_events": 20,

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from common.failures import SlideError
-from preprocessing.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, parse_scale
+from preprocessing.reading.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, parse_scale
 
 
 def test_the_flag_is_one_number_or_two():

@@ -9,12 +9,12 @@ from PIL import Image
 from pytest import approx
 
 from common.failures import SlideError
-from preprocessing import tissue_source
-from preprocessing.outline import filled, geojson, outlines
-from preprocessing.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
-from preprocessing.slide import open_slide
-from preprocessing.synthetic_slide import make_slide, read_truth_mask, write_pyramid
-from preprocessing.tissue_source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
+from preprocessing.reading.slide import open_slide
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask, write_pyramid
+from preprocessing.tissue import source as tissue_source
+from preprocessing.tissue.outline import filled, geojson, outlines
+from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
+from preprocessing.tissue.source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
 from tests.test_synthetic import recipe
 
 

@@ -6,8 +6,8 @@ import tifffile
 from pytest import approx
 
 from common.failures import SlideError
-from preprocessing.slide import open_slide, read_tile
-from preprocessing.synthetic_slide import write_pyramid
+from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.synthetic.slide_and_truth import write_pyramid
 
 
 def stripes(width_um, height_um, mpp, period_um=64.0):
@@ -76,7 +76,7 @@ def test_the_overview_of_blocks_equals_one_read(tmp_path, monkeypatch):
     write_pyramid(path, stripes(900, 700, 0.5), 0.5, is_single_level=True)
     with open_slide(path) as slide:
         whole = slide.overview(4.0)
-        monkeypatch.setattr("preprocessing.slide.BLOCK_PX", 256)
+        monkeypatch.setattr("preprocessing.reading.slide.BLOCK_PX", 256)
         parts = slide.overview(4.0)
     assert np.abs(whole.astype(int) - parts).max() <= 40  # only the filter's reach at seams
     assert np.abs(whole.astype(int) - parts).mean() < 1
@@ -142,7 +142,7 @@ def test_a_large_area_read_in_parts_equals_one_read(tmp_path, monkeypatch):
         monkeypatch.setattr(
             slide, "_read", lambda origin, level, size: regions.append(size) or read(origin, level, size)
         )
-        monkeypatch.setattr("preprocessing.slide.MAX_REGION_PX", 90_000)
+        monkeypatch.setattr("preprocessing.reading.slide.MAX_REGION_PX", 90_000)
         parts = slide.read_area(*area)
     assert parts.shape == whole.shape
     assert max(width * height for width, height in regions) < 1.1 * 90_000

@@ -11,9 +11,9 @@ from pytest import approx
 from shapely.geometry import shape
 
 from common.study import Study
-from preprocessing.synthetic_slide import make_slide, read_truth_mask
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tile_slides import main as tile
-from preprocessing.tile_store import read_tile_sheet
+from preprocessing.tiling.tile_store import read_tile_sheet
 from tests.test_synthetic import recipe
 
 

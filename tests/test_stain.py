@@ -11,9 +11,10 @@ from pytest import approx
 from skimage.color import separate_stains
 from sklearn.linear_model import Lasso
 
-from preprocessing.optical_density import OD_BACKGROUND, optical_density
-from preprocessing.stain import NO_STAIN, REFERENCE, StainFit, apply_map, fit_stain, stain_map
-from preprocessing.stain_matrix import (
+from preprocessing.colour.colour_map import apply_map
+from preprocessing.colour.optical_density import OD_BACKGROUND, optical_density
+from preprocessing.colour.stain import NO_STAIN, REFERENCE, StainFit, fit_stain, stain_map
+from preprocessing.colour.stain_matrix import (
     ANGLE_PERCENTILE,
     MAX_NOISE_SHARE,
     PURE_SHARE,
@@ -22,7 +23,7 @@ from preprocessing.stain_matrix import (
     sparse_codes,
     unit_rows,
 )
-from preprocessing.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
+from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
 
 GLASS = (240.0, 238.0, 242.0)
@@ -100,7 +101,7 @@ def test_macenko_equals_its_slow_twin(monkeypatch, most):
     patch = painted_patches(random_stains(rng), rng, n_patches=1)[0]
     od = optical_density(patch, GLASS).reshape(-1, 3).astype(float)
     od = od[od.max(axis=1) > OD_BACKGROUND]
-    monkeypatch.setattr("preprocessing.stain_matrix.MAX_NOISE_SHARE", most)
+    monkeypatch.setattr("preprocessing.colour.stain_matrix.MAX_NOISE_SHARE", most)
     assert macenko_matrix(od) == approx(slow_macenko(od, ANGLE_PERCENTILE, PURE_SHARE, most), abs=1e-6)
 
 
@@ -116,7 +117,7 @@ def test_noise_hardly_moves_the_end_of_eosin(monkeypatch):
         return np.degrees((macenko_matrix(od)[1] - stains[1]) @ inwards)
 
     corrected = error()
-    monkeypatch.setattr("preprocessing.stain_matrix.MAX_NOISE_SHARE", 0.0)
+    monkeypatch.setattr("preprocessing.colour.stain_matrix.MAX_NOISE_SHARE", 0.0)
     assert error() < -1.3
     assert abs(corrected) < abs(error()) / 4
 

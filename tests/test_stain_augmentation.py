@@ -7,9 +7,9 @@ import pytest
 from pytest import approx
 from skimage.color import combine_stains, separate_stains
 
-from preprocessing.optical_density import optical_density
-from preprocessing.stain import REFERENCE
-from preprocessing.stain_augmentation import augment_stains, stain_basis, stain_jitter
+from preprocessing.colour.optical_density import optical_density
+from preprocessing.colour.stain import REFERENCE
+from preprocessing.colour.stain_augmentation import augment_stains, stain_basis, stain_jitter
 from tests.test_stain import GLASS, painted_patches
 
 FIT = replace(REFERENCE, glass=GLASS)

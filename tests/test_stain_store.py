@@ -8,11 +8,10 @@ import pytest
 from PIL import Image
 from pytest import approx
 
-from common.artifacts import read_arrays, write_arrays
 from common.failures import StudyError
-from preprocessing.make_stain_reference import main as make_reference
-from preprocessing.stain import REFERENCE, StainFit, fit_stain
-from preprocessing.stain_store import (
+from common.files import read_arrays, write_arrays
+from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain
+from preprocessing.colour.stain_store import (
     aggregate,
     fit_arrays,
     fit_attributes,
@@ -21,7 +20,8 @@ from preprocessing.stain_store import (
     reference_text,
     write_reference,
 )
-from preprocessing.tile_store import TileSheet, write_tile_sheet
+from preprocessing.make_stain_reference import main as make_reference
+from preprocessing.tiling.tile_store import TileSheet, write_tile_sheet
 from tests.test_stain import GLASS, painted_patches, random_stains, unit
 
 

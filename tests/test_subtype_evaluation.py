@@ -8,12 +8,12 @@ import pytest
 from pytest import approx
 from sklearn.metrics import brier_score_loss, log_loss
 
-from common.artifacts import write_json
-from mil import conformal
-from mil.calibration import fit_temperature, scale_temperature
-from mil.run_store import Run, read_run
-from mil.subgroups import subgroup_table
-from mil.subtype_evaluation import calibrated_predictions, evaluate_subtype, temperatures
+from common.files import write_json
+from mil.evaluation.subgroups import subgroup_table
+from mil.evaluation.subtype_evaluation import calibrated_predictions, evaluate_subtype, temperatures
+from mil.metrics import conformal
+from mil.metrics.calibration import fit_temperature, scale_temperature
+from mil.runs.run_store import Run, read_run
 
 CLASSES = ["A", "B", "C"]
 COLUMNS = ["p_A", "p_B", "p_C"]

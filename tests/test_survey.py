@@ -9,10 +9,10 @@ import tifffile
 from PIL import Image
 
 from common.failures import SlideError
-from preprocessing import survey
-from preprocessing.slide import Slide, open_slide
-from preprocessing.survey import _cuts, _halves
-from preprocessing.synthetic_slide import write_pyramid
+from preprocessing.reading import survey
+from preprocessing.reading.slide import Slide, open_slide
+from preprocessing.reading.survey import _cuts, _halves
+from preprocessing.synthetic.slide_and_truth import write_pyramid
 
 RNG = np.random.default_rng(1)
 NOISE = RNG.integers(0, 256, (1200, 1440, 3), dtype=np.uint8)

@@ -11,12 +11,12 @@ from sksurv import metrics as theirs
 from sksurv.nonparametric import CensoringDistributionEstimator
 from sksurv.util import Surv
 
-from mil import survival_ipcw as ours
-from mil.bootstrap import plan_resampling
-from mil.naming import time_text
-from mil.run_store import Run
-from mil.survival_evaluation import evaluate_survival, is_high_risk
-from mil.survival_probabilities import evaluate_over_time
+from mil.evaluation.survival_evaluation import evaluate_survival, is_high_risk
+from mil.evaluation.survival_probabilities import evaluate_over_time
+from mil.metrics import censoring as ours
+from mil.metrics.bootstrap import plan_resampling
+from mil.runs.figure_names import time_text
+from mil.runs.run_store import Run
 
 
 def followed(seed, n, *, longest=None):
@@ -65,7 +65,7 @@ def test_weights_are_resampled_patients():
 
 
 def test_without_censoring_uno_is_harrell():
-    from mil.survival import c_index
+    from mil.metrics.concordance import c_index
 
     risk, time, _ = followed(1, 40)
     dead = np.ones(40, int)

@@ -7,13 +7,13 @@ import openslide
 import pytest
 from pytest import approx
 
-from preprocessing import synthetic_tissue
 from preprocessing.make_demo_study import main
-from preprocessing.slide import open_slide
-from preprocessing.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
-from preprocessing.synthetic_slide import SlideRecipe, make_slide, read_truth_mask, stain_matrix
-from preprocessing.synthetic_tissue import TUMOUR, paint
-from preprocessing.tissue_looks import SUBTYPES
+from preprocessing.reading.slide import open_slide
+from preprocessing.synthetic import painter as synthetic_tissue
+from preprocessing.synthetic.looks import SUBTYPES
+from preprocessing.synthetic.painter import TUMOUR, paint
+from preprocessing.synthetic.slide_and_truth import SlideRecipe, make_slide, read_truth_mask, stain_matrix
+from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
 
 
 def recipe(**changes):
@@ -106,7 +106,7 @@ def test_subtypes_are_shared_out_as_in_life(n_patients):
 
 
 def test_cohorts_have_ties_censoring_sites_and_a_hazard_that_tells():
-    from mil.survival import c_index
+    from mil.metrics.concordance import c_index
 
     patients = make_cohort(240, 1)
     time, event = np.array([p.time for p in patients]), np.array([p.event for p in patients])

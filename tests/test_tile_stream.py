@@ -13,15 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.artifacts import read_arrays
 from common.failures import StudyError
-from features.embedding import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
-from features.encoder import Encoder, EncoderCard
-from features.feature_log import FeatureLog
-from features.feature_store import read_feature_bag
-from features.runtime import bind
-from features.shared_ring import SLOT_BYTES, SharedRing
-from features.tile_pixels import (
+from common.files import read_arrays
+from features.device.runtime import bind
+from features.device.tile_pixels import (
     Preparation,
     StainVariation,
     _resized_in_float,
@@ -31,12 +26,18 @@ from features.tile_pixels import (
     table_for,
     varied,
 )
-from features.tile_reader import TileRequest, close_slide, plan_reading, read_block
-from features.tile_stream import patches_of, stream_blocks
-from preprocessing.slide import open_slide, read_tile
-from preprocessing.stain import REFERENCE, apply_map, stain_map
-from preprocessing.stain_augmentation import augment_stains, stain_jitter
-from preprocessing.synthetic_slide import write_pyramid
+from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+from features.encoder.registry import Encoder, EncoderCard
+from features.store.feature_log import FeatureLog
+from features.store.feature_store import read_feature_bag
+from features.stream.shared_ring import SLOT_BYTES, SharedRing
+from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
+from features.stream.tile_stream import patches_of, stream_blocks
+from preprocessing.colour.colour_map import apply_map
+from preprocessing.colour.stain import REFERENCE, stain_map
+from preprocessing.colour.stain_augmentation import augment_stains, stain_jitter
+from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.synthetic.slide_and_truth import write_pyramid
 
 MPP = 0.5
 READING = ReadingSettings(workers=1, ahead=3, timeout_s=60)

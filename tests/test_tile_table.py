@@ -9,12 +9,13 @@ from PIL import Image
 
 from common.failures import SlideError, StudyError
 from common.study import Study
-from features import tile_reader, tile_table
+from features.embedding import tile_table
+from features.embedding.tile_table import image_path, read_tile_table, usable_images
 from features.extract_features import main as extract
-from features.feature_store import read_feature_bag
-from features.tile_reader import TileRequest, plan_reading, read_block
-from features.tile_table import image_path, read_tile_table, usable_images
-from preprocessing.slide import open_slide
+from features.store.feature_store import read_feature_bag
+from features.stream import tile_reader
+from features.stream.tile_reader import TileRequest, plan_reading, read_block
+from preprocessing.reading.slide import open_slide
 
 ENCODER = "efficientnet_lite0"
 

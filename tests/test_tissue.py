@@ -10,9 +10,9 @@ from pytest import approx
 from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
-from preprocessing.grid import tile_grid
-from preprocessing.outline import geojson, outlines
-from preprocessing.tissue import find_tissue, glass_colour
+from preprocessing.tiling.grid import tile_grid
+from preprocessing.tissue.outline import geojson, outlines
+from preprocessing.tissue.overview_mask import find_tissue, glass_colour
 
 MPP = 8.0
 

@@ -14,9 +14,9 @@ import pytest
 
 from common.cohort import read_cohort
 from common.failures import StudyError
-from features.feature_store import read_feature_bag, write_feature_bag
-from mil.bags import open_bags
-from mil.model_file import read_model
+from features.store.feature_store import read_feature_bag, write_feature_bag
+from mil.bags.bags import open_bags
+from mil.runs.model_file import read_model
 from mil.train import main as train
 from splits.make_splits import main as make_splits
 from tests.feature_study import ENCODER, make_feature_study
@@ -121,7 +121,7 @@ def test_row_order_changes_no_byte(study, copied):
 
 def test_a_second_run_trains_nothing_and_changes_nothing(copied, monkeypatch):
     before = contents(copied.run("survival", "default"))
-    monkeypatch.setattr("mil.cross_validation.fit", pytest.fail)
+    monkeypatch.setattr("mil.training.cross_validation.fit", pytest.fail)
     assert run(copied, "survival") == 0
     assert contents(copied.run("survival", "default")) == before
 

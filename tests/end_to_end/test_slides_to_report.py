@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from common.artifacts import read_attributes
+from common.files import read_attributes
 from common.study import Study
 from features.extract_features import main as extract
 from mil.train import main as train
 from preprocessing.make_demo_study import main as make_demo
-from preprocessing.synthetic_slide import read_truth_mask, write_pyramid
+from preprocessing.synthetic.slide_and_truth import read_truth_mask, write_pyramid
 from preprocessing.tile_slides import main as tile
-from preprocessing.tile_store import read_tile_sheet
-from preprocessing.tissue import OVERVIEW_MPP
+from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from splits.make_splits import main as make_splits
 
 ENCODER = "efficientnet_lite0"

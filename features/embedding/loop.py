@@ -1,0 +1,292 @@
+"""The loop over blocks of tiles: read ahead, embed by one or several encoders, log, and write each slide's file.
+
+Blocks are embedded while the next ones are read; a block's embeddings are on the disk before its memory is used again. A
+slide that was interrupted goes on behind its last logged block and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from common.failures import SlideError, SlideStatus, failed
+from common.files import array_shapes, read_attributes
+from features.store.feature_log import FeatureLog, LogRecord
+from features.store.feature_store import write_logged_bag
+from features.stream.shared_ring import MemoryHolder
+from features.stream.tile_reader import TileRequest
+from features.stream.tile_stream import TileBlock, stream_blocks
+
+if TYPE_CHECKING:
+    from features.device.runtime import Runtime
+    from features.device.tile_pixels import Preparation
+
+STEP = "extract_features"
+DAMAGED = "the file is damaged; copy or scan it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder:
+    """An encoder ready to run, its name as a folder, and what its files say of it."""
+
+    name: str
+    runtime: Runtime
+    made_by: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class PendingBag:
+    """A feature file to be made: all but the embeddings, which stand in its log while it is open."""
+
+    embedder: Embedder
+    path: Path
+    wanted: dict[str, Any]
+    coords: np.ndarray
+    coords_attributes: dict[str, Any]
+    image_index: np.ndarray
+    datasets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"features": ("",)})
+    copy_strength: float = 0.0  # of copies in varied stains
+    log: FeatureLog | None = None
+
+
+@dataclass(kw_only=True)
+class SlideJob:
+    """A slide's pixels, and the feature files that are made of them: one an encoder."""
+
+    slide_id: str
+    requests: list[TileRequest]
+    bags: list[PendingBag]
+    n_requests_left: int = 0
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    """A block whose embeddings are being computed."""
+
+    job: SlideJob
+    request: TileRequest
+    block: TileBlock
+    parts: list[tuple[PendingBag, str, list[Future[np.ndarray]]]]
+    is_last: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings:
+    """How many processes read how far ahead, when a block is given up, and how many wait for their embeddings."""
+
+    workers: int
+    ahead: int
+    timeout_s: float
+    held: int = 1  # while the next one is read; each keeps its memory
+    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
+
+
+def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
+    """Make the feature files of all jobs; yields (encoder, status) as each is written or has failed."""
+    yield from _Loop(jobs, reading).run()
+
+
+class _Loop:
+    def __init__(self, jobs: Sequence[SlideJob], reading: ReadingSettings) -> None:
+        self._jobs, self._reading = jobs, reading
+        self._open: dict[str, SlideJob] = {}
+        self._complete: list[SlideJob] = []  # found whole in their logs
+        self._embedding: deque[_Embedding] = deque()
+
+    def run(self) -> Iterator[tuple[str, SlideStatus]]:
+        from tqdm import tqdm
+
+        n_tiles = sum(len(request.coords) for job in self._jobs for request in job.requests)
+        settings = self._reading
+        blocks = stream_blocks(
+            self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
+            timeout_s=settings.timeout_s, hold=settings.hold,
+        )  # fmt: skip
+        try:
+            with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
+                for request, outcome, is_last in blocks:
+                    job = self._open.get(request.name)
+                    if outcome.value is not None:
+                        progress.update(len(outcome.value.rows) + len(outcome.value.unreadable))
+                        if job is None:
+                            outcome.value.release()
+                        else:
+                            self._start(job, request, outcome.value, is_last)
+                    elif job is not None and outcome.error is not None:
+                        yield from self._fail(job, outcome.error)
+                    while len(self._embedding) > settings.held:
+                        yield from self._settle()
+                    yield from self._finish_complete()
+                while self._embedding:
+                    yield from self._settle()
+                yield from self._finish_complete()
+        finally:
+            wait(future for work in self._embedding for _, _, futures in work.parts for future in futures)
+            blocks.close()  # only now may the memory go
+            for job in self._open.values():
+                for bag in job.bags:
+                    if bag.log is not None:
+                        bag.log.close()
+
+    def _requests(self) -> Iterator[TileRequest]:
+        """Open each job's logs when its turn to be read comes, and ask for the rows they lack."""
+        for job in self._jobs:
+            self._open[job.slide_id] = job
+            for bag in job.bags:
+                parts = [part for parts in bag.datasets.values() for part in parts]
+                bag.log = FeatureLog(bag.path, {**bag.wanted, "parts": parts, "n_rows": len(bag.coords)})
+            left = [rest for request in job.requests if (rest := _what_is_left(request, job.bags)) is not None]
+            job.n_requests_left = len(left)
+            if not left:
+                self._complete.append(job)
+            yield from left
+
+    def _start(self, job: SlideJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
+        from features.device.tile_pixels import Preparation
+
+        how = Preparation(
+            tile_px=request.tile_px, box_px=block.plan.box_px, colour=request.colour, n_tiles=len(request.coords)
+        )  # fmt: skip
+        parts = [
+            (bag, part, bag.embedder.runtime.submit(block.tiles, _of_copy(how, bag, part, request, block)))
+            for bag in job.bags
+            for part in _parts_of(bag, request.part)
+        ]
+        self._embedding.append(_Embedding(job, request, block, parts, is_last))
+
+    def _settle(self) -> Iterator[tuple[str, SlideStatus]]:
+        """Wait for the oldest block's embeddings and log them."""
+        from features.device.runtime import to_float16
+
+        work = self._embedding.popleft()
+        job, first = work.job, work.request.first_row
+        error: SlideError | None = None
+        for bag, part, futures in work.parts:
+            results = [future.result() for future in futures]
+            if error is not None or job.slide_id not in self._open or bag.log is None:
+                continue
+            try:
+                width = bag.wanted["dimension"]
+                features = to_float16(np.concatenate(results)) if results else np.empty((0, width), np.float16)
+            except ValueError as found:
+                error = SlideError(str(found))
+                continue
+            plan = work.block.plan
+            reading = plan.reading if not plan.reason else f"{plan.reading} ({plan.reason})"
+            bag.log.append(LogRecord(part, work.block.rows + first, work.block.unreadable + first, features, reading))
+        work.block.release()
+        if job.slide_id not in self._open:
+            return
+        if error is not None:
+            yield from self._fail(job, error)
+        elif work.is_last:
+            job.n_requests_left -= 1
+            if job.n_requests_left == 0:
+                yield from self._finish(job)
+
+    def _finish_complete(self) -> Iterator[tuple[str, SlideStatus]]:
+        while self._complete:
+            yield from self._finish(self._complete.pop())
+
+    def _finish(self, job: SlideJob) -> Iterator[tuple[str, SlideStatus]]:
+        del self._open[job.slide_id]
+        for bag in job.bags:
+            yield bag.embedder.name, _written(job.slide_id, bag)
+
+    def _fail(self, job: SlideJob, error: SlideError) -> Iterator[tuple[str, SlideStatus]]:
+        del self._open[job.slide_id]
+        for bag in job.bags:
+            bag.path.unlink(missing_ok=True)
+            _put_away(bag.log)
+            yield bag.embedder.name, failed(job.slide_id, STEP, error)
+
+
+def _of_copy(how: Preparation, bag: PendingBag, part: str, request: TileRequest, block: TileBlock) -> Preparation:
+    """Return the preparation of a part: as it is, or of a copy in varied stains."""
+    from features.device.tile_pixels import StainVariation
+
+    copy = int(part.partition("+")[2] or 0)
+    if copy == 0:
+        return how
+    assert request.stains is not None, "copies are made of slides only"
+    variation = StainVariation(
+        slide_id=request.name, stains=request.stains, copy=copy, strength=bag.copy_strength, rows=block.rows
+    )
+    return replace(how, variation=variation)
+
+
+def _parts_of(bag: PendingBag, part: str) -> list[str]:
+    """Return what a bag makes of a part's pixels: itself, then its copies in other colours."""
+    return [name for parts in bag.datasets.values() for name in parts if name.partition("+")[0] == part]
+
+
+def _what_is_left(request: TileRequest, bags: Sequence[PendingBag]) -> TileRequest | None:
+    """Return the request for the rows that at least one log lacks; None when there are none."""
+    is_done = np.ones(len(request.coords), dtype=bool)
+    for bag in bags:
+        assert bag.log is not None
+        for part in _parts_of(bag, request.part):
+            done = bag.log.is_done(part, len(bag.coords))
+            is_done &= done[request.first_row : request.first_row + len(request.coords)]
+    return None if is_done.all() else replace(request, rows=np.flatnonzero(~is_done))
+
+
+def _put_away(log: FeatureLog | None) -> None:
+    """Keep what a failed slide had reached, for a next try; an empty log is of no use."""
+    if log is not None:
+        if log.n_kept:
+            log.close()
+        else:
+            log.remove()
+
+
+def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
+    assert bag.log is not None
+    readings: set[str] = set()
+    unreadable: list[np.ndarray] = []
+    for record in bag.log.records():
+        readings.add(record.reading)
+        unreadable.append(record.unreadable)
+    attributes = {**bag.wanted, "reading": " + ".join(sorted(readings))}
+    if undecoded := _undecoded_images(bag, np.concatenate(unreadable)):
+        attributes["images_undecoded"] = json.dumps(undecoded)
+        print("\n".join(f"{slide_id}: left out: {reason}" for reason in undecoded), flush=True)
+    try:
+        write_logged_bag(
+            bag.path, bag.log, slide_id=slide_id, coords=bag.coords, attributes=attributes,
+            image_index=bag.image_index, datasets=bag.datasets, coords_attributes=bag.coords_attributes,
+        )  # fmt: skip
+    except ValueError:
+        bag.path.unlink(missing_ok=True)
+        return failed(slide_id, STEP, SlideError(f"none of its {len(bag.coords)} tiles can be read", DAMAGED))
+    finally:
+        bag.log.remove()
+    return done_status(slide_id, bag.path)
+
+
+def _undecoded_images(bag: PendingBag, unreadable: Int64[np.ndarray, " m"]) -> list[str]:
+    """Say which of a tile table's images opened, but were cut off or damaged further on."""
+    if "images" not in bag.wanted:
+        return []
+    names = json.loads(bag.wanted["images"])
+    return [f"{names[index]} cannot be decoded" for index in np.unique(bag.image_index[unreadable])]
+
+
+def done_status(slide_id: str, path: Path) -> SlideStatus:
+    """Return the status row of a whole feature file."""
+    shapes, attributes = array_shapes(path), read_attributes(path)
+    figures: dict[str, object] = {
+        "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
+    }  # fmt: skip
+    if "images_left_out" in attributes:
+        reasons = [*json.loads(attributes["images_left_out"]), *json.loads(attributes.get("images_undecoded", "[]"))]
+        figures["images_left_out"] = "; ".join(reasons)
+    return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

@@ -1,0 +1,212 @@
+"""A folder of feature files of any tool: which file is which slide's, and whether all were made alike.
+
+Folders are taken as their tools leave them: CLAM's with h5_files/ and pt_files/ (or one of the two), a TRIDENT job or one
+of its features_<encoder>/, STAMP's <extractor>-<hash>/ with the subfolders of the slides, slideflow's bags, our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.failures import StudyError
+from features.exchange.bag import OWN, UNKNOWN, ExchangeBag
+from features.exchange.layout_readers import read_exchange_bag
+from features.store.feature_store import MADE_ALIKE
+from preprocessing.reading.scale import given_scale
+
+if TYPE_CHECKING:
+    from common.cohort import Cohort
+
+ENDINGS = (".h5", ".pt")
+NAME_ENDINGS = ("_patches", ".features", "_features")  # what tools add to a slide's name
+OF_ONE_SLIDE = (  # attributes that may differ between the slides of a run
+    "schema", "slide_id", "content_sha256", "tile_fingerprint", "mpp_x", "mpp_y", "mpp_source", "stain_fit", "images",
+    "images_left_out", "reading",
+)  # fmt: skip
+ALIKE = ("layout", "n_features", *MADE_ALIKE, "target_magnification", "overlap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFolder:
+    """The feature files of a folder, by slide id. `mpp_of` has the scale of slides for which it is known."""
+
+    root: Path
+    files: Mapping[str, Path]
+    mpp_of: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    coordinates: Path | None = None  # CLAM's patches/
+
+    def read(self, slide_id: str) -> ExchangeBag:
+        """Return a slide's bag.
+
+        Raises:
+            ValueError: its file is damaged or of no layout known here.
+        """
+        return self._read(slide_id, is_header=False)
+
+    def header(self, slide_id: str) -> ExchangeBag:
+        """Return what a slide's file tells, without its rows.
+
+        Raises:
+            ValueError: its file is damaged or of no layout known here.
+        """
+        return self._read(slide_id, is_header=True)
+
+    def _read(self, slide_id: str, *, is_header: bool) -> ExchangeBag:
+        path = self.files[slide_id]
+        patches = None if self.coordinates is None else self.coordinates / path.with_suffix(".h5").name
+        mpp = self.mpp_of.get(slide_id)
+        return read_exchange_bag(path, slide_id, mpp=mpp, coordinate_file=patches, is_header=is_header)
+
+
+def open_folder(
+    folder: Path, *, mpp_of: Mapping[str, tuple[float, float]] | None = None, coordinates: Path | None = None
+) -> FeatureFolder:
+    """Find the feature files of a folder.
+
+    Args:
+        folder: as the tool left it.
+        mpp_of: µm a level-0 pixel on x and y, by slide.
+        coordinates: CLAM's folder of coordinate files; by default patches/ in the folder or beside it.
+
+    Raises:
+        StudyError: there is no such folder, it has no feature files, several TRIDENT encoders, or two files of one slide.
+    """
+    if not folder.is_dir():
+        raise StudyError(f"no folder {folder}; give the folder in which a tool left its feature files")
+    found: dict[str, list[Path]] = {}
+    for path in _feature_files(folder):
+        found.setdefault(slide_of_file(path), []).append(path)
+    if not found:
+        raise StudyError(f"no feature files (.h5 or .pt) in {folder}")
+    double = {slide: paths for slide, paths in found.items() if len(paths) > 1}
+    if double:
+        slide, paths = min(double.items())
+        named = " and ".join(str(path.relative_to(folder)) for path in paths)
+        raise StudyError(
+            f"{folder}: two files of one slide, {slide}: {named} ({len(double)} such slide(s)); keep one of each"
+        )
+    if coordinates is None:
+        beside = [folder / "patches", folder.parent / "patches"]
+        coordinates = next((own for own in beside if own.is_dir()), None)
+    files = {slide: paths[0] for slide, paths in sorted(found.items())}
+    return FeatureFolder(root=folder, files=files, mpp_of=mpp_of or {}, coordinates=coordinates)
+
+
+def _feature_files(folder: Path) -> list[Path]:
+    """Return the feature files below a folder, by the habits of the tools."""
+    direct = _files(folder.iterdir())
+    if direct:
+        return direct
+    of_clam = {own.stem: own for name in ("pt_files", "h5_files") for own in _files_in(folder / name)}
+    if of_clam:  # one truth: the .h5, which has coordinates; the .pt where there is no .h5
+        return [of_clam[stem] for stem in sorted(of_clam)]
+    of_trident = [own for own in sorted(folder.glob("**/features_*")) if _files_in(own)]
+    if len(of_trident) > 1:
+        named = ", ".join(str(own.relative_to(folder)) for own in of_trident)
+        raise StudyError(f"{folder} has the features of several encoders or sizes: {named}; give one of these folders")
+    if of_trident:
+        return _files_in(of_trident[0])
+    return _files(folder.rglob("*"))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return _files(folder.iterdir()) if folder.is_dir() else []
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix in ENDINGS and path.is_file() and not path.name.startswith("."))
+
+
+def slide_of_file(path: Path) -> str:
+    """Return the slide id in a feature file's name, without what tools add to it."""
+    name = path.name.removesuffix(path.suffix)
+    for ending in NAME_ENDINGS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def match_slides(slide_ids: Iterable[str], folder: FeatureFolder) -> dict[str, str]:
+    """Return wanted slide id to the folder's own: equal, or equal up to the first dot where that is without doubt.
+
+    TCGA's files have an identifier behind a dot, which tables often leave out.
+    """
+    by_start: dict[str, list[str]] = {}
+    for own in folder.files:
+        by_start.setdefault(own.partition(".")[0], []).append(own)
+    wanted = sorted(set(slide_ids))
+    starts = [slide.partition(".")[0] for slide in wanted]
+    matched = {}
+    for slide, start in zip(wanted, starts, strict=True):
+        if slide in folder.files:
+            matched[slide] = slide
+        elif (
+            len(by_start.get(start, [])) == 1
+            and starts.count(start) == 1
+            and ("." in slide) != ("." in by_start[start][0])  # two identifiers that differ are two slides
+        ):
+            matched[slide] = by_start[start][0]
+    return matched
+
+
+def facts_of(header: ExchangeBag) -> dict[str, Any]:
+    """Return what must agree between the slides of one run, and the rest of what is said of how they were made."""
+    facts = {name: value for name, value in header.attributes.items() if name not in OF_ONE_SLIDE}
+    return facts | {"layout": header.layout, "n_features": int(header.features.shape[1])}
+
+
+def made_alike(headers: Mapping[Path, ExchangeBag], remedy: str) -> dict[str, Any]:
+    """Return the common facts of feature files.
+
+    Raises:
+        StudyError: two files differ in layout, width, encoder, colours or tile size; both are named.
+    """
+    first_path, first = None, {}
+    for path, header in sorted(headers.items()):
+        if not header.n_tiles:
+            continue  # an empty slide may have no width
+        facts = facts_of(header)
+        if first_path is None:
+            first_path, first = path, facts
+        for name in ALIKE:
+            if facts.get(name) != first.get(name):
+                raise StudyError(
+                    f"features were made in two ways: {name} is {first.get(name)!r} in {first_path.name} and "
+                    f"{facts.get(name)!r} in {path.name}; {remedy}"
+                )
+    return first
+
+
+def origin(made_by: Mapping[str, Any]) -> str:
+    """Say in one line where features came from and what is not known of them."""
+    text = f"features in the layout of {made_by['layout']}: {made_by['n_features']} numbers a tile"
+    text += f", encoder {made_by.get('encoder', UNKNOWN)}, licence of the encoder {made_by.get('licence', UNKNOWN)}"
+    silent = [name for name in MADE_ALIKE if made_by.get(name) == UNKNOWN and name != "encoder"]
+    if silent and made_by["layout"] != OWN:
+        text += f"; the files do not say {', '.join(silent)}"
+    return text
+
+
+def scale_of_table(cohort: Cohort) -> dict[str, tuple[float, float]]:
+    """Return µm a pixel, x and y, of the slides for which the clinical table gives it."""
+    given = {row["slide_id"]: given_scale(row, None) for row in cohort.rows}
+    return {slide: scale[0] for slide, scale in given.items() if scale is not None}
+
+
+def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Return µm a pixel of the slides that have a tile file."""
+    from common.files import read_attributes
+
+    found = {}
+    for slide in slide_ids:
+        path = tiles / f"{slide}.h5"
+        if path.is_file():
+            try:
+                known = read_attributes(path)
+            except ValueError:
+                continue  # only a scale is wanted here; the file's own step names the damage
+            if "mpp_x" in known and "mpp_y" in known:
+                found[slide] = (float(known["mpp_x"]), float(known["mpp_y"]))
+    return found

@@ -1,0 +1,125 @@
+"""Embeddings as one tensor in a .pt file: CLAM's training files, and slideflow's with their index of tile centres.
+
+A .pt file is loaded as tensors only, so nothing in it can run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.exchange.bag import (
+    CENTRES,
+    CLAM,
+    DAMAGED,
+    LEVEL0,
+    NO_COORDS,
+    SLIDEFLOW,
+    UNKNOWN,
+    ExchangeBag,
+    corners_of_centres,
+    embedding_rows,
+    foreign_attributes,
+    slideflow_footprint,
+)
+
+BAGS_CONFIG = "bags_config.json"
+
+
+def read_tensor(path: Path, slide_id: str, mpp: tuple[float, float] | None, *, is_header: bool) -> ExchangeBag:
+    """Read a .pt file: slideflow's when it has an index or a bags_config.json beside it, else CLAM's.
+
+    Raises:
+        ValueError: it is damaged, holds something else than one tensor, or its companions are damaged.
+    """
+    import torch
+
+    try:
+        try:
+            tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # written in the format before torch 1.6, which cannot be mapped
+            tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file of another kind
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path}: not a file of one tensor ({first}); either {DAMAGED}. Other pickled content is not loaded"
+        ) from error
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{path}: wanted one tensor (tiles, width), found {type(tensor).__name__}")
+    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    features, n_tiles = embedding_rows(path, tensor.detach().numpy(), is_header=is_header)
+    index = next((own for own in (_beside(path, ".index.npz"), _beside(path, ".index.npy")) if own.is_file()), None)
+    if index is None and not (path.parent / BAGS_CONFIG).is_file():
+        return ExchangeBag(
+            slide_id=slide_id, layout=CLAM, features=features, coords=NO_COORDS, coords_unit=UNKNOWN, n_tiles=n_tiles,
+            attributes=foreign_attributes(), mpp=mpp,
+        )  # fmt: skip
+    return _slideflow(path, slide_id, features, n_tiles, mpp=mpp, index=None if is_header else index)
+
+
+def _slideflow(
+    path: Path,
+    slide_id: str,
+    features: np.ndarray,
+    n_tiles: int,
+    *,
+    mpp: tuple[float, float] | None,
+    index: Path | None,
+) -> ExchangeBag:
+    config = _bags_config(path.parent / BAGS_CONFIG)
+    told_um, tile_px = config.get("tile_um"), config.get("tile_px")
+    tile_um = float(told_um) if isinstance(told_um, int | float) and told_um > 0 else None  # "20x" has no size in µm
+    normaliser = config.get("normalizer")
+    colour = {"stain": UNKNOWN, "stain_reference": UNKNOWN} if "normalizer" not in config else {
+        "stain": "none" if normaliser is None else str(normaliser["method"]),
+        "stain_reference": "none" if normaliser is None else json.dumps(normaliser.get("fit"), sort_keys=True),
+    }  # fmt: skip
+    extractor = config.get("extractor") or {}
+    attributes = foreign_attributes(
+        encoder=str(extractor.get("class", UNKNOWN)).rpartition(".")[2],
+        tile_um=tile_um or (str(told_um) if told_um else UNKNOWN),
+        tile_px=int(tile_px) if tile_px else UNKNOWN,
+    )
+    coords, unit, footprint = NO_COORDS, UNKNOWN, None
+    if tile_um is not None and mpp is not None:
+        footprint = slideflow_footprint(tile_um, mpp[0])
+    if index is not None and (centres := _centres(index)) is not None:
+        coords, unit = centres, CENTRES
+        if footprint is not None:
+            coords, unit = corners_of_centres(centres, footprint), LEVEL0
+    return ExchangeBag(
+        slide_id=slide_id, layout=SLIDEFLOW, features=features, coords=coords, coords_unit=unit, n_tiles=n_tiles,
+        attributes=attributes | colour, footprint_level0=footprint, mpp=mpp, tile_um=tile_um,
+        tile_px=int(tile_px) if tile_px else None,
+    )  # fmt: skip
+
+
+def _bags_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {DAMAGED}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: wanted extractor, normalizer, tile_px and tile_um, found {type(config).__name__}")
+    return config
+
+
+def _centres(index: Path) -> np.ndarray | None:
+    """Return slideflow's tile centres; None for an index of TFRecords, which has the same name and other numbers."""
+    try:
+        content = np.load(index, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content.astype(np.int64)
+        with content:
+            return None if "locations" in content.files else content["arr_0"].astype(np.int64)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{index}: not a readable index of tile centres ({error}); {DAMAGED}") from error
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name.removesuffix(".pt") + ending)

@@ -1,0 +1,187 @@
+"""Patient bags out of feature files: all slides of a patient, in the order of their ids, each tile's slide known.
+
+Files are ours, or those of CLAM, TRIDENT, STAMP or slideflow (features/exchange/folder.py). The order of a table's rows and of
+a folder's files never matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64, Num
+
+from common.cohort import Cohort
+from common.failures import StudyError
+from common.files import file_fingerprint, read_attributes
+from common.study import Study
+from features.exchange.bag import LEVEL0, OWN, ExchangeBag
+from features.exchange.folder import (
+    FeatureFolder,
+    made_alike,
+    match_slides,
+    open_folder,
+    scale_of_table,
+    scale_of_tile_files,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bag:
+    """The tiles of one patient: embeddings, and for each tile the slide (index into slide_ids) and its corner.
+
+    `coords` are top left corners in level-0 pixels when `coords_unit` says so; features of other tools may come with
+    other numbers or with none. A tile table's bag knows the image of each tile (index into `images`).
+    """
+
+    patient_id: str
+    slide_ids: tuple[str, ...]
+    tiles: Float[np.ndarray, "tile dim"]
+    slide_of_tile: Int64[np.ndarray, " tile"]
+    coords: Num[np.ndarray, "tile_or_0 2"]
+    coords_unit: str = LEVEL0
+    images: tuple[str, ...] = ()
+    image_of_tile: Int64[np.ndarray, " tile_or_none"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class BagStore:
+    """Bags read on demand; those used last stay in memory up to a limit."""
+
+    def __init__(
+        self,
+        slides: Mapping[str, Sequence[str]],
+        folder: FeatureFolder,
+        made_by: Mapping[str, Any],
+        *,
+        limit_bytes: int,
+    ) -> None:
+        self._slides = {patient: sorted(own) for patient, own in slides.items()}
+        self._folder, self.made_by = folder, dict(made_by)
+        self._limit, self._held = limit_bytes, 0
+        self._bags: OrderedDict[str, Bag] = OrderedDict()
+
+    @property
+    def patients(self) -> list[str]:
+        """The patients with features, sorted."""
+        return sorted(self._slides)
+
+    def slides_of(self, patient_id: str) -> list[str]:
+        """The slides of a patient's bag, sorted."""
+        return list(self._slides[patient_id])
+
+    def fingerprint(self, patient_id: str) -> list[str]:
+        """What identifies a patient's features: the checksums of its files."""
+        return [self._fingerprint(self._folder.files[slide]) for slide in self._slides[patient_id]]
+
+    def _fingerprint(self, path: Path) -> str:
+        is_ours = self.made_by.get("layout") == OWN
+        return str(read_attributes(path)["content_sha256"]) if is_ours else file_fingerprint(path)
+
+    def read(self, patient_id: str) -> Bag:
+        """Return a patient's bag.
+
+        Raises:
+            StudyError: a feature file is damaged.
+        """
+        if patient_id in self._bags:
+            self._bags.move_to_end(patient_id)
+            return self._bags[patient_id]
+        bag = _read_bag(patient_id, self._slides[patient_id], self._folder)
+        self._bags[patient_id] = bag
+        self._held += bag.tiles.nbytes
+        while self._held > self._limit and len(self._bags) > 1:
+            _, oldest = self._bags.popitem(last=False)
+            self._held -= oldest.tiles.nbytes
+        return bag
+
+
+def open_bags(
+    study: Study, cohort: Cohort, encoder: str, *, features: Path | None = None, limit_bytes: int = 4 << 30
+) -> tuple[BagStore, dict[str, str], list[str]]:
+    """Find the feature files of a cohort and check that all were made alike.
+
+    Args:
+        study: where our own feature files are.
+        cohort: the patients and slides wanted.
+        encoder: whose features.
+        features: instead, a folder of feature files of any tool.
+        limit_bytes: memory for bags.
+
+    Returns:
+        The bags; patients without any feature file, with the reason; slides without one.
+
+    Raises:
+        StudyError: there are no feature files, one is unreadable, or two were made in different ways (the difference is
+            named).
+    """
+    wanted = cohort.slides["slide_id"].tolist()
+    command = f"python features/extract_features.py --study {study.root} --encoder {encoder}"
+    remedy = f"make them again with one setting: {command}" if features is None else "give a folder of one kind"
+    folder = _own(study, encoder, wanted) if features is None else _matched(features, study, cohort)
+    headers = _headers(folder, command if features is None else "replace the file")
+    slides: dict[str, list[str]] = {}
+    missing = []
+    for patient, slide in zip(cohort.slides["patient_id"], wanted, strict=True):
+        if slide in headers and headers[slide].n_tiles:
+            slides.setdefault(patient, []).append(slide)
+        else:
+            missing.append(slide)
+    if not slides:
+        raise StudyError(
+            f"no feature files of this cohort in {folder.root}; "
+            + (f"make them with: {command}" if features is None else "their names are not the table's slide_id")
+        )
+    made_by = made_alike({folder.files[slide]: header for slide, header in headers.items()}, remedy)
+    lost = sorted(set(cohort.slides["patient_id"]) - set(slides))
+    reasons = dict.fromkeys(lost, "none of its slides has features")
+    return BagStore(slides, folder, made_by, limit_bytes=limit_bytes), reasons, sorted(missing)
+
+
+def _own(study: Study, encoder: str, wanted: Sequence[str]) -> FeatureFolder:
+    paths = {slide: study.feature_file(encoder, slide) for slide in wanted}
+    return FeatureFolder(root=study.features(encoder), files={s: p for s, p in paths.items() if p.is_file()})
+
+
+def _matched(features: Path, study: Study, cohort: Cohort) -> FeatureFolder:
+    """Return the files of the cohort's slides in a folder, with the scale of each slide that is known."""
+    folder = open_folder(features)
+    matched = match_slides(cohort.slides["slide_id"].tolist(), folder)
+    mpp_of = scale_of_table(cohort) | scale_of_tile_files(study.tiles, matched)
+    return replace(folder, files={slide: folder.files[own] for slide, own in matched.items()}, mpp_of=mpp_of)
+
+
+def _headers(folder: FeatureFolder, remedy: str) -> dict[str, ExchangeBag]:
+    try:
+        return {slide: folder.header(slide) for slide in folder.files}
+    except ValueError as error:
+        raise StudyError(f"{error}: {remedy}") from error
+
+
+def _read_bag(patient_id: str, slides: Sequence[str], folder: FeatureFolder) -> Bag:
+    try:
+        parts = [folder.read(slide) for slide in slides]
+    except ValueError as error:
+        raise StudyError(f"{error}: make it again, or remove it") from error
+    units = {part.coords_unit for part in parts}
+    is_placed = len(units) == 1 and all(len(part.coords) == len(part.features) for part in parts)
+    images: list[str] = []
+    image_of_tile = []
+    for part in parts:
+        if len(part.image_index):
+            image_of_tile.append(part.image_index + len(images))
+            images += json.loads(part.attributes["images"])
+    return Bag(
+        patient_id=patient_id,
+        slide_ids=tuple(part.slide_id for part in parts),
+        tiles=np.concatenate([part.features for part in parts]),
+        slide_of_tile=np.repeat(np.arange(len(parts)), [len(part.features) for part in parts]).astype(np.int64),
+        coords=np.concatenate([part.coords for part in parts]) if is_placed else np.empty((0, 2), np.int64),
+        coords_unit=units.pop() if is_placed else "unknown",
+        images=tuple(images),
+        image_of_tile=np.concatenate(image_of_tile) if image_of_tile else np.empty(0, np.int64),
+    )

@@ -1,0 +1,134 @@
+"""Survival figures that allow for censoring: inverse probability of censoring weights. Pure NumPy.
+
+The censoring distribution and the baseline hazard come from training patients. As in `metrics`, `weights` has one column a
+cohort: the patients as they are, or a resample.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Num
+
+from mil.metrics.classification import Weights, auroc_of_counts, ranked_counts
+from mil.metrics.concordance import concordance_sums
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A function of time that is constant between its steps: `before` until the first, then `values` from each time on."""
+
+    times: Float64[np.ndarray, " m"]
+    values: Float64[np.ndarray, " m"]
+    before: float
+
+    def __call__(self, time: Num[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+        """Return the value at each time."""
+        return np.concatenate([[self.before], self.values])[np.searchsorted(self.times, time, side="right")]
+
+
+def _counts(
+    time: Num[np.ndarray, " n"], is_counted: Bool[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """Return the distinct times, how many are counted at each, and how many are still followed."""
+    moments, place = np.unique(np.asarray(time, dtype=np.float64), return_inverse=True)
+    n_at = np.bincount(place, minlength=len(moments)).astype(np.float64)
+    counted = np.bincount(place, is_counted.astype(np.float64), minlength=len(moments))
+    return moments, counted, np.cumsum(n_at[::-1])[::-1]
+
+
+def survival_steps(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> Steps:
+    """Return the Kaplan-Meier curve."""
+    moments, died, followed = _counts(time, np.asarray(event).astype(bool))
+    return Steps(moments, np.cumprod(1 - died / followed), 1.0)
+
+
+def censoring_steps(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> Steps:
+    """Return the Kaplan-Meier curve of being censored: those with an event at a time leave before the censored do."""
+    is_event = np.asarray(event).astype(bool)
+    moments, died, followed = _counts(time, is_event)
+    censored = _counts(time, ~is_event)[1]
+    at_risk = followed - died
+    share = np.divide(censored, at_risk, out=np.zeros(len(moments)), where=at_risk > 0)
+    return Steps(moments, np.cumprod(1 - share), 1.0)
+
+
+def baseline_hazard(
+    log_hazard: Float[np.ndarray, " n"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
+) -> Steps:
+    """Return Breslow's cumulative baseline hazard (1972, J R Stat Soc B 34:216), of a patient with log-hazard 0."""
+    moments, place = np.unique(np.asarray(time, dtype=np.float64), return_inverse=True)
+    died = np.bincount(place, np.asarray(event, dtype=np.float64), minlength=len(moments))
+    risk = np.bincount(place, np.exp(log_hazard), minlength=len(moments))
+    return Steps(moments, np.cumsum(died / np.cumsum(risk[::-1])[::-1]), 0.0)
+
+
+def uno_c(
+    risk: Float[np.ndarray, " n"],
+    time: Num[np.ndarray, " n"],
+    event: Num[np.ndarray, " n"],
+    uncensored: Float64[np.ndarray, " n"],
+    tau: float,
+    weights: Weights,
+) -> Float64[np.ndarray, " b"]:
+    """Return Uno's C of events before tau (Uno et al. 2011, Stat Med 30:1105); NaN when no pair can be compared.
+
+    Args:
+        risk: higher is worse.
+        time: follow-up.
+        event: 1 event, 0 censored.
+        uncensored: the chance of not being censored until the own time, from training patients.
+        tau: pairs count whose earlier event is before it.
+        weights: how often each patient occurs in each cohort.
+    """
+    is_counted = (np.asarray(time) < tau) & (uncensored > 0)
+    pair_weight = np.where(is_counted, 1 / np.where(is_counted, uncensored, 1.0) ** 2, 0.0)
+    total, right = concordance_sums(risk, time, event, weights, pair_weight)
+    return np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def dynamic_auc(
+    risk: Float[np.ndarray, " n"],
+    time: Num[np.ndarray, " n"],
+    event: Num[np.ndarray, " n"],
+    uncensored: Float64[np.ndarray, " n"],
+    moment: float,
+    weights: Weights,
+) -> Float64[np.ndarray, " b"]:
+    """Return the cumulative/dynamic AUC at a time: events until then against those followed beyond it.
+
+    Events count by 1 / chance of not being censored (Uno et al. 2007, J Am Stat Assoc 102:527); NaN without both.
+    """
+    is_case = (np.asarray(time) <= moment) & np.asarray(event).astype(bool) & (uncensored > 0)
+    is_control = np.asarray(time) > moment
+    worth = np.where(is_case, 1 / np.where(is_case, uncensored, 1.0), is_control.astype(np.float64))
+    return auroc_of_counts(*ranked_counts(risk, is_case, weights * worth[:, None]))
+
+
+def brier_losses(
+    survival: Float64[np.ndarray, "n t"],
+    time: Num[np.ndarray, " n"],
+    event: Num[np.ndarray, " n"],
+    uncensored: Float64[np.ndarray, " n"],
+    uncensored_at: Float64[np.ndarray, "n t"],
+    moments: Float64[np.ndarray, " t"],
+) -> Float64[np.ndarray, "n t"]:
+    """Return each patient's share of the Brier score at each time (Graf et al. 1999, Stat Med 18:2529).
+
+    Args:
+        survival: predicted chance of surviving beyond each time.
+        time: follow-up.
+        event: 1 event, 0 censored.
+        uncensored: chance of not being censored until the own time.
+        uncensored_at: the same until each of `moments`, of the patient's fold.
+        moments: the times.
+    """
+    own = np.where(uncensored > 0, uncensored, np.inf)[:, None]
+    later = np.where(uncensored_at > 0, uncensored_at, np.inf)
+    has_died = (np.asarray(time)[:, None] <= moments) & np.asarray(event).astype(bool)[:, None]
+    return has_died * survival**2 / own + (np.asarray(time)[:, None] > moments) * (1 - survival) ** 2 / later
+
+
+def integrate(values: Float64[np.ndarray, "t b"], moments: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " b"]:
+    """Return the mean over time by the trapezoid rule."""
+    width = np.diff(moments)[:, None]
+    return ((values[1:] + values[:-1]) / 2 * width).sum(axis=0) / (moments[-1] - moments[0])

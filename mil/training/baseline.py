@@ -1,0 +1,107 @@
+"""The baselines beside every attention model: penalised linear models of the mean tile, and of clinical covariates.
+
+Penalties are fixed beforehand, from the number of inputs, so nothing is chosen on any patient: a normal prior on
+the weights under which standardised inputs give logits of standard deviation 3, and log-hazards of standard deviation 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, Num
+
+from mil.training.partial_likelihood import efron_gradient, efron_loss
+
+LOGIT_SD, LOG_HAZARD_SD = 3.0, 1.0
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and standard deviation of the training patients."""
+
+    mean: Float64[np.ndarray, " d"]
+    std: Float64[np.ndarray, " d"]
+
+    def __call__(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+        """Standardise."""
+        return (features - self.mean) / self.std
+
+
+def fit_scaler(features: Float[np.ndarray, "n d"]) -> Scaler:
+    """Fit on training patients; a feature that never varies stays 0."""
+    std = features.std(axis=0, dtype=np.float64)
+    return Scaler(features.mean(axis=0, dtype=np.float64), np.where(std > 1e-8, std, 1.0))
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """A fitted logistic regression on standardised inputs."""
+
+    scaler: Scaler
+    model: Any
+    n_classes: int
+
+    def probabilities(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n k"]:
+        """Return class probabilities."""
+        found = np.zeros((len(features), self.n_classes))
+        found[:, self.model.classes_] = self.model.predict_proba(self.scaler(features))
+        return found
+
+
+def fit_classifier(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], n_classes: int
+) -> LinearClassifier:
+    """Fit a class-balanced, L2-penalised logistic regression (scikit-learn, L-BFGS)."""
+    from sklearn.linear_model import LogisticRegression
+
+    scaler = fit_scaler(features)
+    strength = LOGIT_SD**2 / features.shape[1]
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000, tol=1e-6)
+    return LinearClassifier(scaler, model.fit(scaler(features), labels), n_classes)
+
+
+@dataclass(frozen=True)
+class LinearCox:
+    """A fitted ridge Cox model on standardised inputs."""
+
+    scaler: Scaler
+    coefficients: Float64[np.ndarray, " d"]
+
+    def log_hazard(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """Return log-hazards."""
+        return self.scaler(features) @ self.coefficients
+
+
+def fit_cox(features: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> LinearCox:
+    """Fit a Cox model with a ridge penalty (Efron ties)."""
+    scaler = fit_scaler(features)
+    penalty = features.shape[1] / LOG_HAZARD_SD**2
+    return LinearCox(scaler, ridge_cox(scaler(features), time, event, penalty))
+
+
+def ridge_cox(
+    inputs: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], penalty: float
+) -> Float64[np.ndarray, " d"]:
+    """Return the coefficients that minimise the negative log partial likelihood + penalty / 2 * |b|^2.
+
+    The optimum lies in the row space of the inputs, so with more features than patients the search has one number a
+    patient (van Wieringen 2015, arXiv 1509.09169, section 1.7).
+    """
+    from scipy.optimize import minimize
+
+    left, sizes, right = np.linalg.svd(inputs, full_matrices=False)
+    kept = sizes > sizes.max(initial=0) * 1e-10
+    scores, right = left[:, kept] * sizes[kept], right[kept]
+    n_events = int(np.asarray(event).sum())
+
+    def objective(weights: Float64[np.ndarray, " r"]) -> tuple[float, Float64[np.ndarray, " r"]]:
+        risk = scores @ weights
+        loss = efron_loss(risk, time, event) * n_events + penalty / 2 * float(weights @ weights)
+        return loss, scores.T @ efron_gradient(risk, time, event) * n_events + penalty * weights
+
+    found = minimize(
+        objective, np.zeros(scores.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "gtol": 1e-7}
+    )
+    return right.T @ found.x

