@@ -22,14 +22,18 @@ import pandas as pd
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.parallel import default_workers, over_slides
-from common.study import Study, find_slides
+from common.machine import default_workers
+from common.parallel import over_slides
+from common.slide_files import find_slides
+from common.study import Study
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.optical_density import OD_BACKGROUND, WHITE, optical_density
 from preprocessing.colour.stain import REFERENCE, stain_map
 from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.synthetic.layout import SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
-from preprocessing.synthetic.slide_and_truth import PEN_COLOURS, SlideRecipe, make_slide
+from preprocessing.synthetic.scanner import PEN_COLOURS
+from preprocessing.synthetic.slide_and_truth import make_slide
 from preprocessing.synthetic.synthetic_cohort import SITES
 from preprocessing.tiling.study_tiles import tile_study
 from preprocessing.tiling.tile_store import read_tile_sheet

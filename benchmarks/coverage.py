@@ -71,8 +71,10 @@ def set_coverage(n_parts: int) -> None:
 
 def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     """Labels shuffled anew for every seed, then folds, training, prediction and interval as in a run, with a small head."""
-    from mil.training.fitting import Targets, fit, predict
-    from mil.training.fold_predictions import softmax
+    from mil.training.classification_task import softmax
+    from mil.training.fitting import fit
+    from mil.training.packed import predict
+    from mil.training.targets import Targets
     from mil.training.training_settings import TrainConfig
     from splits.folds import k_fold_sets
 

@@ -23,9 +23,12 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.speed_slides import TILE_PX, TILE_UM, make_slides, request_of
-from common.parallel import default_workers
-from features.device.runtime import Runtime, WithTransform, bind, default_batch, embed
-from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+from common.machine import default_workers
+from features.device.binding import bind, default_batch
+from features.device.network import WithTransform
+from features.device.runtime import Runtime, embed
+from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.loop import embed_slides
 from features.encoder.registry import Encoder, build_encoder, find_card
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks

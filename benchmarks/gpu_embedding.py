@@ -25,17 +25,19 @@ from jaxtyping import Float64
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.speed_slides import TILE_PX, make_slides, request_of
-from common.parallel import default_workers
-from features.device.gpu import BusyClock, Network, gpus_of, network_on
+from common.machine import default_workers, memory_gb
+from features.device.binding import bind, default_batch
+from features.device.gpu import Network, gpus_of, network_on
 from features.device.gpu_precision import DTYPES
-from features.device.runtime import Runtime, WithTransform, bind, default_batch, embed
+from features.device.network import WithTransform
+from features.device.runtime import BusyClock, Runtime, embed
 from features.device.tile_pixels import Preparation, encoder_field, prepared
 from features.embedding.extraction_settings import default_readers
-from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.loop import embed_slides
 from features.encoder.registry import Encoder, build_encoder, find_card
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks
-from preprocessing.checks.installation import memory_gb
 from preprocessing.colour.stain import REFERENCE, stain_map
 
 KINDS = ("SVS 40x to 20x", "SVS 20x", "generic TIFF 20x")

@@ -54,7 +54,8 @@ def stand_in() -> object:
     """Return an encoder that costs next to nothing."""
     import torch
 
-    from features.encoder.registry import Encoder, EncoderCard
+    from features.encoder.card import EncoderCard
+    from features.encoder.registry import Encoder
 
     network = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 1280))
     card = EncoderCard(name="stand_in", source="", dimension=1280, licence="", build=lambda: network, weights="own")
@@ -63,9 +64,10 @@ def stand_in() -> object:
 
 def embed_slide(path: Path, n_tiles: int, network: str, folder: Path) -> None:
     """Embed the first n tiles of the slide."""
-    from common.parallel import default_workers
-    from features.device.runtime import bind, default_batch
-    from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
+    from common.machine import default_workers
+    from features.device.binding import bind, default_batch
+    from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+    from features.embedding.loop import embed_slides
     from features.encoder.registry import build_encoder, find_card
     from features.stream.tile_reader import TileRequest
     from preprocessing.colour.stain import REFERENCE, stain_map

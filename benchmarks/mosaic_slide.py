@@ -14,7 +14,8 @@ def painted_cell(seed: int = 5) -> UInt8[np.ndarray, "4096 4096 3"]:
     """A square of 2 mm with tissue in its middle, at 0.5 µm a pixel, painted like the demo's slides."""
     from dataclasses import replace
 
-    from preprocessing.synthetic.slide_and_truth import lay_out, render
+    from preprocessing.synthetic.layout import lay_out
+    from preprocessing.synthetic.scanner import render
     from preprocessing.synthetic.synthetic_cohort import make_cohort
 
     recipe = next(

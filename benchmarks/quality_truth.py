@@ -22,7 +22,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from preprocessing.quality.closer_look import measure_slide
 from preprocessing.quality.measures import QualityConfig, rate_tiles, slide_flags
 from preprocessing.reading.slide import open_slide
-from preprocessing.synthetic.slide_and_truth import COARSE_UM, SlideRecipe, lay_out, make_slide, read_truth_mask
+from preprocessing.synthetic.layout import COARSE_UM, SlideRecipe, lay_out
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.synthetic.synthetic_cohort import make_cohort
 from preprocessing.tiling.grid import tile_grid
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP

@@ -17,8 +17,9 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.parallel import default_workers
-from features.device.runtime import bind, embed
+from common.machine import default_workers
+from features.device.binding import bind
+from features.device.runtime import embed
 from features.device.tile_pixels import Preparation
 from features.encoder.registry import build_encoder, find_card
 from features.stream.tile_reader import ReadingPlan, TileRequest, close_slide, plan_reading, read_block

@@ -18,6 +18,8 @@ import numpy as np
 import tifffile
 
 from preprocessing.reading.slide import open_slide
+from preprocessing.reading.survey import survey_slide
+from tests.reference.slow_overview import slow_overview
 
 SIDE, TILE = 100_000, 512
 ASKED = 8.0
@@ -31,11 +33,11 @@ def speed(path, mpp):
         with open_slide(path, mpp=mpp) as slide:
             level = slide.level_for(ASKED / max(slide.mpp_x, slide.mpp_y))
             start = time.perf_counter()
-            survey = slide.survey(ASKED)
+            survey = survey_slide(slide, ASKED)
             surveyed = time.perf_counter() - start
         with open_slide(path, mpp=mpp) as slide:
             start = time.perf_counter()
-            slide.overview(ASKED)
+            slow_overview(slide, ASKED)
             overviewed = time.perf_counter() - start
         with openslide.OpenSlide(path) as handle:
             start = time.perf_counter()
@@ -60,7 +62,7 @@ def memory():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         start = time.perf_counter()
         with open_slide(path, mpp=(0.25, 0.25)) as slide:
-            survey = slide.survey(ASKED)
+            survey = survey_slide(slide, ASKED)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
             f"{SIDE} x {SIDE} px, one level: survey {survey.image.shape[:2]}, {time.perf_counter() - start:.0f} s, "

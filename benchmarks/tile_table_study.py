@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.cohort import read_cohort
 from common.files import write_table
-from common.study import find_slides, open_study
+from common.slide_files import find_slides
+from common.study import open_study
 from features.extract_features import main as extract
 from mil.train import main as train
 from preprocessing.reading.slide import open_slide, read_tile

@@ -16,16 +16,19 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.parallel import default_workers, over_slides
+from common.machine import default_workers
+from common.parallel import over_slides
 from preprocessing.quality.closer_look import measure_slide
 from preprocessing.quality.measures import QualityConfig
 from preprocessing.reading.slide import Slide, open_slide
+from preprocessing.synthetic.layout import SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
-from preprocessing.synthetic.slide_and_truth import SlideRecipe, make_slide, read_truth_mask
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.synthetic.synthetic_cohort import SITES, _slide
 from preprocessing.tiling.grid import shares_of_tiles, tile_grid
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from preprocessing.tissue.segmentation import segment_slide, shrunk
+from tests.reference.slow_overview import slow_overview
 
 KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, "fatty": 12, "several pieces": 10}
 TILE_UM = 256.0
@@ -105,7 +108,7 @@ def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, objec
     truth = {name: read_truth_mask(truth_path, name, OVERVIEW_MPP) for name in ("tissue", "pen", "fat")}
     rows: list[dict[str, object]] = []
     with open_slide(slide_path) as slide:
-        overview = slide.overview(OVERVIEW_MPP)
+        overview = slow_overview(slide, OVERVIEW_MPP)
         size, mpp = (slide.width, slide.height), (slide.mpp_x, slide.mpp_y)
         pen_tiles, _ = tile_grid(truth["pen"], slide_px=size, mpp=mpp, tile_um=TILE_UM, min_tissue=PEN_COVERED)
         for method, segment in METHODS.items():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from common.clinical_table import TextTable, read_text_table
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE, read_settings
-from common.study import DICOM_ENDING, SLIDE_ENDINGS
+from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
 
 if TYPE_CHECKING:
     import pandas as pd

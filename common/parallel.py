@@ -4,7 +4,6 @@ pebble's pool restarts a dead worker and ends one past its time limit; the stand
 Workers are spawned, never forked, so they hold no half-copied state of the parent and behave alike on every system.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +24,6 @@ class Outcome(Generic[Value]):
     name: str
     value: Value | None
     error: SlideError | None
-
-
-def default_workers() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _KeepingContext(SpawnContext):

@@ -1,20 +1,10 @@
 """One study, one folder: where each step finds what the step before left there."""
 
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import StudyError
 
-# The endings of OpenSlide's formats and of flat images. DICOM stands apart: several files are one slide.
-SLIDE_ENDINGS = frozenset(
-    {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".avs", ".svslide", ".vms", ".vmu", ".czi"}
-    | {".png", ".jpg", ".jpeg"}
-)
-SPLIT_ENDINGS = frozenset({".vms", ".vmu"})  # Hamamatsu's older formats: an index whose pixels lie in JPEGs beside it
-JPEG_ENDINGS = frozenset({".jpg", ".jpeg"})
-DICOM_ENDING = ".dcm"
 TABLE_ENDINGS = (".csv", ".tsv", ".xlsx", ".parquet")
 
 
@@ -103,98 +93,3 @@ def open_study(root: Path) -> Study:
             f"synthetic one: python preprocessing/make_demo_study.py --study {root}"
         )
     return Study(root)
-
-
-def find_slides(folder: Path) -> dict[str, Path]:
-    """Return slide id to file for every slide below a folder, sorted by id; the id is the file name without ending.
-
-    DICOM: a subfolder with one series is a slide of the folder's name (damaged files count to it). Where several series
-    lie in a folder, or files lie in `folder` itself, each series is a slide, named after and opened through its largest
-    file.
-
-    Raises:
-        StudyError: the folder is missing or holds no slide, two files have one id, or a name cannot be written down.
-    """
-    if not folder.is_dir():
-        raise StudyError(f"no folder {folder}: put the slides there, in subfolders if you like")
-    by_folder: dict[Path, list[Path]] = {}
-    for path in sorted(_files_below(folder)):
-        if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} and path.is_file():
-            _check_name(path)
-            by_folder.setdefault(path.parent, []).append(path)
-    found: dict[str, list[Path]] = {}
-    for parent, files in by_folder.items():
-        for slide_id, path in _slides_among(files, parent, is_top=parent == folder):
-            found.setdefault(slide_id, []).append(path)
-    if not found:
-        raise StudyError(f"no slides in {folder}; wanted files ending in {', '.join(sorted(SLIDE_ENDINGS))} or .dcm")
-    double = {name: paths for name, paths in found.items() if len(paths) > 1}
-    if double:
-        lines = "; ".join(f"{name}: {', '.join(map(str, paths))}" for name, paths in sorted(double.items()))
-        raise StudyError(f"two files with one slide id in {folder}: {lines}. Rename or remove one of each")
-    return {name: paths[0] for name, paths in sorted(found.items())}
-
-
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise StudyError(
-            f"the name of {str(path)!a} is not in UTF-8 (a zip archive or a share made it so); rename the file"
-        ) from error
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, through links to folders too, each folder once; hidden ones are passed over."""
-    seen: set[str] = set()
-    for place, subfolders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to what was seen, or back up
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(place, name) for name in names if not name.startswith("."))
-
-
-def _slides_among(files: list[Path], parent: Path, *, is_top: bool) -> Iterator[tuple[str, Path]]:
-    """Yield slide id and path of each slide among the slide files of one folder."""
-    endings = {path.suffix.lower() for path in files}
-    dicom = [path for path in files if path.suffix.lower() == DICOM_ENDING]
-    parts = JPEG_ENDINGS if endings & SPLIT_ENDINGS else frozenset()
-    for path in files:
-        if path.suffix.lower() not in parts | {DICOM_ENDING}:
-            yield path.stem, path
-    if not dicom:
-        return
-    by_series = [(True, dicom)] if len(dicom) == 1 else dicom_series(dicom)
-    if not is_top and sum(is_named for is_named, _ in by_series) <= 1:
-        yield parent.name, parent
-        return
-    for _, members in by_series:
-        largest = max(members, key=lambda path: path.stat().st_size)
-        yield largest.stem, largest
-
-
-def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
-    """Group DICOM files by the series they say they belong to.
-
-    Returns:
-        (whether they name a series, the files sorted by name), in the order of their first files; a file that names no
-        series, such as a damaged one, stands alone.
-    """
-    from pydicom.config import settings
-    from pydicom.errors import InvalidDicomError
-    from pydicom.filereader import dcmread
-
-    settings.reading_validation_mode = 0  # IGNORE: odd values elsewhere in the header are no concern here
-    found: dict[str | Path, list[Path]] = {}
-    for path in sorted(files):
-        series: str | Path = path
-        try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-            series = str(header.get("SeriesInstanceUID", "")) or path
-        except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError, KeyError):
-            pass  # no DICOM file: opening it names the fault
-        found.setdefault(series, []).append(path)
-    return [(isinstance(series, str), members) for series, members in found.items()]

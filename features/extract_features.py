@@ -15,10 +15,13 @@ if __package__ in {None, ""}:
 
 from common.failures import SlideStatus, command, earlier_statuses, exit_code, failure_table, write_status
 from common.settings import parse_config
-from common.study import Study, find_slides, open_study
+from common.slide_files import find_slides
+from common.study import Study, open_study
+from features.embedding.embedders import ready_embedder, scale_note
 from features.embedding.extraction_settings import ExtractionConfig
-from features.embedding.loop import Embedder
-from features.embedding.slide_jobs import extract_slides, extract_tile_table, ready_embedder, scale_note
+from features.embedding.image_jobs import extract_tile_table
+from features.embedding.jobs import Embedder
+from features.embedding.slide_jobs import extract_slides
 from features.embedding.tile_table import read_tile_table, write_cohort_of_tiles
 
 FIELD_PX = 256  # of a tile table's images
@@ -72,8 +75,8 @@ def _report(study: Study, embedder: Embedder, statuses: Sequence[SlideStatus], l
 
 def _tile_sides(study: Study, slides: Sequence[str]) -> tuple[int, float]:
     """Return the side of the study's tiles in pixels and µm; without any tile file the slides fail one by one later."""
+    from common.arrays import read_attributes
     from common.failures import StudyError
-    from common.files import read_attributes
 
     sides, sides_um = set(), set()
     for slide_id in slides:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.files import write_json
     from features.exchange.folder import origin
     from mil.audit.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
-    from mil.evaluation.image_metrics import image_line
+    from mil.report.image_section import image_line
     from mil.report.verdict import results_table, verdict
     from mil.training.preparation import prepare
     from mil.training_run import train_run

@@ -15,12 +15,12 @@ from common.cohort import read_cohort
 from common.files import write_json, write_table, write_text
 from common.settings import settings_of
 from mil.evaluation.evaluation import evaluate_run
-from mil.evaluation.image_metrics import write_image_predictions
 from mil.report.report import write_report
-from mil.runs.run_store import FACTS, PATIENTS
+from mil.runs.run_store import FACTS, PATIENTS, share_folder
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds, write_fold_tables
-from mil.training.nested_plans import drop_other_shares, nested_plan, share_folder
+from mil.training.image_predictions import write_image_predictions
+from mil.training.nested_plans import drop_other_shares, nested_plan
 from mil.training.preparation import Prepared
 from mil.training.training_settings import TrainConfig
 

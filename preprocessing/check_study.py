@@ -15,9 +15,10 @@ if __package__ in {None, ""}:
 
 from common.failures import EXIT_DONE, EXIT_SOME_FAILED, command, wrapped_lines
 from common.files import write_table
-from common.parallel import default_workers
+from common.machine import default_workers
 from common.settings import option, parse_config
-from common.study import find_slides, open_study
+from common.slide_files import find_slides
+from common.study import open_study
 
 COLUMNS = (
     "slide_id", "state", "reader", "width_px", "height_px", "mpp_x", "mpp_y", "mpp_source", "width_mm", "height_mm",

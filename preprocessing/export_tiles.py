@@ -16,9 +16,11 @@ if __package__ in {None, ""}:
 
 from common.failures import SlideError, SlideStatus, StudyError, command, exit_code, failed, failure_table, write_status
 from common.files import write_table
-from common.parallel import default_workers, over_slides
+from common.machine import default_workers
+from common.parallel import over_slides
 from common.settings import option, parse_config
-from common.study import Study, find_slides, open_study
+from common.slide_files import find_slides
+from common.study import Study, open_study
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ if __package__ in {None, ""}:
 
 from common.failures import StudyError, command
 from common.files import read_rows, write_table
-from common.parallel import default_workers, over_slides
+from common.machine import default_workers
+from common.parallel import over_slides
 from common.settings import option, parse_config
 from common.study import Study
 

@@ -14,7 +14,8 @@ if __package__ in {None, ""}:
 
 from common.failures import command, earlier_statuses, exit_code, failure_table, status_row, write_status
 from common.settings import parse_config
-from common.study import find_slides, open_study
+from common.slide_files import find_slides
+from common.study import open_study
 from preprocessing.tiling.tiling_settings import TilingConfig
 
 

@@ -7,17 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from common.files import (
-    content_sha256,
-    file_fingerprint,
-    read_arrays,
-    replacing,
-    whats_stale,
-    write_arrays,
-    write_json,
-    write_table,
-    write_text,
-)
+from common.arrays import read_arrays, whats_stale, write_arrays
+from common.files import content_sha256, replacing, write_json, write_table, write_text
+from common.slide_files import file_fingerprint
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path):

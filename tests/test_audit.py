@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.arrays import write_arrays
 from common.cohort import read_cohort
-from common.files import write_arrays
 from common.study import Study
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.audit.audit import FITTED, audit_run, check_statistics
@@ -20,9 +20,9 @@ from mil.bags.bags import open_bags
 from mil.runs.model_file import read_model
 from mil.train import main as train
 from mil.training.covariates import choose_covariates
-from mil.training.cross_validation import plan_folds
 from preprocessing.colour.stain import REFERENCE
 from preprocessing.colour.stain_store import reference_text
+from splits.fold_plan import plan_folds
 from splits.make_splits import main as make_splits
 from splits.split_store import read_splits
 from tests.feature_study import ENCODER, make_feature_study

@@ -11,7 +11,8 @@ import pytest
 from common.clinical_table import MISSING
 from common.cohort import read_cohort
 from common.failures import StudyError
-from common.study import Study, find_slides, open_study
+from common.slide_files import find_slides
+from common.study import Study, open_study
 
 GOOD = pd.DataFrame(
     {

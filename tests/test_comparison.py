@@ -12,9 +12,10 @@ from scipy import stats
 
 from common.failures import StudyError
 from mil.evaluate import main as evaluate
-from mil.evaluation.comparison import bootstrap_p, check_comparable, compare_runs, corrected_resampled_t, holm
+from mil.evaluation.comparison import check_comparable, compare_runs
 from mil.metrics.classification import auroc
 from mil.metrics.delong import auroc_covariance, compare_aurocs
+from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.report.verdict import comparison_table
 from mil.runs.run_store import read_run
 from tests.reference.slow_metrics import slow_delong

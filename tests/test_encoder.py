@@ -11,11 +11,12 @@ from PIL import Image
 from pytest import approx
 from safetensors.torch import save_file
 
+from common.arrays import write_arrays
 from common.failures import SlideError, StudyError
-from common.files import write_arrays
 from common.study import Study
 from features.device import runtime as runtimes
-from features.device.runtime import bind, embed, to_float16
+from features.device.binding import bind
+from features.device.runtime import embed, to_float16
 from features.embedding.tile_table import read_tile_table
 from features.encoder.registry import build_encoder, find_card
 from features.extract_features import main as extract
@@ -23,7 +24,7 @@ from features.store.feature_store import FeatureBag, read_feature_bag, write_fea
 from features.stream import tile_reader, tile_stream
 from features.stream.tile_reader import ReadingPlan, TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks
-from preprocessing.synthetic.slide_and_truth import write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
 
 
 @pytest.fixture(scope="module")

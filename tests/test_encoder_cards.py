@@ -10,13 +10,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from common.failures import StudyError
-from features.device.runtime import bind, pooled
+from features.device.binding import bind
+from features.device.network import pooled
 from features.device.tile_pixels import field_of_encoder
+from features.embedding.embedders import scale_note
 from features.embedding.extraction_settings import ExtractionConfig
-from features.embedding.slide_jobs import scale_note
 from features.encoder import weights as encoder_weights
-from features.encoder.cards import CARDS, timm_card
-from features.encoder.registry import EncoderCard, build_encoder, find_card, folder_name
+from features.encoder.card import EncoderCard, folder_name
+from features.encoder.cards import CARDS
+from features.encoder.library_cards import timm_card
+from features.encoder.registry import build_encoder, find_card
 from features.encoders import main as list_encoders
 
 ELSEWHERE = ("conch", "conch_v1_5", "musk", "genbio_pathfm")  # built by their authors' code, which no package index has

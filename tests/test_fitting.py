@@ -9,10 +9,15 @@ from pytest import approx
 from sklearn.metrics import roc_auc_score
 
 from mil.bags.bags import Bag
-from mil.heads.gated_attention import GatedAttentionHead, HeadShape, segment_softmax
+from mil.heads.gated_attention import GatedAttentionHead
+from mil.heads.head import HeadShape
+from mil.heads.segments import segment_softmax
 from mil.metrics.concordance import c_index
 from mil.runs.model_file import read_model, write_model
-from mil.training.fitting import Targets, cohort_gradient, fit, predict, standardise
+from mil.training.fitting import fit
+from mil.training.packed import predict, standardise
+from mil.training.survival_task import cohort_gradient
+from mil.training.targets import Targets
 from mil.training.training_settings import TrainConfig
 
 SHAPE = HeadShape(n_inputs=12, n_outputs=3, n_hidden=16, n_attention=8, dropout=0.0)

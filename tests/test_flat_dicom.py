@@ -27,6 +27,7 @@ from preprocessing.reading import flat_dicom
 from preprocessing.reading.flat_dicom import FlatDicom
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import open_slide
+from preprocessing.reading.survey import survey_slide
 
 RNG = np.random.default_rng(0)
 WIDTH, HEIGHT, SIDE = 50, 37, 16
@@ -201,7 +202,7 @@ def test_a_broken_frame_is_marked_and_the_rest_is_read(tmp_path):
     supply = iter(codes)
     path = dicom(tmp_path / "s.dcm", frames, syntax=JPEGLSLossless, encode=lambda _: next(supply))
     with open_slide(path) as slide:
-        survey = slide.survey(0.5)
+        survey = survey_slide(slide, 0.5)
         with pytest.raises(SlideError, match="cannot be read") as error:
             slide.read_area((16, 16), (16, 16), (16, 16))
     assert "frame 5 of s.dcm" in str(error.value)
@@ -277,7 +278,7 @@ def test_shared_files_are_read_as_openslide_and_pydicom_read_them(shared_data):
     with open_slide(formats / "dicom_pathml" / "small_dicom.dcm", mpp=(0.5, 0.5)) as slide:
         assert (slide.width, slide.height) == (3236, 2638)
         area = slide.read_area((1000, 1000), (500, 500), (500, 500))
-        assert not slide.survey(8.0).is_unreadable.any()
+        assert not survey_slide(slide, 8.0).is_unreadable.any()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its header says RGB, its JPEG says YBR
         assert (area == pixel_array(formats / "dicom_pathml" / "small_dicom.dcm", index=16)).all()

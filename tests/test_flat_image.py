@@ -9,6 +9,8 @@ from pytest import approx
 from common.failures import SlideError
 from preprocessing.reading import flat_tiff as flat_image
 from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.reading.survey import survey_slide
+from tests.reference.slow_overview import slow_overview
 
 GIVEN = (0.5, 0.5)
 RNG = np.random.default_rng(0)
@@ -164,7 +166,7 @@ def test_orientation_is_honoured_as_pillow_does(tmp_path, kind, orientation):
             assert slide.orientation == orientation
             scale = (0.5, 0.25) if orientation < 5 else (0.25, 0.5)
             assert (slide.mpp_x, slide.mpp_y) == approx(scale)
-            sizes = slide.survey(1.0).image.shape[:2], slide.overview(1.0).shape[:2]
+            sizes = survey_slide(slide, 1.0).image.shape[:2], slow_overview(slide, 1.0).shape[:2]
             assert np.abs(np.subtract(*sizes)).max() <= 1
     found = pixels_of(path)
     assert found.shape == wanted.shape

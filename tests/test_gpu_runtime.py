@@ -14,15 +14,19 @@ from pytest import approx
 from common.failures import StudyError
 from features.device import colour_tables, tile_pixels
 from features.device import gpu as gpu_runtime
+from features.device.binding import bind
 from features.device.colour_tables import table_of, table_of_factors
-from features.device.gpu import N_LANES, BusyClock, Gpu, GpuRuntime, alike, gpus_of, lane_on, on_gpus
+from features.device.gpu import N_LANES, Gpu, GpuRuntime, alike, gpus_of, lane_on, on_gpus
 from features.device.gpu_precision import MIN_COSINE, Agreement, agreement, allow_tf32, centred_cosine, exact_float32
+from features.device.network import WithTransform
 from features.device.painted_tiles import painted_tiles
-from features.device.runtime import Runtime, WithTransform, bind, embed
+from features.device.runtime import BusyClock, Runtime, embed
 from features.device.tile_pixels import Preparation, prepared, table_for
 from features.embedding.extraction_settings import ExtractionConfig, default_readers
-from features.embedding.loop import ReadingSettings, embed_slides
-from features.encoder.registry import Encoder, EncoderCard
+from features.embedding.jobs import ReadingSettings
+from features.embedding.loop import embed_slides
+from features.encoder.card import EncoderCard
+from features.encoder.registry import Encoder
 from features.store.feature_store import read_feature_bag
 from preprocessing.colour.colour_map import colour_factors, colour_table
 from preprocessing.colour.stain import REFERENCE, stain_map

@@ -12,9 +12,11 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from common.study import Study
 from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 from mil.bags.bags import Bag
-from mil.evaluation.image_metrics import image_metrics, predict_images
-from mil.heads.gated_attention import GatedAttentionHead, HeadShape
+from mil.evaluation.image_metrics import image_metrics
+from mil.heads.gated_attention import GatedAttentionHead
+from mil.heads.head import HeadShape
 from mil.train import main as train
+from mil.training.image_predictions import predict_images
 from tests.feature_study import CLASSES, ENCODER, MADE_BY
 
 FAST = ["--epochs", "15", "--hidden", "16", "--attention", "8", "--bootstrap", "200", "--threads", "1"]

@@ -9,9 +9,9 @@ import pytest
 
 from common.failures import StudyError
 from mil.train import main as train
-from mil.training.fitting import Targets
-from mil.training.fold_predictions import FoldPlan
 from mil.training.nested_plans import nested_plan, parse_shares
+from mil.training.targets import Targets
+from splits.fold_plan import FoldPlan
 from splits.make_splits import main as make_splits
 from tests.feature_study import make_feature_study
 

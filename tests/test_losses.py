@@ -9,7 +9,8 @@ from lifelines import CoxPHFitter
 from lifelines.fitters.coxph_fitter import SemiParametricPHFitter
 from pytest import approx
 
-from mil.training.partial_likelihood import class_weights, efron_gradient, efron_loss
+from mil.training.classification_task import class_weights
+from mil.training.partial_likelihood import efron_gradient, efron_loss
 from tests.reference.slow_cox import slow_efron_loss
 
 

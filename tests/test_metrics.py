@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sksurv.metrics import concordance_index_censored
 
 from mil.metrics import classification as metrics
-from mil.metrics.concordance import c_index, concordances, concordances_within, kaplan_meier, log_rank_p
+from mil.metrics.concordance import c_index, concordances, concordances_within
+from mil.metrics.survival_curves import kaplan_meier, log_rank_p
 from mil.training.baseline import fit_classifier, fit_cox, ridge_cox
 from tests.reference.slow_metrics import slow_concordance
 

@@ -10,7 +10,8 @@ from pytest import approx
 
 from common.failures import SlideError
 from preprocessing.reading.slide import open_slide
-from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask, write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tissue import source as tissue_source
 from preprocessing.tissue.outline import filled, geojson, outlines
 from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask

@@ -7,7 +7,8 @@ from pytest import approx
 
 from common.failures import SlideError
 from preprocessing.reading.slide import open_slide, read_tile
-from preprocessing.synthetic.slide_and_truth import write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
+from tests.reference.slow_overview import slow_overview
 
 
 def stripes(width_um, height_um, mpp, period_um=64.0):
@@ -63,7 +64,7 @@ def test_levels_and_level_0_agree(tmp_path):
     with open_slide(path) as slide:
         assert slide.level_for(2.0) == 1
         assert slide.level_for(1.9) == 0
-        whole = slide.overview(8.0)
+        whole = slow_overview(slide, 8.0)
         tile = read_tile(slide, 0, 0, tile_um=512.0, tile_px=256)
     assert whole.shape == (64, 64, 3)
     blocks = image.reshape(64, 16, 64, 16, 3).mean(axis=(1, 3))
@@ -75,9 +76,9 @@ def test_the_overview_of_blocks_equals_one_read(tmp_path, monkeypatch):
     path = tmp_path / "s.tif"
     write_pyramid(path, stripes(900, 700, 0.5), 0.5, is_single_level=True)
     with open_slide(path) as slide:
-        whole = slide.overview(4.0)
-        monkeypatch.setattr("preprocessing.reading.slide.BLOCK_PX", 256)
-        parts = slide.overview(4.0)
+        whole = slow_overview(slide, 4.0)
+        monkeypatch.setattr("tests.reference.slow_overview.BLOCK_PX", 256)
+        parts = slow_overview(slide, 4.0)
     assert np.abs(whole.astype(int) - parts).max() <= 40  # only the filter's reach at seams
     assert np.abs(whole.astype(int) - parts).mean() < 1
 
@@ -99,7 +100,7 @@ def test_a_lying_header_is_refused_and_overridden(shared_data):
     with pytest.raises(SlideError, match=r"mpp on x is 1000 \(file\)"), open_slide(path):
         pass
     with open_slide(path, mpp=(0.6, 0.6)) as slide:
-        assert slide.overview(32.0).shape[2] == 3
+        assert slow_overview(slide, 32.0).shape[2] == 3
 
 
 def test_files_that_are_no_slides_are_named(tmp_path):
@@ -127,7 +128,7 @@ def test_an_unreadable_region_is_an_error_and_not_white(tmp_path):
 def test_broken_files_fail_by_name(shared_data):
     for path in sorted((shared_data / "broken").iterdir()):
         with pytest.raises(SlideError), open_slide(path) as slide:
-            slide.overview(8.0)
+            slow_overview(slide, 8.0)
             raise SlideError("too small to be a slide")  # osp_small is a valid tiny file
 
 

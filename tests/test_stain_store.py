@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from pytest import approx
 
+from common.arrays import read_arrays, write_arrays
 from common.failures import StudyError
-from common.files import read_arrays, write_arrays
 from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain
 from preprocessing.colour.stain_store import (
     aggregate,

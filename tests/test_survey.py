@@ -11,8 +11,9 @@ from PIL import Image
 from common.failures import SlideError
 from preprocessing.reading import survey
 from preprocessing.reading.slide import Slide, open_slide
-from preprocessing.reading.survey import _cuts, _halves
-from preprocessing.synthetic.slide_and_truth import write_pyramid
+from preprocessing.reading.survey import _cuts, _halves, survey_slide
+from preprocessing.synthetic.scanner import write_pyramid
+from tests.reference.slow_overview import slow_overview
 
 RNG = np.random.default_rng(1)
 NOISE = RNG.integers(0, 256, (1200, 1440, 3), dtype=np.uint8)
@@ -50,7 +51,7 @@ def test_it_is_the_mean_of_the_pixels_whatever_the_blocks(tmp_path, monkeypatch,
     tifffile.imwrite(path, NOISE, photometric="rgb", compression="deflate", **shape)
     monkeypatch.setattr(survey, "BLOCK_PX", block_px)
     with open_slide(path, mpp=(0.5, 0.5)) as slide:
-        found = slide.survey(8.0)
+        found = survey_slide(slide, 8.0)
     assert found.image.shape == (75, 90, 3)
     assert found.mpp == (8.0, 8.0)
     assert not found.is_unreadable.any()
@@ -62,7 +63,7 @@ def test_a_scale_between_levels_is_resampled_to_the_overviews_size(tmp_path):
     smooth = np.asarray(Image.fromarray(NOISE).resize((30, 25)).resize((1440, 1200), Image.Resampling.BICUBIC))
     write_pyramid(path, smooth, 0.5)
     with open_slide(path) as slide:
-        found, plain = slide.survey(2.8), slide.overview(2.8)
+        found, plain = survey_slide(slide, 2.8), slow_overview(slide, 2.8)
     assert found.image.shape == plain.shape
     assert np.abs(found.image.astype(int) - plain).mean() < 3
 
@@ -70,7 +71,7 @@ def test_a_scale_between_levels_is_resampled_to_the_overviews_size(tmp_path):
 def test_pixels_that_are_not_square_are_shrunk_by_their_own_factors(tmp_path):
     tifffile.imwrite(tmp_path / "s.tif", NOISE, photometric="rgb", compression="deflate", rowsperstrip=48)
     with open_slide(tmp_path / "s.tif", mpp=(0.5, 1.0)) as slide:
-        assert slide.survey(8.0).image.shape == (150, 90, 3)
+        assert survey_slide(slide, 8.0).image.shape == (150, 90, 3)
 
 
 @pytest.mark.parametrize(("tile", "n_across"), [(256, 6), (240, 6)])
@@ -78,10 +79,10 @@ def test_unreadable_tiles_are_marked_and_the_rest_is_read(tmp_path, tile, n_acro
     path = tmp_path / "s.tif"
     write_tiled(path, NOISE, tile=tile)
     with open_slide(path) as slide:
-        whole = slide.survey(4.0).image
+        whole = survey_slide(slide, 4.0).image
     damage(path, [n_across + 2, 3 * n_across + 4])
     with open_slide(path) as slide:
-        found = slide.survey(4.0)
+        found = survey_slide(slide, 4.0)
     is_damaged = np.zeros(found.image.shape[:2], bool)
     for row, column in ((1, 2), (3, 4)):
         rows, columns = (slice(at * tile // 8, -(-(at + 1) * tile // 8)) for at in (row, column))
@@ -97,7 +98,7 @@ def test_where_tiles_and_units_disagree_no_more_than_quarter_tiles_are_lost(tmp_
     write_tiled(path, NOISE, tile=240)
     damage(path, [6 + 2])  # rows 240 to 480, columns 480 to 720
     with open_slide(path) as slide:
-        lost = slide.survey(16.0).is_unreadable  # units of 32 px
+        lost = survey_slide(slide, 16.0).is_unreadable  # units of 32 px
     assert lost[8:15, 15:22].all()
     outside = lost.copy()
     outside[5:18, 12:25] = False
@@ -109,7 +110,7 @@ def test_a_damaged_strip_costs_its_rows_only(tmp_path):
     tifffile.imwrite(path, NOISE, photometric="rgb", compression="deflate", rowsperstrip=48)
     damage(path, [10])
     with open_slide(path, mpp=(0.5, 0.5)) as slide:
-        lost = slide.survey(4.0).is_unreadable
+        lost = survey_slide(slide, 4.0).is_unreadable
     assert (np.flatnonzero(lost.all(axis=1)) == np.arange(60, 66)).all()
     assert lost.sum() == 6 * lost.shape[1]
 
@@ -119,7 +120,7 @@ def test_more_than_half_unreadable_is_a_failure(tmp_path):
     write_tiled(path, NOISE, tile=240)
     damage(path, range(16))
     with open_slide(path) as slide, pytest.raises(SlideError, match="more than 20% of the slide cannot be read: the"):
-        slide.survey(8.0)
+        survey_slide(slide, 8.0)
 
 
 def test_sparse_tiles_and_transparency_become_background(tmp_path):
@@ -135,7 +136,7 @@ def test_sparse_tiles_and_transparency_become_background(tmp_path):
     patched.write(counts.tobytes())
     path.write_bytes(patched.getvalue())
     with open_slide(path) as slide:
-        found = slide.survey(4.0)
+        found = survey_slide(slide, 4.0)
         assert slide.bounds == (0, 0, 1440, 1200)
     assert not found.is_unreadable.any()
     assert (found.image[32:64, 32:64] == 255).all()
@@ -164,7 +165,7 @@ def test_halves_end_at_tiles():
 def test_real_slides_are_the_overview(shared_data):
     for name, mpp in (("CMU-1-Small-Region.svs", 0.499), ("case14_dsrct_half.tif", 0.5)):
         with open_slide(shared_data / "slides" / name, mpp=(mpp, mpp)) as slide:
-            found, plain = slide.survey(8.0), slide.overview(8.0)
+            found, plain = survey_slide(slide, 8.0), slow_overview(slide, 8.0)
         resized = np.asarray(Image.fromarray(found.image).resize(plain.shape[1::-1], Image.Resampling.BILINEAR))
         assert abs(found.mpp[0] / 8 - 1) < 0.05
         assert np.abs(resized.astype(int) - plain).mean() < 5
@@ -187,7 +188,7 @@ class SparseHandle:
 
 def test_what_was_never_scanned_is_background_and_bounds_say_where(tmp_path):
     slide = Slide(tmp_path / "s.mrxs", SparseHandle(), (0.5, 0.5), "file")
-    found = slide.survey(2.0)
+    found = survey_slide(slide, 2.0)
     assert slide.bounds == (100, 60, 200, 120)
     assert (found.image[15:45, 25:75] == (180, 90, 150)).all()
     assert (found.image[:15] == (0xF0, 0xE0, 0xD0)).all()

@@ -10,10 +10,13 @@ from pytest import approx
 from preprocessing.make_demo_study import main
 from preprocessing.reading.slide import open_slide
 from preprocessing.synthetic import painter as synthetic_tissue
+from preprocessing.synthetic.layout import SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
 from preprocessing.synthetic.painter import TUMOUR, paint
-from preprocessing.synthetic.slide_and_truth import SlideRecipe, make_slide, read_truth_mask, stain_matrix
+from preprocessing.synthetic.scanner import stain_matrix
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
+from tests.reference.slow_overview import slow_overview
 
 
 def recipe(**changes):
@@ -43,7 +46,7 @@ def test_openslide_reads_scale_and_levels_and_the_bytes_repeat(tmp_path, mpp):
 def test_truth_fits_the_pixels(tmp_path):
     make_slide(recipe(pen="blue", is_single_level=True), tmp_path / "s.tif", tmp_path / "s.json")
     with open_slide(tmp_path / "s.tif") as slide:
-        overview = slide.overview(8.0).astype(float)
+        overview = slow_overview(slide, 8.0).astype(float)
     masks = {
         kind: read_truth_mask(tmp_path / "s.json", kind, 8.0) for kind in ("tissue", "tumour", "necrosis", "fat", "pen")
     }

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.files import file_fingerprint
+from common.slide_files import file_fingerprint
 from common.study import Study
 from features.embedding.tile_table import read_tile_table
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.stain import REFERENCE, stain_map
 from preprocessing.export_tiles import main as export
 from preprocessing.reading.slide import open_slide, read_tile
-from preprocessing.synthetic.slide_and_truth import write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.tiling.tile_export import chosen_tiles
 from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, write_tile_sheet
 from tests.test_stain import painted_patches

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from common.arrays import read_arrays
 from common.failures import StudyError
-from common.files import read_arrays
-from features.device.runtime import bind
+from features.device.binding import bind
 from features.device.tile_pixels import (
     Preparation,
     StainVariation,
@@ -26,8 +26,10 @@ from features.device.tile_pixels import (
     table_for,
     varied,
 )
-from features.embedding.loop import Embedder, PendingBag, ReadingSettings, SlideJob, embed_slides
-from features.encoder.registry import Encoder, EncoderCard
+from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.loop import embed_slides
+from features.encoder.card import EncoderCard
+from features.encoder.registry import Encoder
 from features.store.feature_log import FeatureLog
 from features.store.feature_store import read_feature_bag
 from features.stream.shared_ring import SLOT_BYTES, SharedRing
@@ -37,7 +39,7 @@ from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.stain import REFERENCE, stain_map
 from preprocessing.colour.stain_augmentation import augment_stains, stain_jitter
 from preprocessing.reading.slide import open_slide, read_tile
-from preprocessing.synthetic.slide_and_truth import write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
 
 MPP = 0.5
 READING = ReadingSettings(workers=1, ahead=3, timeout_s=60)

@@ -23,40 +23,17 @@ from jaxtyping import UInt8
 
 from common.failures import StudyError
 from features.device.gpu_precision import DTYPES, agreement, allow_tf32
+from features.device.network import WithTransform
 from features.device.painted_tiles import painted_tiles
-from features.device.runtime import Lane, Runtime, WithTransform
+from features.device.runtime import BusyClock, Lane, Runtime
 from features.device.tile_pixels import Preparation, encoder_field, on_device, table_for
-from features.encoder.registry import EncoderCard
+from features.encoder.card import EncoderCard
 
 N_LANES = 3  # of a GPU
 WARM_UPS = 3  # of a network before it is recorded: libraries choose their kernels
 CUDA_HOST_REGISTER_PORTABLE = 1  # cudaHostRegisterPortable of CUDA's runtime: pinned for all GPUs
 QUEUED_BLOCKS = 2  # beyond one a lane: submitted, so that no lane waits for the loop
-
-
 Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 fields on a device to float32 embeddings there
-
-
-class BusyClock:
-    """The share of time in which the device computed, from the two events around each batch on its one stream."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._first: Any = None
-        self._busy_ms = self._last_ms = 0.0
-
-    def add(self, start: Any, end: Any) -> None:
-        """Add a batch's two events, both past; batches may come out of order."""
-        with self._lock:
-            if self._first is None or self._first.elapsed_time(start) < 0:
-                self._last_ms += 0.0 if self._first is None else start.elapsed_time(self._first)
-                self._first = start
-            self._busy_ms += start.elapsed_time(end)
-            self._last_ms = max(self._last_ms, self._first.elapsed_time(end))
-
-    def share(self) -> float:
-        """Return the busy share between the first batch's start and the last one's end, 0 to 1."""
-        return self._busy_ms / self._last_ms if self._last_ms > 0 else 0.0
 
 
 class Gpu:

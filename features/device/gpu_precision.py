@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from features.device.tile_pixels import encoder_field
 
 if TYPE_CHECKING:
-    from features.device.runtime import WithTransform
+    from features.device.network import WithTransform
 
 MIN_COSINE = 0.999  # of float16 to float32, centred, for the worst tile
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "tf32": torch.float32}

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
+from preprocessing.synthetic.layout import Layout, SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
 from preprocessing.synthetic.painter import PAINT_MPP
-from preprocessing.synthetic.slide_and_truth import Layout, SlideRecipe, render
+from preprocessing.synthetic.scanner import render
 from preprocessing.synthetic.synthetic_cohort import SITES
 
 TILE_PX = 256

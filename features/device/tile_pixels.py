@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from features.device.colour_tables import table_of
-from features.encoder.registry import EncoderCard
+from features.encoder.card import EncoderCard
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.colour_map import TABLE_PAYS_PX, apply_map
 from preprocessing.colour.optical_density import OD_BACKGROUND, log_tables

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.settings import option
-from features.encoder.registry import PRECISIONS
+from features.encoder.card import PRECISIONS
 
 READER_GB = 0.4  # of a reading process with its block of 48 MB and that of the loop
 

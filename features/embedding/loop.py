@@ -10,61 +10,21 @@ import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
 from common.failures import SlideError, SlideStatus, failed
-from common.files import array_shapes, read_attributes
+from features.embedding.jobs import DAMAGED, STEP, PendingBag, ReadingSettings, SlideJob, done_status
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
-from features.stream.shared_ring import MemoryHolder
 from features.stream.tile_reader import TileRequest
 from features.stream.tile_stream import TileBlock, stream_blocks
 
 if TYPE_CHECKING:
-    from features.device.runtime import Runtime
     from features.device.tile_pixels import Preparation
-
-STEP = "extract_features"
-DAMAGED = "the file is damaged; copy or scan it again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedder:
-    """An encoder ready to run, its name as a folder, and what its files say of it."""
-
-    name: str
-    runtime: Runtime
-    made_by: dict[str, Any]
-
-
-@dataclass(kw_only=True)
-class PendingBag:
-    """A feature file to be made: all but the embeddings, which stand in its log while it is open."""
-
-    embedder: Embedder
-    path: Path
-    wanted: dict[str, Any]
-    coords: np.ndarray
-    coords_attributes: dict[str, Any]
-    image_index: np.ndarray
-    datasets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"features": ("",)})
-    copy_strength: float = 0.0  # of copies in varied stains
-    log: FeatureLog | None = None
-
-
-@dataclass(kw_only=True)
-class SlideJob:
-    """A slide's pixels, and the feature files that are made of them: one an encoder."""
-
-    slide_id: str
-    requests: list[TileRequest]
-    bags: list[PendingBag]
-    n_requests_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,17 +36,6 @@ class _Embedding:
     block: TileBlock
     parts: list[tuple[PendingBag, str, list[Future[np.ndarray]]]]
     is_last: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingSettings:
-    """How many processes read how far ahead, when a block is given up, and how many wait for their embeddings."""
-
-    workers: int
-    ahead: int
-    timeout_s: float
-    held: int = 1  # while the next one is read; each keeps its memory
-    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
 
 
 def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
@@ -278,15 +227,3 @@ def _undecoded_images(bag: PendingBag, unreadable: Int64[np.ndarray, " m"]) -> l
         return []
     names = json.loads(bag.wanted["images"])
     return [f"{names[index]} cannot be decoded" for index in np.unique(bag.image_index[unreadable])]
-
-
-def done_status(slide_id: str, path: Path) -> SlideStatus:
-    """Return the status row of a whole feature file."""
-    shapes, attributes = array_shapes(path), read_attributes(path)
-    figures: dict[str, object] = {
-        "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
-    }  # fmt: skip
-    if "images_left_out" in attributes:
-        reasons = [*json.loads(attributes["images_left_out"]), *json.loads(attributes.get("images_undecoded", "[]"))]
-        figures["images_left_out"] = "; ".join(reasons)
-    return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

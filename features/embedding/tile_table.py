@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from common.failures import SlideError, StudyError
 from common.files import read_rows, write_table
 from common.study import Study
-from preprocessing.reading.flat_tiff import MAX_WHOLE_PX, without_pixel_limit
+from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 
 COLUMNS = {  # our name: the names it goes by, in lower case
     "patient_id": ("patient_id", "patient"),

@@ -6,12 +6,10 @@ a login there, or from a file with --weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from common.failures import StudyError
+from features.encoder.card import EncoderCard
 from features.encoder.networks import (
-    Builder,
     conch,
     ctranspath,
     kimianet,
@@ -20,7 +18,6 @@ from features.encoder.networks import (
     timm_network,
     torchvision_network,
 )
-from features.encoder.registry import EncoderCard, folder_name
 
 HALF = (0.5, 0.5, 0.5)
 H_OPTIMUS_MEAN, H_OPTIMUS_STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
@@ -30,19 +27,6 @@ NC_ND = "CC-BY-NC-ND-4.0"
 LUNIT = "Lunit non-commercial"
 KAIKO = "Kaiko Non-Commercial Public License 1"
 H_OPTIMUS = timm_network("vit_giant_patch14_reg4_dinov2", img_size=224, init_values=1e-5, dynamic_img_size=False)
-
-
-def _vit(name: str, source: str, dimension: int, licence: str, build: Any, **rest: Any) -> EncoderCard:
-    """Return the card of a network on 224 px whose weights are on the Hugging Face hub."""
-    given = {"weights": f"hub:{source}", "input_px": 224, **rest}
-    return EncoderCard(name=name, source=source, dimension=dimension, licence=licence, build=build, **given)
-
-
-def _limited(name: str, source: str, dimension: int, licence: str, build: Any, **rest: Any) -> EncoderCard:
-    """Return the card of a gated network that may not be used commercially."""
-    return _vit(name, source, dimension, licence, build, is_gated=True, is_commercial=False, **rest)
-
-
 IMAGENET_CNNS = (
     EncoderCard(
         name="efficientnet_lite0",
@@ -88,7 +72,6 @@ IMAGENET_CNNS = (
         parameters_m=7.0,
     ),
 )
-
 HISTOLOGY_CNNS = (
     EncoderCard(
         name="kimianet",
@@ -127,6 +110,18 @@ HISTOLOGY_CNNS = (
         licence="GPL-3.0", build=ctranspath, input_px=224, interpolation="bilinear", mpp=1.0, parameters_m=27.5,
     ),
 )  # fmt: skip
+
+
+def _vit(name: str, source: str, dimension: int, licence: str, build: Any, **rest: Any) -> EncoderCard:
+    """Return the card of a network on 224 px whose weights are on the Hugging Face hub."""
+    given = {"weights": f"hub:{source}", "input_px": 224, **rest}
+    return EncoderCard(name=name, source=source, dimension=dimension, licence=licence, build=build, **given)
+
+
+def _limited(name: str, source: str, dimension: int, licence: str, build: Any, **rest: Any) -> EncoderCard:
+    """Return the card of a gated network that may not be used commercially."""
+    return _vit(name, source, dimension, licence, build, is_gated=True, is_commercial=False, **rest)
+
 
 OPEN_VITS = (
     _vit("h_optimus_0", "bioptimus/H-optimus-0", 1536, "Apache-2.0", H_OPTIMUS, mean=H_OPTIMUS_MEAN, std=H_OPTIMUS_STD,
@@ -204,63 +199,3 @@ LIMITED_VITS = (
 )  # fmt: skip
 
 CARDS = {card.name: card for card in (*IMAGENET_CNNS, *HISTOLOGY_CNNS, *OPEN_VITS, *LIMITED_VITS)}
-
-
-def timm_card(name: str) -> EncoderCard:
-    """Return the card of any timm network, from timm's own record of its pretrained weights.
-
-    Raises:
-        StudyError: timm has no such network.
-    """
-    import timm
-
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0].split('_', maxsplit=1)[0]}*")[:8])
-        raise StudyError(f"timm has no network {name!r}; near ones: {near or 'none'}")
-    record = timm.get_pretrained_cfg(name)
-    build = timm_network(name)
-
-    needs_size = bool(record.fixed_input_size)
-    dimension = _width(build, record.input_size)  # num_features is not what every network returns
-    return EncoderCard(
-        name=folder_name(f"timm:{name}"), source=f"timm {name}", dimension=dimension, build=build, mpp=None,
-        licence=record.license or "see its timm page", weights=f"timm:{name}", mean=record.mean, std=record.std,
-        input_px=record.input_size[-1] if needs_size else None,
-        interpolation="bicubic" if record.interpolation == "bicubic" else "bilinear",
-        is_commercial="nc" not in (record.license or ""),
-    )  # fmt: skip
-
-
-def torchvision_card(name: str) -> EncoderCard:
-    """Return the card of any torchvision classification network with its default ImageNet weights.
-
-    Raises:
-        StudyError: torchvision has no such network.
-    """
-    import torchvision
-
-    try:
-        weights = torchvision.models.get_model_weights(name).DEFAULT
-    except ValueError as error:
-        raise StudyError(f"torchvision has no network {name!r}; see torchvision.models.list_models()") from error
-    transform = weights.transforms()
-    side, is_fixed = transform.crop_size[0], name.startswith(("vit", "swin", "maxvit"))
-    build = torchvision_network(name, **({"image_size": side} if name.startswith("vit") else {}))
-    return EncoderCard(
-        name=folder_name(f"torchvision:{name}"), source=f"torchvision {name}", dimension=_width(build, (3, side, side)),
-        build=build, licence="BSD-3-Clause", weights=f"torchvision:{weights}", mean=tuple(transform.mean), std=tuple(transform.std),
-        input_px=side if is_fixed else None, mpp=None,
-    )  # fmt: skip
-
-
-def _width(build: Builder, input_size: Sequence[int]) -> int:
-    """Return how many numbers a network makes of a picture, without its arithmetic where that can be."""
-    import torch
-
-    for device in ("meta", "cpu"):
-        try:
-            with torch.device(device), torch.inference_mode():
-                return int(build().eval()(torch.zeros(1, *input_size)).shape[-1])
-        except NotImplementedError:  # a few networks compute their sizes by tensors
-            continue
-    raise AssertionError("a network on the CPU has no meta tensors")

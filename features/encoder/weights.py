@@ -14,7 +14,7 @@ from features.encoder.transformers_names import is_of_transformers, under_timm_n
 if TYPE_CHECKING:
     import torch
 
-    from features.encoder.registry import EncoderCard
+    from features.encoder.card import EncoderCard
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HEADS = ("fc.", "classifier.", "head.", "heads.", "decoder.", "mask_token", "embeddings.mask_token", "pooler.")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.arrays import read_attributes
 from common.failures import SlideError, SlideStatus, StudyError, failed
-from common.files import file_fingerprint, read_attributes
 from common.settings import option
+from common.slide_files import file_fingerprint
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
 from features.exchange.folder import FeatureFolder, made_alike
 from features.exchange.layout_writers import WRITERS, write_bags_config, write_layout

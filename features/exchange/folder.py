@@ -197,7 +197,7 @@ def scale_of_table(cohort: Cohort) -> dict[str, tuple[float, float]]:
 
 def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Return µm a pixel of the slides that have a tile file."""
-    from common.files import read_attributes
+    from common.arrays import read_attributes
 
     found = {}
     for slide in slide_ids:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from common.files import read_arrays, write_arrays, writing_arrays
+from common.arrays import read_arrays, write_arrays, writing_arrays
 from features.store.feature_log import FeatureLog
 
 SCHEMA = "features/1"

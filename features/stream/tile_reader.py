@@ -17,7 +17,7 @@ from common.failures import SlideError
 from features.stream.shared_ring import Inheritance, WorkerRing
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.stain import StainFit
-from preprocessing.reading.flat_tiff import rgb_pixels, without_pixel_limit
+from preprocessing.reading.flat_picture import rgb_pixels, without_pixel_limit
 from preprocessing.reading.jpeg_tiles import JpegSlide, NotJpegTilesError, check_against_openslide, open_jpeg_slide
 from preprocessing.reading.slide import open_slide, read_tile
 

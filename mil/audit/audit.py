@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from common.arrays import read_attributes
 from common.failures import StudyError
-from common.files import read_attributes
 from mil.audit.checks import (
     LEAK,
     OK,
@@ -50,8 +50,8 @@ FITTED = (
     ("division into folds", "labels, times and sites of all patients, to deal them evenly and for nothing else",
      "splits.folds.deal"),
     ("inner validation part and its time quantiles", "training patients of the fold", "splits.folds.inner_validation"),
-    ("input scaling of the attention head", TRAINING, "mil.training.fitting.standardise"),
-    ("class weights (subtype)", TRAINING, "mil.training.partial_likelihood.class_weights"),
+    ("input scaling of the attention head", TRAINING, "mil.training.packed.standardise"),
+    ("class weights (subtype)", TRAINING, "mil.training.classification_task.class_weights"),
     ("weights of the attention head", TRAINING, "mil.training.fitting.fit"),
     ("epoch kept", "inner validation part, which is taken from the training part; without one, the last epoch",
      "mil.training.fitting.fit"),

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64, Num
 
+from common.arrays import read_attributes
 from common.cohort import Cohort
 from common.failures import StudyError
-from common.files import file_fingerprint, read_attributes
+from common.slide_files import file_fingerprint
 from common.study import Study
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
 from features.exchange.folder import (

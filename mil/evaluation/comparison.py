@@ -11,13 +11,13 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64
 
 from common.failures import StudyError
 from mil.metrics import classification as metrics
 from mil.metrics.bootstrap import Draws, intervals, plan_resampling
 from mil.metrics.concordance import c_index
 from mil.metrics.delong import compare_aurocs
+from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.runs.figure_names import ATTENTION, CALIBRATION, DISCRIMINATION, MAIN
 from mil.runs.run_store import Run, by_fold, by_patient
 
@@ -92,29 +92,6 @@ def _few(patients: Sequence[str]) -> str:
     return ", ".join(patients[:SHOWN_DIFFERENT]) + (" ..." if len(patients) > SHOWN_DIFFERENT else "")
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's adjusted p values; undefined ones take no part and stay undefined."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
-        adjusted[index] = largest
-    return adjusted
-
-
-def bootstrap_p(draws: Float64[np.ndarray, " b"]) -> float | None:
-    """Return the two-sided p of no difference: twice the smaller share of draws on one side of 0, the cohort counted in.
-
-    (k + 1) / (b + 1) keeps it above 0 (Davison and Hinkley 1997, section 4.2); None without draws.
-    """
-    known = draws[np.isfinite(draws)]
-    if not len(known):
-        return None
-    tails = [((known <= 0).sum() + 1) / (len(known) + 1), ((known >= 0).sum() + 1) / (len(known) + 1)]
-    return float(min(1.0, 2 * min(tails)))
-
-
 def _paired_bootstrap(first: Draws, second: Draws, names: Sequence[str]) -> list[dict[str, Any]]:
     difference = first.minus(second)
     own, other, paired = intervals(first), intervals(second), intervals(difference)
@@ -141,31 +118,6 @@ def _delong(run: Run, first: np.ndarray, second: np.ndarray, labels: np.ndarray)
     for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows
-
-
-def corrected_resampled_t(
-    differences: Float[np.ndarray, " r"], train_sizes: Float[np.ndarray, " r"], test_sizes: Float[np.ndarray, " r"]
-) -> dict[str, Any]:
-    """Test the mean difference over folds with the variance that overlapping training parts ask for.
-
-    t = mean / sqrt((1 / R + n_test / n_train) s^2) on R - 1 degrees of freedom (Nadeau and Bengio 2003, Mach Learn 52:239;
-    repeats as in Bouckaert and Frank 2004, PAKDD). Not defined with one fold, or when all folds differ alike.
-    """
-    from scipy.special import stdtr
-
-    n_folds = len(differences)
-    found: dict[str, Any] = {
-        "n_folds": n_folds,
-        "mean": float(np.mean(differences)) if n_folds else None,
-        "t": None,
-        "p": None,
-    }
-    spread = float(np.var(differences, ddof=1)) if n_folds > 1 else 0.0
-    if spread <= 1e-24:
-        return found
-    ratio = float(np.mean(test_sizes) / np.mean(train_sizes))
-    t = float(np.mean(differences)) / float(np.sqrt((1 / n_folds + ratio) * spread))
-    return found | {"t": t, "p": float(2 * stdtr(n_folds - 1, -abs(t)))}
 
 
 def _fold_test(first: Run, second: Run) -> list[dict[str, Any]]:

@@ -10,29 +10,26 @@ from mil.runs.run_store import Run, read_run
 
 
 def evaluate_run(run_dir: Path, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Evaluate a run folder and write its metrics.json and figures.
+    """Evaluate a run folder and write its metrics.json.
 
     Args:
         run_dir: holds predictions.csv and run.json, and what else a training run leaves.
         n_bootstrap: number of patient bootstraps.
         seed: of the bootstrap.
     """
-    from mil.report.figures import draw_figures
-
     run = read_run(run_dir)
     found = figures_of_run(run, n_bootstrap=n_bootstrap, seed=seed)
     write_json(run_dir / "metrics.json", found)
-    draw_figures(run, found)
     return found
 
 
 def figures_of_run(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
     """Return all figures of a run."""
     from mil.evaluation.image_metrics import image_metrics
+    from mil.evaluation.learning_curve import evaluate_learning_curve
     from mil.evaluation.subgroups import subgroup_table
     from mil.evaluation.subtype_evaluation import evaluate_subtype
     from mil.evaluation.survival_evaluation import evaluate_survival
-    from mil.training.nested_plans import evaluate_learning_curve
 
     found: dict[str, Any] = {"task": run.task, "evaluated": bool(len(run.predictions)), "notes": []}
     if not len(run.predictions):

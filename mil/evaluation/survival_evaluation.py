@@ -18,7 +18,8 @@ from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, o
 from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
 from mil.metrics.censoring import uno_c
 from mil.metrics.classification import Weights
-from mil.metrics.concordance import c_index, concordances, concordances_within, log_rank_p
+from mil.metrics.concordance import c_index, concordances, concordances_within
+from mil.metrics.survival_curves import log_rank_p
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
 from mil.runs.run_store import Run, by_fold, by_patient
 

@@ -15,8 +15,9 @@ import pandas as pd
 from jaxtyping import Float64
 
 from mil.metrics.bootstrap import Resampling, intervals, resample
-from mil.metrics.censoring import baseline_hazard, brier_losses, censoring_steps, dynamic_auc, integrate, survival_steps
+from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
+from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import Run, by_fold, by_patient
 

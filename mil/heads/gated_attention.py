@@ -4,22 +4,12 @@ Bags of any size stand one after the other in one matrix of tiles; no padding. A
 mean and standard deviation of the training patients' tiles, which are part of the head.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, kw_only=True)
-class HeadShape:
-    """The sizes of a head: embedding, hidden and attention widths, number of outputs (classes, or 1 for Cox)."""
-
-    n_inputs: int
-    n_outputs: int
-    n_hidden: int
-    n_attention: int
-    dropout: float
+from mil.heads.head import HeadShape
+from mil.heads.segments import segment_softmax
 
 
 class GatedAttentionHead(nn.Module):
@@ -59,13 +49,3 @@ class GatedAttentionHead(nn.Module):
     def _scores(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, " tile"]:
         gated = torch.tanh(self.tanh_branch(hidden)) * torch.sigmoid(self.gate_branch(hidden))
         return self.score(gated).squeeze(1)
-
-
-def segment_softmax(
-    scores: Float[Tensor, " tile"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int
-) -> Float[Tensor, " tile"]:
-    """Return the softmax of the scores inside each bag."""
-    top = scores.new_full((n_bags,), -torch.inf).scatter_reduce(0, bag_of_tile, scores, "amax")
-    powers = torch.exp(scores - top.detach()[bag_of_tile])
-    totals = scores.new_zeros(n_bags).index_add(0, bag_of_tile, powers)
-    return powers / totals[bag_of_tile]

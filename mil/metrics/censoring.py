@@ -4,62 +4,11 @@ The censoring distribution and the baseline hazard come from training patients. 
 cohort: the patients as they are, or a resample.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Num
+from jaxtyping import Float, Float64, Num
 
 from mil.metrics.classification import Weights, auroc_of_counts, ranked_counts
 from mil.metrics.concordance import concordance_sums
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A function of time that is constant between its steps: `before` until the first, then `values` from each time on."""
-
-    times: Float64[np.ndarray, " m"]
-    values: Float64[np.ndarray, " m"]
-    before: float
-
-    def __call__(self, time: Num[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-        """Return the value at each time."""
-        return np.concatenate([[self.before], self.values])[np.searchsorted(self.times, time, side="right")]
-
-
-def _counts(
-    time: Num[np.ndarray, " n"], is_counted: Bool[np.ndarray, " n"]
-) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Return the distinct times, how many are counted at each, and how many are still followed."""
-    moments, place = np.unique(np.asarray(time, dtype=np.float64), return_inverse=True)
-    n_at = np.bincount(place, minlength=len(moments)).astype(np.float64)
-    counted = np.bincount(place, is_counted.astype(np.float64), minlength=len(moments))
-    return moments, counted, np.cumsum(n_at[::-1])[::-1]
-
-
-def survival_steps(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> Steps:
-    """Return the Kaplan-Meier curve."""
-    moments, died, followed = _counts(time, np.asarray(event).astype(bool))
-    return Steps(moments, np.cumprod(1 - died / followed), 1.0)
-
-
-def censoring_steps(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> Steps:
-    """Return the Kaplan-Meier curve of being censored: those with an event at a time leave before the censored do."""
-    is_event = np.asarray(event).astype(bool)
-    moments, died, followed = _counts(time, is_event)
-    censored = _counts(time, ~is_event)[1]
-    at_risk = followed - died
-    share = np.divide(censored, at_risk, out=np.zeros(len(moments)), where=at_risk > 0)
-    return Steps(moments, np.cumprod(1 - share), 1.0)
-
-
-def baseline_hazard(
-    log_hazard: Float[np.ndarray, " n"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
-) -> Steps:
-    """Return Breslow's cumulative baseline hazard (1972, J R Stat Soc B 34:216), of a patient with log-hazard 0."""
-    moments, place = np.unique(np.asarray(time, dtype=np.float64), return_inverse=True)
-    died = np.bincount(place, np.asarray(event, dtype=np.float64), minlength=len(moments))
-    risk = np.bincount(place, np.exp(log_hazard), minlength=len(moments))
-    return Steps(moments, np.cumsum(died / np.cumsum(risk[::-1])[::-1]), 0.0)
 
 
 def uno_c(

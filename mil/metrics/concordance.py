@@ -5,7 +5,7 @@ that patient's risk is higher; equal risks count half. A patient censored at the
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Num
+from jaxtyping import Float, Float64, Int, Num
 
 from mil.metrics.classification import Weights
 
@@ -104,27 +104,3 @@ def concordances_within(
 def c_index(risk: Float[np.ndarray, " n"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> float:
     """Return Harrell's C of a cohort; NaN when no pair can be compared."""
     return float(concordances(risk, time, event, np.ones((len(risk), 1)))[0])
-
-
-def kaplan_meier(
-    time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
-) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Return the steps of the survival curve: times (from 0) and the share surviving from each on."""
-    is_event = np.asarray(event).astype(bool)
-    moments = np.unique(np.asarray(time, dtype=np.float64)[is_event])
-    at_risk = np.array([(time >= moment).sum() for moment in moments])
-    died = np.array([((time == moment) & is_event).sum() for moment in moments])
-    survival = np.cumprod(1 - died / at_risk) if len(moments) else np.empty(0)
-    return np.concatenate([[0.0], moments]), np.concatenate([[1.0], survival])
-
-
-def log_rank_p(
-    time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], is_high: Bool[np.ndarray, " n"]
-) -> float | None:
-    """Return the log-rank test's p between two groups; None when a group is empty or nobody had the event."""
-    if is_high.all() or not is_high.any() or not np.asarray(event).any():
-        return None
-    from lifelines.statistics import logrank_test
-
-    result = logrank_test(time[is_high], time[~is_high], event[is_high], event[~is_high])
-    return float(result.p_value)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
-from mil.evaluation.image_metrics import image_section
 from mil.report.blocks import STYLE, paragraph, text
+from mil.report.figures import draw_figures
+from mil.report.image_section import image_section
 from mil.report.methods_sections import (
     audit_section,
     cohort_section,
@@ -21,16 +22,17 @@ from mil.report.methods_sections import (
 )
 from mil.report.result_sections import result_sections
 from mil.report.verdict import verdict
-from mil.runs.run_store import AUDIT, COMPARISON, FACTS, METRICS, PREDICTIONS, predictions_sha256
+from mil.runs.run_store import AUDIT, COMPARISON, FACTS, METRICS, PREDICTIONS, predictions_sha256, read_run
 
 USE = "Research use only. Not a medical device."
 
 
 def write_report(run_dir: Path) -> None:
-    """Write report.html from run.json, metrics.json, audit.json, comparison.json and figures/ of a run folder."""
+    """Draw figures/ and write report.html from what a run folder holds: run.json, metrics.json, audit.json, comparison.json."""
     facts, found = _read(run_dir / FACTS), _read(run_dir / METRICS)
     assert facts is not None
     assert found is not None
+    draw_figures(read_run(run_dir), found)
     figures = {path.stem: path.read_text(encoding="utf-8") for path in sorted((run_dir / "figures").glob("*.svg"))}
     compared = _read(run_dir / COMPARISON)
     if compared is not None and not _is_current(compared, run_dir):

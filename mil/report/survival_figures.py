@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mil.evaluation.survival_evaluation import is_high_risk
-from mil.metrics.concordance import kaplan_meier
-from mil.report.figures import Drawn, new_axes
+from mil.metrics.survival_curves import kaplan_meier
+from mil.report.drawing import Drawn, new_axes
 from mil.runs.figure_names import ATTENTION, time_text
 from mil.runs.run_store import Run, by_patient
 

@@ -17,7 +17,8 @@ from jaxtyping import Float, Float64
 
 from common.files import replacing
 from features.store.feature_store import MADE_ALIKE
-from mil.heads.gated_attention import GatedAttentionHead, HeadShape
+from mil.heads.gated_attention import GatedAttentionHead
+from mil.heads.head import HeadShape
 
 SCHEMA = "model/1"
 

@@ -21,6 +21,7 @@ FACTS, PREDICTIONS, VALIDATION = "run.json", "predictions.csv", "validation_pred
 FOLLOW_UP, PATIENTS = "training_follow_up.csv", "patients.csv"
 CURVE, COMPARISON = "learning_curve", "comparison.json"
 METRICS, AUDIT = "metrics.json", "audit.json"
+FILE = "predictions_tiles.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +110,8 @@ def by_fold(table: pd.DataFrame, model: str) -> list[tuple[tuple[int, int], pd.D
         return []
     keys = sorted(set(zip(own["repeat"].astype(int), own["fold"].astype(int), strict=True)))
     return [(key, own[(own["repeat"] == key[0]) & (own["fold"] == key[1])]) for key in keys]
+
+
+def share_folder(run_dir: Path, share: float) -> Path:
+    """Return the folder of one share's run."""
+    return run_dir / CURVE / f"{share:g}"

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,33 +22,15 @@ from mil.heads.gated_attention import GatedAttentionHead
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import write_model
 from mil.runs.run_store import FOLLOW_UP, PREDICTIONS, VALIDATION
+from mil.training.classification_task import softmax, subtype_rows
 from mil.training.covariates import Covariates
-from mil.training.fitting import Targets, fit, predict
-from mil.training.fold_predictions import (
-    FoldPlan,
-    baseline_rows,
-    scale_of,
-    softmax,
-    subtype_rows,
-    survival_rows,
-    write_predictions,
-)
+from mil.training.fitting import fit
+from mil.training.fold_predictions import baseline_rows, write_predictions
+from mil.training.packed import predict
+from mil.training.survival_task import scale_of, survival_rows
+from mil.training.targets import Targets
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def plan_folds(splits: pd.DataFrame, usable: set[str]) -> list[FoldPlan]:
-    """Turn a table of folds into plans over the usable patients."""
-    plans = []
-    for _, rows in splits.groupby(["repeat", "fold"], sort=True):
-        sets = {
-            name: tuple(sorted(set(rows.loc[rows["set"] == name, "patient_id"]) & usable))
-            for name in ("train", "val", "test")
-        }
-        plans.append(FoldPlan(repeat=int(rows["repeat"].iloc[0]), fold=int(rows["fold"].iloc[0]), **sets))
-    return plans
+from splits.fold_plan import FoldPlan
 
 
 def check_plans(plans: Sequence[FoldPlan], targets: Targets, classes: Sequence[str]) -> None:

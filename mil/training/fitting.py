@@ -9,34 +9,20 @@ stop, or, without one, training runs to its last epoch. No test patient is ever 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
-from torch import Tensor
 
 from common.failures import StudyError
-from mil.bags.bags import Bag
-from mil.heads.gated_attention import GatedAttentionHead, HeadShape
-from mil.training.partial_likelihood import class_weights, efron_gradient, efron_loss
+from mil.heads.gated_attention import GatedAttentionHead
+from mil.heads.head import HeadShape
+from mil.training.classification_task import subtype_epoch, subtype_validation
+from mil.training.packed import ReadBag, standardise
+from mil.training.survival_task import SURVIVAL_RATE, survival_epoch, survival_validation
+from mil.training.targets import Targets
 from mil.training.training_settings import TrainConfig
-
-MIN_STD = 1e-4
-SURVIVAL_RATE = 3.0  # one step an epoch: larger steps
-
-ReadBag = Callable[[str], Bag]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """What is known of each patient: class number (subtype), or time and event (survival)."""
-
-    labels: Mapping[str, int] = field(default_factory=dict)
-    times: Mapping[str, float] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    n_classes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +74,8 @@ def fit(
     standardise(head, read, train)
     rate = config.learning_rate * (SURVIVAL_RATE if is_cox else 1)
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay)
-    step = _survival_epoch if is_cox else _subtype_epoch
-    judge = _survival_validation if is_cox else _subtype_validation
+    step = survival_epoch if is_cox else subtype_epoch
+    judge = survival_validation if is_cox else subtype_validation
     best, best_epoch, best_loss, history = copy.deepcopy(head.state_dict()), 0, np.inf, []
     for epoch in range(1, config.epochs + 1):
         head.train()
@@ -114,160 +100,3 @@ def fit(
     head.eval()
     stopped_by = "inner validation" if val else "fixed last epoch"
     return Fitted(head=head, best_epoch=best_epoch, stopped_by=stopped_by, history=tuple(history))
-
-
-def standardise(head: GatedAttentionHead, read: ReadBag, train: Sequence[str]) -> None:
-    """Set the head's input mean and standard deviation from the training patients, each patient counting alike."""
-    first, second = 0.0, 0.0
-    for patient in train:
-        tiles = read(patient).tiles.astype(np.float64)
-        first = first + tiles.mean(axis=0) / len(train)
-        second = second + (tiles**2).mean(axis=0) / len(train)
-    std = np.sqrt(np.maximum(second - np.square(first), MIN_STD**2))
-    head.mean.copy_(torch.from_numpy(np.asarray(first)).float())
-    head.inverse_std.copy_(torch.from_numpy(1 / std).float())
-
-
-def predict(head: GatedAttentionHead, read: ReadBag, patients: Sequence[str]) -> Float64[np.ndarray, "n out"]:
-    """Return the outputs for whole bags, one patient at a time."""
-    head.eval()
-    rows = []
-    with torch.inference_mode():
-        for patient in patients:
-            tiles = torch.from_numpy(read(patient).tiles.astype(np.float32))
-            rows.append(head(tiles, torch.zeros(len(tiles), dtype=torch.int64), 1)[0].double().numpy())
-    return np.stack(rows) if rows else np.empty((0, head.shape.n_outputs))
-
-
-def _packed(
-    read: ReadBag, patients: Sequence[str], max_tiles: int, rng: np.random.Generator
-) -> tuple[Float[Tensor, "tile dim"], Int[Tensor, " tile"]]:
-    """Return the tiles of several bags one after the other, each thinned at random to `max_tiles`."""
-    tiles, sizes = [], []
-    for patient in patients:
-        own = read(patient).tiles
-        if len(own) > max_tiles:
-            own = own[np.sort(rng.choice(len(own), max_tiles, replace=False))]
-        tiles.append(own)
-        sizes.append(len(own))
-    bag_of_tile = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    return torch.from_numpy(np.concatenate(tiles).astype(np.float32)), bag_of_tile
-
-
-def _blocks(patients: Sequence[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(patients), size):
-        yield list(patients[start : start + size])
-
-
-def _subtype_epoch(
-    head: GatedAttentionHead, optimiser: torch.optim.Optimizer, read: ReadBag, train: Sequence[str], targets: Targets,
-    config: TrainConfig, rng: np.random.Generator,
-) -> float:  # fmt: skip
-    labels = np.array([targets.labels[patient] for patient in train])
-    weights = torch.from_numpy(class_weights(labels, targets.n_classes)).float()
-    order = [train[index] for index in rng.permutation(len(train))]
-    total = 0.0
-    for block in _blocks(order, config.batch_patients):
-        tiles, bag_of_tile = _packed(read, block, config.max_tiles, rng)
-        truth = torch.tensor([targets.labels[patient] for patient in block])
-        outputs = head(tiles, bag_of_tile, len(block))
-        loss = (weights[truth] * torch.nn.functional.cross_entropy(outputs, truth, reduction="none")).sum() / len(block)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-        optimiser.step()
-        total += float(loss.detach()) * len(block)
-    return total / len(train)
-
-
-def _subtype_validation(
-    head: GatedAttentionHead,
-    read: ReadBag,
-    train: Sequence[str],
-    val: Sequence[str],
-    targets: Targets,
-    config: TrainConfig,
-) -> float:
-    """Return the cross-entropy of the validation patients, weighted as in training."""
-    labels = np.array([targets.labels[patient] for patient in train])
-    weights = torch.from_numpy(class_weights(labels, targets.n_classes))
-    truth = torch.tensor([targets.labels[patient] for patient in val])
-    outputs = torch.from_numpy(predict(head, read, val))
-    losses = torch.nn.functional.cross_entropy(outputs, truth, reduction="none")
-    return float((weights[truth] * losses).sum() / weights[truth].sum())
-
-
-def _survival_epoch(
-    head: GatedAttentionHead, optimiser: torch.optim.Optimizer, read: ReadBag, train: Sequence[str], targets: Targets,
-    config: TrainConfig, rng: np.random.Generator,
-) -> float:  # fmt: skip
-    seeds = rng.integers(2**31, size=(len(train), 2))
-    optimiser.zero_grad()
-    loss = cohort_gradient(head, read, train, targets, config, seeds)
-    torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-    optimiser.step()
-    return loss
-
-
-def cohort_gradient(
-    head: GatedAttentionHead, read: ReadBag, train: Sequence[str], targets: Targets, config: TrainConfig,
-    seeds: Int[np.ndarray, "n 2"],
-) -> float:  # fmt: skip
-    """Add the exact gradient of the whole cohort's Cox loss to the head's parameters, block by block.
-
-    Args:
-        head: in training mode.
-        read: returns a patient's bag.
-        train: the patients of the partial likelihood.
-        targets: their times and events.
-        config: block size and tile limit.
-        seeds: for each block (its first patient's row) the seeds of the drawn tiles and of dropout.
-
-    Returns:
-        The loss.
-    """
-
-    def forward(start: int, block: list[str]) -> Tensor:
-        tiles, bag_of_tile = _packed(read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
-        torch.manual_seed(int(seeds[start, 1]))  # the same dropout in both passes
-        return head(tiles, bag_of_tile, len(block))[:, 0]
-
-    starts = range(0, len(train), config.batch_patients)
-    blocks = list(_blocks(train, config.batch_patients))
-    with torch.no_grad():
-        risks = np.concatenate(
-            [forward(start, block).double().numpy() for start, block in zip(starts, blocks, strict=True)]
-        )
-    if not np.isfinite(risks).all():
-        return float("nan")  # `fit` says what to do
-    time = np.array([targets.times[patient] for patient in train])
-    event = np.array([targets.events[patient] for patient in train])
-    coefficients = torch.from_numpy(efron_gradient(risks, time, event)).float()
-    for start, block in zip(starts, blocks, strict=True):
-        (forward(start, block) * coefficients[start : start + len(block)]).sum().backward()
-    return efron_loss(risks, time, event)
-
-
-def _survival_validation(
-    head: GatedAttentionHead,
-    read: ReadBag,
-    train: Sequence[str],
-    val: Sequence[str],
-    targets: Targets,
-    config: TrainConfig,
-) -> float:
-    """Return the cross-validated partial likelihood (Verweij and van Houwelingen 1993, Stat Med 12:2305), negative.
-
-    l(training and validation) - l(training): a few validation patients alone have hardly an event to rank.
-    """
-
-    def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
-        time = np.array([targets.times[patient] for patient in patients])
-        event = np.array([targets.events[patient] for patient in patients])
-        return efron_loss(risks, time, event) * event.sum()
-
-    both = [*train, *val]
-    risks = predict(head, read, both)[:, 0]
-    if not np.isfinite(risks).all():
-        return float("nan")
-    return float((total(both, risks) - total(train, risks[: len(train)])) / len(val))

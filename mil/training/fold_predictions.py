@@ -3,89 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from common.files import write_table
 from mil.runs.figure_names import CLINICAL, MEAN_POOL, PRIOR
 from mil.training.baseline import fit_classifier, fit_cox
+from mil.training.classification_task import subtype_rows
 from mil.training.covariates import Covariates, fit_encoder
-from mil.training.fitting import Targets
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldPlan:
-    """Who trains, decides when to stop, and is tested in one fold."""
-
-    repeat: int
-    fold: int
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
-
-    @property
-    def stem(self) -> str:
-        """The file name of the fold's model and record."""
-        return f"repeat{self.repeat}_fold{self.fold}"
-
-
-def softmax(outputs: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
-    """Return probabilities of logits."""
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def scale_of(train_risk: Float64[np.ndarray, " n"]) -> dict[str, float]:
-    """Return what puts a fold's risks on a common scale, and the cut-off: from its training patients alone."""
-    return {
-        "mean": float(train_risk.mean()),
-        "sd": float(max(train_risk.std(), 1e-9)),
-        "cutoff": float(np.median(train_risk)),
-    }
-
-
-def subtype_rows(
-    plan: FoldPlan,
-    patients: Sequence[str],
-    targets: Targets,
-    probabilities: Float64[np.ndarray, "n k"],
-    *,
-    model: str,
-    classes: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Return a row a patient: class probabilities beside the truth."""
-    return [
-        {
-            "repeat": plan.repeat, "fold": plan.fold, "patient_id": patient, "model": model,
-            "truth": classes[targets.labels[patient]],
-            **{f"p_{name}": float(value) for name, value in zip(classes, row, strict=True)},
-        }
-        for patient, row in zip(patients, probabilities, strict=True)
-    ]  # fmt: skip
-
-
-def survival_rows(
-    plan: FoldPlan,
-    patients: Sequence[str],
-    targets: Targets,
-    risks: Float64[np.ndarray, " n"],
-    *,
-    model: str,
-    scale: dict[str, float],
-) -> list[dict[str, Any]]:
-    """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
-    return [
-        {
-            "repeat": plan.repeat, "fold": plan.fold, "patient_id": patient, "model": model,
-            "time": targets.times[patient], "event": targets.events[patient], "log_hazard": float(risk),
-            "score": float((risk - scale["mean"]) / scale["sd"]), "high_risk": int(risk > scale["cutoff"]),
-        }
-        for patient, risk in zip(patients, risks, strict=True)
-    ]  # fmt: skip
+from mil.training.survival_task import scale_of, survival_rows
+from mil.training.targets import Targets
+from splits.fold_plan import FoldPlan
 
 
 def baseline_rows(

@@ -10,15 +10,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from common.failures import StudyError
-from mil.runs.figure_names import ATTENTION, MAIN, MEAN_POOL
-from mil.runs.run_store import CURVE, PREDICTIONS, Run, read_predictions
-from mil.training.fitting import Targets
-from mil.training.fold_predictions import FoldPlan
+from mil.runs.run_store import CURVE, share_folder
+from mil.training.targets import Targets
+from splits.fold_plan import FoldPlan
 
 
 def parse_shares(text: str | None) -> tuple[float, ...]:
@@ -53,11 +51,6 @@ def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> Fo
     return replace(plan, train=tuple(sorted(kept)))
 
 
-def share_folder(run_dir: Path, share: float) -> Path:
-    """Return the folder of one share's run."""
-    return run_dir / CURVE / f"{share:g}"
-
-
 def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
     """Remove the parts of a learning curve that are no longer wanted."""
     wanted = {share_folder(run_dir, share).name for share in shares}
@@ -66,26 +59,3 @@ def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
             shutil.rmtree(folder)
     if not wanted and (run_dir / CURVE).is_dir():
         (run_dir / CURVE).rmdir()
-
-
-def evaluate_learning_curve(run: Run, whole: dict[str, Any], *, n_bootstrap: int, seed: int) -> list[dict[str, Any]]:
-    """Return the main figure for each share of the training patients; the run itself is the last; empty without one."""
-    from mil.evaluation.subtype_evaluation import evaluate_subtype
-    from mil.evaluation.survival_evaluation import evaluate_survival
-
-    evaluate, name = evaluate_subtype if run.task == "subtype" else evaluate_survival, MAIN[run.task]
-    points = []
-    for entry in run.facts.get("learning_curve", []):
-        path = share_folder(run.folder, entry["share"]) / PREDICTIONS
-        own = replace(run, predictions=read_predictions(path))
-        found = evaluate(own, n_bootstrap=n_bootstrap, seed=seed)
-        points.append(
-            {"share": entry["share"], "n_train": entry["n_train"]}
-            | {model: found[model][name] for model in (ATTENTION, MEAN_POOL)}
-        )
-    if points:
-        n_train = float(np.mean([fold["n_train"] for fold in run.facts["folds"]]))
-        points.append(
-            {"share": 1.0, "n_train": n_train} | {model: whole[model][name] for model in (ATTENTION, MEAN_POOL)}
-        )
-    return points

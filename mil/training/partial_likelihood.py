@@ -100,15 +100,3 @@ def _log_sums(
     np.add.at(total, group, np.exp(values - safe_top[group]))
     with np.errstate(divide="ignore"):
         return np.log(total) + safe_top
-
-
-def class_weights(labels: Int[np.ndarray, " n"], n_classes: int) -> Float64[np.ndarray, " k"]:
-    """Return weights that make every class count alike: n / (k * n_class), so their mean over patients is 1.
-
-    Raises:
-        ValueError: a class has no patient.
-    """
-    counts = np.bincount(labels, minlength=n_classes)
-    if (counts == 0).any():
-        raise ValueError(f"class number {int(counts.argmin())} has no training patient")
-    return len(labels) / (n_classes * counts)

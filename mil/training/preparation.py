@@ -10,16 +10,14 @@ from common.failures import StudyError
 from common.study import Study
 from mil.bags.bags import BagStore, open_bags
 from mil.training.covariates import Covariates, choose_covariates
-from mil.training.cross_validation import check_plans, plan_folds
-from mil.training.fitting import Targets
-from mil.training.fold_predictions import FoldPlan
+from mil.training.cross_validation import check_plans
 from mil.training.nested_plans import parse_shares
+from mil.training.targets import MIN_EVENTS, Targets, find_targets
 from mil.training.training_settings import TrainConfig
+from splits.fold_plan import FoldPlan, plan_folds
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MIN_EVENTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,37 +67,6 @@ def prepare(study: Study, config: TrainConfig) -> Prepared:
         study=study, config=config, cohort=cohort, targets=targets, classes=classes, excluded=excluded, splits=splits,
         plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates, shares=shares,
     )  # fmt: skip
-
-
-def find_targets(cohort: Cohort, task: str) -> tuple[Targets, list[str], dict[str, str]]:
-    """Return labels (or times and events), the class names, and the patients without, with the reason.
-
-    Raises:
-        StudyError: the table lacks the task's columns, or has fewer than two classes, or two events.
-    """
-    patients, path = cohort.patients, cohort.path
-    wanted = ("subtype",) if task == "subtype" else ("time", "event")
-    absent = [name for name in wanted if name not in patients.columns]
-    if absent:
-        raise StudyError(
-            f"{path}: --task {task} needs the column {' and '.join(absent)}; it has {', '.join(patients.columns)}"
-        )
-    known = patients[patients[list(wanted)].notna().all(axis=1)]
-    excluded = {patient: f"no {' and '.join(wanted)}" for patient in sorted(set(patients.index) - set(known.index))}
-    if task == "subtype":
-        classes = sorted(known["subtype"].unique())
-        if len(classes) < 2:
-            raise StudyError(f"{path}: a subtype model needs two classes or more, found {', '.join(classes) or 'none'}")
-        labels = {str(patient): classes.index(name) for patient, name in known["subtype"].items()}
-        return Targets(labels=labels, n_classes=len(classes)), classes, excluded
-    n_events = int(known["event"].sum())
-    if n_events < MIN_EVENTS:
-        raise StudyError(
-            f"{path}: a survival model needs two events or more, found {n_events} among {len(known)} patients"
-        )
-    times = {str(patient): float(time) for patient, time in known["time"].items()}
-    events = {str(patient): int(event) for patient, event in known["event"].items()}
-    return Targets(times=times, events=events), [], excluded
 
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:

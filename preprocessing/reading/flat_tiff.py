@@ -12,7 +12,6 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,12 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
+from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
 from preprocessing.reading.scale import MPP_PROPERTIES
 
 TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
-PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
-MAX_WHOLE_PX = 250_000_000  # decoded in one piece: 1 GB
 MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
 CACHE_BYTES = 96 << 20  # decoded segments kept
-CONVERT_REMEDY = "save it as 8-bit RGB, best as a tiled pyramidal TIFF"
-RECOPY_REMEDY = "the file is damaged or truncated; copy or scan it again"
 
 
 class FlatTiff:
@@ -152,98 +148,6 @@ class FlatTiff:
             white = np.iinfo(np.uint16).max if page.dtype.itemsize == 2 else 255
             return np.full((*shape[1:3], shape[3]), white, page.dtype)
         return np.asarray(samples[0, : shape[1], : shape[2]])
-
-
-class FlatPicture:
-    """A PNG or JPEG file, decoded whole at the first read; turned upright as its EXIF says. It bears no scale."""
-
-    def __init__(self, path: Path) -> None:
-        from PIL import UnidentifiedImageError
-
-        self._path = path
-        try:
-            with without_pixel_limit(), _opened_picture(path) as file:
-                is_small = math.prod(file.size) <= MAX_WHOLE_PX  # to know how a PNG lies, it is decoded
-                lies_on_its_side = is_small and file.getexif().get(0x0112, 1) >= 5
-                self.dimensions = file.size[::-1] if lies_on_its_side else file.size
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-            raise SlideError(f"{path.name} is not readable as an image ({error})", RECOPY_REMEDY) from error
-        if self.dimensions[0] * self.dimensions[1] > MAX_WHOLE_PX:
-            raise SlideError(
-                f"{path.name} has {self.dimensions[0]} x {self.dimensions[1]} pixels; PNG and JPEG can only be "
-                f"decoded whole, up to {MAX_WHOLE_PX:,}",
-                CONVERT_REMEDY,
-            )
-        self.properties: Mapping[str, str] = {}
-        self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
-        self.segment_px = self.dimensions
-
-    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
-        """Return an RGBA image of the area; what lies off the image is transparent."""
-        from PIL import Image
-
-        assert level == 0
-        state = self._path.stat()
-        pixels = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
-        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
-        canvas = Image.new("RGBA", size)
-        if x1 > x0 and y1 > y0:
-            part = Image.fromarray(pixels[y0:y1, x0:x1]).convert("RGBA")
-            canvas.paste(part, (x0 - origin[0], y0 - origin[1]))
-        return canvas
-
-    def close(self) -> None:
-        """Nothing is open between reads."""
-
-
-@lru_cache(maxsize=1)  # tiles of one image are read in several calls; size and time make a changed file another
-def _decoded_picture(path: Path, _size: int, _time: int) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import ImageOps
-
-    try:
-        with without_pixel_limit(), _opened_picture(path) as file:
-            return rgb_pixels(ImageOps.exif_transpose(file))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise SlideError(f"{path.name} cannot be decoded ({error})", RECOPY_REMEDY) from error
-
-
-def rgb_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the pixels of a Pillow image: of 16-bit grey the high byte, what is transparent on white."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16 bits of grey
-        grey = np.asarray(image).astype(np.uint32)
-        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
-
-
-def _opened_picture(path: Path) -> Any:
-    from PIL import Image
-
-    return Image.open(path, formats=("PNG", "JPEG"))
-
-
-class without_pixel_limit:  # noqa: N801
-    """Pillow warns above 89 million pixels; the limit here is `MAX_WHOLE_PX`."""
-
-    def __enter__(self) -> None:
-        from PIL import Image
-
-        self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-
-    def __exit__(self, *_: object) -> None:
-        from PIL import Image
-
-        Image.MAX_IMAGE_PIXELS = self._limit
-
-
-def overlap(origin: tuple[int, int], size: tuple[int, int], dimensions: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of the part of an area that lies on the image."""
-    x0, y0 = max(0, origin[0]), max(0, origin[1])
-    return x0, y0, min(dimensions[0], origin[0] + size[0]), min(dimensions[1], origin[1] + size[1])
 
 
 def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w c"] | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from common.failures import SlideError
-from common.study import DICOM_ENDING
+from common.slide_files import DICOM_ENDING
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance
-from preprocessing.reading.flat_tiff import PICTURE_ENDINGS, RECOPY_REMEDY, TIFF_ENDINGS, FlatPicture, FlatTiff
+from preprocessing.reading.flat_picture import PICTURE_ENDINGS, RECOPY_REMEDY, FlatPicture
+from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff
 from preprocessing.reading.scale import MPP_PROPERTIES
 
 UNKNOWN_REMEDY = "check that the file is whole; convert other formats to pyramidal TIFF or DICOM"

@@ -13,12 +13,11 @@ from jaxtyping import UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.handles import open_handle, reader_of
-from preprocessing.reading.scale import MPP_RANGE, MPP_REMEDY, check_scale, file_scale
-from preprocessing.reading.survey import DEFAULT_TILE_PX, Survey, survey_slide
+from preprocessing.reading.scale import check_scale, file_scale
 
-__all__ = ["MPP_RANGE", "MPP_REMEDY", "Slide", "Survey", "open_slide", "read_tile"]
+DEFAULT_TILE_PX = 256  # of a file that does not say how it is cut
+
 MAX_REGION_PX = 4_500_000  # of a level, read at once
-BLOCK_PX = 2048  # side of a read, so that memory does not grow with the slide
 LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
 
 
@@ -136,31 +135,6 @@ class Slide:
         ground = Image.new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
         ground.paste(region, mask=opacity)
         return ground
-
-    def survey(self, mpp: float) -> Survey:
-        """Return the whole slide at about `mpp` on both axes, with what cannot be read marked.
-
-        Raises:
-            SlideError: more than a fifth of the slide cannot be read.
-        """
-        return survey_slide(self, mpp)
-
-    def overview(self, mpp: float) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the whole slide at about `mpp` on both axes, read in blocks of bounded size."""
-        width, height = (
-            max(1, round(side)) for side in (self.width * self.mpp_x / mpp, self.height * self.mpp_y / mpp)
-        )
-        step_x, step_y = self.width / width, self.height / height
-        level = self.level_for(min(step_x, step_y))
-        block = max(1, int(BLOCK_PX * self.level_downsamples[level] / max(step_x, step_y)))
-        image = np.empty((height, width, 3), np.uint8)
-        for top in range(0, height, block):
-            for left in range(0, width, block):
-                size_px = (min(block, width - left), min(block, height - top))
-                image[top : top + size_px[1], left : left + size_px[0]] = self.read_area(
-                    (left * step_x, top * step_y), (size_px[0] * step_x, size_px[1] * step_y), size_px
-                )
-        return image
 
 
 @contextmanager

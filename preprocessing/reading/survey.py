@@ -24,7 +24,6 @@ BLOCK_PX = 2048  # side of a read, pixels of the level read
 NEAR_ENOUGH = 1.05  # a scale this far from the one asked serves as well
 MAX_UNREADABLE = 0.2  # share of a slide; above it, the file is taken for truncated, and the slide is a failure
 UNREADABLE_FILL = 255
-DEFAULT_TILE_PX = 256  # of a file that does not say how it is cut
 
 
 @dataclass(frozen=True)

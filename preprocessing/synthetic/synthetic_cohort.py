@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from preprocessing.synthetic.layout import SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
-from preprocessing.synthetic.slide_and_truth import PEN_COLOURS, SlideRecipe
+from preprocessing.synthetic.scanner import PEN_COLOURS
 
 TCGA_SARC_COUNTS = {"DDLPS": 59, "LMS": 105, "MFS": 25, "SS": 10, "UPS": 51}
 MEDIAN_MONTHS = 30.0  # of a patient with average hazard

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from common.arrays import whats_stale
 from common.failures import SlideError, SlideStatus
-from common.files import file_fingerprint, settings_text, whats_stale, write_text
+from common.files import settings_text, write_text
 from common.settings import settings_of
+from common.slide_files import file_fingerprint
 from common.study import Study
 from preprocessing.colour.colour_strip import colour_strip
 from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain, stain_map

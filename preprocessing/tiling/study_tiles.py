@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.failures import SlideError, SlideStatus, StudyError, failed
-from common.parallel import default_workers, over_slides
+from common.machine import default_workers
+from common.parallel import over_slides
 from common.study import Study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.slide_tiles import STEP, SlideJob, tile_slide

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError, SlideStatus, StudyError
-from common.files import file_fingerprint, settings_text, write_text
+from common.files import settings_text, write_text
+from common.slide_files import file_fingerprint
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.colour_map import apply_map, paying_table
 from preprocessing.colour.stain import StainFit, stain_map

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
 
-from common.files import read_arrays, write_arrays
+from common.arrays import read_arrays, write_arrays
 from preprocessing.colour.stain import StainFit
 from preprocessing.colour.stain_store import fit_arrays, fit_attributes, fit_of
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.slide import Slide
+from preprocessing.reading.survey import survey_slide
 from preprocessing.tissue.overview_mask import MPP_RANGE, OVERVIEW_MPP, find_tissue, tissue_near_glass
 
 MAX_OVERVIEW_PX = 10_500_000
@@ -59,7 +60,7 @@ def segment_slide(slide: Slide, *, second_pass: bool = True) -> Segmentation:
     Raises:
         SlideError: the slide cannot be read, or its size is impossible.
     """
-    survey = slide.survey(overview_mpp(slide))
+    survey = survey_slide(slide, overview_mpp(slide))
     mpp = (survey.mpp[0] + survey.mpp[1]) / 2
     found = find_tissue(survey.image, mpp=mpp)
     is_tissue = found.is_tissue & ~survey.is_unreadable

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.failures import SlideError
 from common.files import content_sha256
-from preprocessing.reading.flat_tiff import MAX_WHOLE_PX, without_pixel_limit
+from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 from preprocessing.reading.slide import Slide
 from preprocessing.tissue.outline import Outline, filled, outlines, read_geojson
 from preprocessing.tissue.overview_mask import MIN_PIECE_MM2

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from common.files import read_attributes
+from common.arrays import read_attributes
 from common.study import Study
 from features.extract_features import main as extract
 from mil.train import main as train
 from preprocessing.make_demo_study import main as make_demo
-from preprocessing.synthetic.slide_and_truth import read_truth_mask, write_pyramid
+from preprocessing.synthetic.scanner import write_pyramid
+from preprocessing.synthetic.slide_and_truth import read_truth_mask
 from preprocessing.tile_slides import main as tile
 from preprocessing.tiling.tile_store import read_tile_sheet
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP

@@ -1,0 +1,163 @@
+"""HDF5 files of arrays that prove they are complete and say what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.files import replacing
+
+HASHED_BYTES = 8 << 20  # read at a time
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """What an HDF5 array file holds: named arrays and file attributes (str, int, float, bool)."""
+
+    arrays: Mapping[str, np.ndarray]
+    attributes: Mapping[str, Any]
+
+
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, str | int | float | bool],
+    *,
+    array_attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write arrays contiguously to one HDF5 file, atomically, with a sha256 over their content.
+
+    Args:
+        path: the target file.
+        arrays: name to array, written in the given order.
+        attributes: file attributes.
+        array_attributes: attributes of single arrays, by array name (for other tools' readers).
+    """
+    with writing_arrays(path, attributes, array_attributes=array_attributes) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+
+
+@contextmanager
+def writing_arrays(
+    path: Path,
+    attributes: Mapping[str, str | int | float | bool],
+    *,
+    array_attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[Any]:
+    """Yield an open h5py file to create arrays in, part by part; then attributes and the sha256 are added.
+
+    Memory stays bounded whatever the size of the arrays.
+    """
+    import h5py
+
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        yield file
+        for name, values in (array_attributes or {}).items():
+            for key, value in values.items():
+                file[name].attrs[key] = value
+        for key, value in attributes.items():
+            file.attrs[key] = value
+        file.attrs["content_sha256"] = _content_sha256(file)
+
+
+def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
+    """Read an array file whole, or only the named arrays and all attributes.
+
+    Raises:
+        ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
+        ) from error
+    if names is None and attributes.get("content_sha256") != _content_sha256(arrays):
+        raise ValueError(
+            f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
+        )
+    return ArrayFile(arrays=arrays, attributes=attributes)
+
+
+def read_attributes(path: Path) -> Mapping[str, Any]:
+    """Read only the file attributes."""
+    return read_arrays(path, names=()).attributes
+
+
+def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """Read only the shapes of the arrays."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {name: file[name].shape for name in file}
+
+
+def whats_stale(path: Path, wanted: Mapping[str, object]) -> str | None:
+    """Return None when `path` is complete and its attributes equal `wanted`, else the reason to make it again."""
+    if not path.exists():
+        return "not made yet"
+    try:
+        found = verified_attributes(path)
+    except ValueError as error:
+        return str(error)
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            return f"{key} changed from {found.get(key)!r} to {value!r}"
+    return None
+
+
+def verified_attributes(path: Path) -> Mapping[str, Any]:
+    """Read the file attributes after checking the sha256 over all arrays, part by part in bounded memory.
+
+    Raises:
+        ValueError: the file does not open, or the checksum differs.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            digest = _content_sha256(file)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
+        ) from error
+    if attributes.get("content_sha256") != digest:
+        raise ValueError(
+            f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
+        )
+    return attributes
+
+
+def _content_sha256(arrays: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name};{array.shape};".encode())
+        if array.dtype.kind in "OSU":
+            digest.update("\0".join(_plain(item) for item in np.asarray(array).ravel().tolist()).encode())
+            continue
+        digest.update(array.dtype.str.encode())
+        rows = len(array) if array.ndim else 1
+        step = max(1, HASHED_BYTES * rows // max(1, array.size * array.dtype.itemsize))
+        for start in range(0, rows, step):
+            part = array[start : start + step] if array.ndim else array[()]
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value.item() if isinstance(value, np.generic) else value

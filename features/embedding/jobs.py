@@ -1,0 +1,120 @@
+"""What one job of embedding is, and whether it needs doing at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.arrays import array_shapes, read_attributes, whats_stale
+from common.failures import SlideError, SlideStatus, failed
+from common.machine import default_workers, memory_gb
+from common.study import Study
+from features.embedding.extraction_settings import ExtractionConfig, default_readers
+from features.store.feature_log import FeatureLog
+from features.stream.shared_ring import MemoryHolder
+from features.stream.tile_reader import TileRequest
+
+if TYPE_CHECKING:
+    from features.device.runtime import Runtime
+
+
+STEP = "extract_features"
+DAMAGED = "the file is damaged; copy or scan it again"
+
+
+def reading_of(config: ExtractionConfig, embedders: Sequence[Embedder]) -> ReadingSettings:
+    """Return how tiles are read for these encoders on this machine."""
+    runtimes = [embedder.runtime for embedder in embedders]
+    n_gpus = max(len(runtime.gpus) for runtime in runtimes)
+    workers = config.workers or default_readers(default_workers(), n_gpus=n_gpus, memory_gb=memory_gb())
+    return ReadingSettings(
+        workers=workers, ahead=config.ahead or workers + 2, timeout_s=config.timeout_s,
+        held=max(runtime.blocks_held for runtime in runtimes), hold=runtimes[0].hold,
+    )  # fmt: skip
+
+
+def failed_at_once(
+    study: Study, slide_id: str, embedders: Sequence[Embedder], error: SlideError
+) -> Iterator[tuple[str, SlideStatus]]:
+    """Yield a failed status for every encoder: the slide cannot even begin."""
+    for embedder in embedders:
+        study.feature_file(embedder.name, slide_id).unlink(missing_ok=True)
+        yield embedder.name, failed(slide_id, STEP, error)
+
+
+def keep_or_queue(job: SlideJob, jobs: list[SlideJob], statuses: list[tuple[str, SlideStatus]]) -> None:
+    """Keep the files that are whole and were made alike; queue the job for the others."""
+    missing = []
+    for bag in job.bags:
+        reason = whats_stale(bag.path, bag.wanted)
+        if reason is None:
+            statuses.append((bag.embedder.name, done_status(job.slide_id, bag.path)))
+            continue
+        if bag.path.exists():
+            print(f"{job.slide_id}: made again, because {reason}", flush=True)
+        missing.append(bag)
+    if missing:
+        job.bags = missing
+        jobs.append(job)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder:
+    """An encoder ready to run, its name as a folder, and what its files say of it."""
+
+    name: str
+    runtime: Runtime
+    made_by: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class PendingBag:
+    """A feature file to be made: all but the embeddings, which stand in its log while it is open."""
+
+    embedder: Embedder
+    path: Path
+    wanted: dict[str, Any]
+    coords: np.ndarray
+    coords_attributes: dict[str, Any]
+    image_index: np.ndarray
+    datasets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"features": ("",)})
+    copy_strength: float = 0.0  # of copies in varied stains
+    log: FeatureLog | None = None
+
+
+@dataclass(kw_only=True)
+class SlideJob:
+    """A slide's pixels, and the feature files that are made of them: one an encoder."""
+
+    slide_id: str
+    requests: list[TileRequest]
+    bags: list[PendingBag]
+    n_requests_left: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings:
+    """How many processes read how far ahead, when a block is given up, and how many wait for their embeddings."""
+
+    workers: int
+    ahead: int
+    timeout_s: float
+    held: int = 1  # while the next one is read; each keeps its memory
+    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
+
+
+def done_status(slide_id: str, path: Path) -> SlideStatus:
+    """Return the status row of a whole feature file."""
+    shapes, attributes = array_shapes(path), read_attributes(path)
+    figures: dict[str, object] = {
+        "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
+    }  # fmt: skip
+    if "images_left_out" in attributes:
+        reasons = [*json.loads(attributes["images_left_out"]), *json.loads(attributes.get("images_undecoded", "[]"))]
+        figures["images_left_out"] = "; ".join(reasons)
+    return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

@@ -1,0 +1,47 @@
+"""Axes, colours and SVG text of every figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#9c6b4e", "#a463f2", "#97bbf5", "#3ca951")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and the table behind it."""
+
+    figure: Figure
+    names: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure without pyplot's global state."""
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as SVG text."""
+    import matplotlib
+    from matplotlib.text import Text
+
+    buffer = io.StringIO()
+    for written in figure.findobj(Text):
+        written.set_parse_math(False)  # a dollar in a name is a dollar
+    with matplotlib.rc_context({"svg.hashsalt": "sarcoma-mil", "svg.fonttype": "path", "font.size": 9}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

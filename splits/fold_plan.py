@@ -1,0 +1,37 @@
+"""Who trains, validates and tests in one fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldPlan:
+    """Who trains, decides when to stop, and is tested in one fold."""
+
+    repeat: int
+    fold: int
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """The file name of the fold's model and record."""
+        return f"repeat{self.repeat}_fold{self.fold}"
+
+
+def plan_folds(splits: pd.DataFrame, usable: set[str]) -> list[FoldPlan]:
+    """Turn a table of folds into plans over the usable patients."""
+    plans = []
+    for _, rows in splits.groupby(["repeat", "fold"], sort=True):
+        sets = {
+            name: tuple(sorted(set(rows.loc[rows["set"] == name, "patient_id"]) & usable))
+            for name in ("train", "val", "test")
+        }
+        plans.append(FoldPlan(repeat=int(rows["repeat"].iloc[0]), fold=int(rows["fold"].iloc[0]), **sets))
+    return plans
