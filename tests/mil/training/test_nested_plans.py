@@ -13,7 +13,7 @@ from mil.training.nested_plans import nested_plan, parse_shares
 from mil.training.targets import Targets
 from splits.fold_plan import FoldPlan
 from splits.make_splits import main as make_splits
-from tests.feature_study import make_feature_study
+from tests.helpers.feature_study import make_feature_study
 
 FAST = ["--epochs", "4", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
 

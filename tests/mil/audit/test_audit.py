@@ -25,7 +25,7 @@ from preprocessing.colour.stain_store import reference_text
 from splits.fold_plan import plan_folds
 from splits.make_splits import main as make_splits
 from splits.split_store import read_splits
-from tests.feature_study import ENCODER, make_feature_study
+from tests.helpers.feature_study import ENCODER, make_feature_study
 
 FAST = ["--epochs", "3", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
 SITES = 6

@@ -19,7 +19,7 @@ from mil.bags.bags import open_bags
 from mil.runs.model_file import read_model
 from mil.train import main as train
 from splits.make_splits import main as make_splits
-from tests.feature_study import ENCODER, make_feature_study
+from tests.helpers.feature_study import ENCODER, make_feature_study
 
 FAST = [
     "--epochs",

@@ -267,7 +267,7 @@ def test_a_restriction_keeps_the_types_of_the_whole_table(tmp_path):
 def test_reading_a_csv_table_does_not_import_pandas(tmp_path):
     """Every command reads the table; pandas alone takes as long as the tissue of a slide."""
     program = "import sys, pathlib, common.cohort as c; c.read_cohort(pathlib.Path(sys.argv[1])); sys.exit('pandas' in sys.modules)"
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", program, write(tmp_path, GOOD)], check=True, cwd=root)
 
 

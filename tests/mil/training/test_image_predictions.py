@@ -17,7 +17,7 @@ from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
 from mil.train import main as train
 from mil.training.image_predictions import predict_images
-from tests.feature_study import CLASSES, ENCODER, MADE_BY
+from tests.helpers.feature_study import CLASSES, ENCODER, MADE_BY
 
 FAST = ["--epochs", "15", "--hidden", "16", "--attention", "8", "--bootstrap", "200", "--threads", "1"]
 

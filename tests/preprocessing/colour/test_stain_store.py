@@ -22,7 +22,7 @@ from preprocessing.colour.stain_store import (
 )
 from preprocessing.make_stain_reference import main as make_reference
 from preprocessing.tiling.tile_store import TileSheet, write_tile_sheet
-from tests.test_stain import GLASS, painted_patches, random_stains, unit
+from tests.preprocessing.colour.test_stain import GLASS, painted_patches, random_stains, unit
 
 
 def some_fit(seed, method="vahadane"):

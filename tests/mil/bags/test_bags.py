@@ -15,7 +15,7 @@ from features.convert_features import main as convert
 from mil.bags.bags import open_bags
 from mil.train import main as train
 from splits.make_splits import main as make_splits
-from tests.feature_study import ENCODER, make_feature_study
+from tests.helpers.feature_study import ENCODER, make_feature_study
 
 FAST = ["--epochs", "4", "--hidden", "16", "--attention", "8", "--bootstrap", "100", "--threads", "1"]
 

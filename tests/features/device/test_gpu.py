@@ -30,7 +30,7 @@ from features.encoder.registry import Encoder
 from features.store.feature_store import read_feature_bag
 from preprocessing.colour.colour_map import colour_factors, colour_table
 from preprocessing.colour.stain import REFERENCE, stain_map
-from tests.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
+from tests.features.stream.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

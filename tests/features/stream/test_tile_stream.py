@@ -246,7 +246,7 @@ def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_s
     assert status.figures == {"n_tiles": 300, "n_unreadable": 0, "reading": "raw"}
     whole = (tmp_path / "whole" / "e.h5").read_bytes()
     (tmp_path / "killed.py").write_text(KILLED)
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[3])
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "cut"), str(slide), root],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -304,7 +304,7 @@ def test_a_crash_in_the_middle_of_a_slide_leaves_no_memory_and_no_process(slide,
         "        print('reading', flush=True); time.sleep(600)\n"
     )
     (tmp_path / "reader.py").write_text(code)
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     shared = Path("/dev/shm")
     before = set(shared.iterdir()) if shared.is_dir() else set()
     process = subprocess.Popen(
