@@ -15,6 +15,7 @@ from mil.evaluation.survival_evaluation import evaluate_survival, is_high_risk
 from mil.evaluation.survival_probabilities import evaluate_over_time
 from mil.metrics import censoring as ours
 from mil.metrics.bootstrap import plan_resampling
+from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import time_text
 from mil.runs.run_store import Run
 
@@ -35,7 +36,7 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
     _, train_time, train_event = followed(seed + 5000, 120)
     risk, time, event = followed(seed, 60, longest=train_time.max() - 1)
     train, test = Surv.from_arrays(train_event == 1, train_time), Surv.from_arrays(event == 1, time)
-    censoring = ours.censoring_steps(train_time, train_event)
+    censoring = censoring_steps(train_time, train_event)
     estimator = CensoringDistributionEstimator().fit(train)
     grid = np.array([1.0, 3.0, 7.5, 11.0])
     assert censoring(grid) == approx(estimator.predict_proba(grid), abs=1e-12)
@@ -55,7 +56,7 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
 
 def test_weights_are_resampled_patients():
     risk, time, event = followed(3, 50)
-    censoring = ours.censoring_steps(time, event)
+    censoring = censoring_steps(time, event)
     drawn = np.random.default_rng(0).integers(0, 50, 50)
     counts = np.bincount(drawn, minlength=50).astype(float)[:, None]
     for figure, limit in ((ours.uno_c, 9.0), (ours.dynamic_auc, 6.0)):
@@ -78,18 +79,18 @@ def test_curves_equal_lifelines():
     rng = np.random.default_rng(2)
     _, time, event = followed(2, 80)
     grid = np.array([0.0, 2.0, 5.5, 9.0])
-    assert ours.survival_steps(time, event)(grid) == approx(
+    assert survival_steps(time, event)(grid) == approx(
         KaplanMeierFitter().fit(time, event).survival_function_at_times(grid).to_numpy(), abs=1e-12
     )
     x = rng.normal(size=80)
     untied = rng.permutation(80) + 1.0
     fitted = CoxPHFitter().fit(pd.DataFrame({"x": x, "t": untied, "e": event}), "t", "e")
     risk = fitted.params_["x"] * (x - x.mean())
-    found = ours.baseline_hazard(risk, untied, event)
+    found = baseline_hazard(risk, untied, event)
     theirs_hazard = fitted.baseline_cumulative_hazard_.iloc[:, 0]
     assert found(theirs_hazard.index.to_numpy()) == approx(theirs_hazard.to_numpy(), abs=1e-10)
     with pytest.raises(AssertionError):
-        assert ours.baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
+        assert baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
 
 
 def rows_of(seed, n, *, prefix, longest=None):
@@ -116,7 +117,7 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
     train = Surv.from_dataframe("event", "time", trained.astype({"event": bool}))
     test = Surv.from_dataframe("event", "time", tested.astype({"event": bool}))
     moments = np.array([row[0] for row in found["brier"]])
-    hazard = ours.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    hazard = baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moments))
     expected = theirs.integrated_brier_score(train, test, survival, moments)
     assert found["integrated_brier"]["value"] == approx(expected, abs=1e-9)
@@ -145,7 +146,7 @@ def test_brier_scores_end_while_somebody_is_followed(tmp_path):
     brier = evaluate_over_time(run, plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0)))["brier"]
     assert brier[-1][0] < 6.0
     train, test = (Surv.from_dataframe("event", "time", part.astype({"event": bool})) for part in (trained, tested))
-    hazard = ours.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    hazard = baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
     moment = np.array([brier[-1][0]])
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moment))
     assert brier[-1][1] == approx(theirs.brier_score(train, test, survival, moment)[1][0], abs=1e-9)
