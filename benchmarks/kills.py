@@ -1,0 +1,182 @@
+"""Kills at random moments: every step is killed, parents and workers, and run again; the bytes must be those of a quiet run.
+
+    python benchmarks/kills.py --kills 40 --seed 1
+
+A small painted study goes through every step once, undisturbed; that takes its time and leaves its bytes. Then each step is
+started anew on an empty output and killed at a moment drawn between its start and the time it took: by turns the whole group
+of processes, the parent alone, or one worker alone. Rerun until it ends with 0, the files must be the same bytes, and nothing
+of it may be left in /dev/shm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_MEMORY = Path("/dev/shm")
+FAST = ["--epochs", "6", "--hidden", "32", "--bootstrap", "100"]
+LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Step:
+    """A script with its flags, and the paths below the study that it makes."""
+
+    name: str
+    script: str
+    flags: tuple[str, ...]
+    makes: tuple[str, ...]
+
+
+STEPS = (
+    Step("make_demo_study", "preprocessing/make_demo_study.py", ("--patients", "10", "--seed", "11"), ("slides", "truth", "cohort.csv")),
+    Step("tile_slides", "preprocessing/tile_slides.py", (), ("tiles",)),
+    Step("make_stain_reference", "preprocessing/make_stain_reference.py", (), ("stain_references",)),
+    Step("export_tiles", "preprocessing/export_tiles.py", ("--out", "{study}/exported", "--max_tiles", "20"), ("exported",)),
+    Step("extract_features", "features/extract_features.py", (), ("features",)),
+    Step("convert_features", "features/convert_features.py", ("--to", "clam", "--out", "{study}/clam"), ("clam",)),
+    Step("make_splits", "splits/make_splits.py", ("--folds", "2"), ("splits",)),
+    Step("train subtype", "mil/train.py", ("--task", "subtype", *FAST), ("runs/subtype",)),
+    Step("train survival", "mil/train.py", ("--task", "survival", *FAST), ("runs/survival",)),
+    Step("evaluate", "mil/evaluate.py", ("--task", "subtype", "--bootstrap", "100"), ("runs/subtype",)),
+)  # fmt: skip
+
+
+def command(step: Step, study: Path) -> list[str]:
+    flags = [flag.replace("{study}", str(study)) for flag in step.flags]
+    return [sys.executable, str(ROOT / step.script), "--study", str(study), *flags]
+
+
+def hashes(study: Path, step: Step) -> dict[str, str]:
+    """Return each file that the step made, with its bytes' hash."""
+    return {
+        str(path.relative_to(study)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for made in step.makes
+        for path in sorted(_files(study / made))
+    }
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from (each for each in path.rglob("*") if each.is_file())
+
+
+def start(step: Step, study: Path) -> subprocess.Popen[bytes]:
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command(step, study), start_new_session=True, stdout=quiet, stderr=subprocess.PIPE)
+
+
+def kill(process: subprocess.Popen[bytes], whom: str, rng: random.Random) -> str:
+    """Kill the group, the parent or a worker; say whom it met."""
+    import psutil
+
+    if process.poll() is not None:
+        return "ended before"
+    if whom == "worker":
+        workers = psutil.Process(process.pid).children(recursive=True)
+        if workers:
+            try:
+                rng.choice(workers).kill()
+            except psutil.NoSuchProcess:
+                return "ended before"
+            return "worker"
+        whom = "parent"
+    (os.killpg if whom == "group" else os.kill)(process.pid, signal.SIGKILL)
+    return whom
+
+
+def wait_for_group(group: int) -> bool:
+    """Wait until no process of the group is left; say whether that came true within a minute."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return False
+
+
+def strike(step: Step, study: Path, seconds: float, wanted: dict[str, str], n: int, rng: random.Random) -> list[str]:
+    """Kill one step once, run it again, and return what was wrong."""
+    faults = []
+    for made in step.makes if step.name != "evaluate" else ():
+        path = study / made
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    before = set(SHARED_MEMORY.iterdir())
+    whom = ("group", "parent", "worker")[n % 3]
+    process = start(step, study)
+    time.sleep(rng.uniform(0, seconds))
+    met = kill(process, whom, rng)
+    assert process.stderr is not None
+    words = process.stderr.read().decode(errors="replace") if met == "worker" else ""
+    process.wait(LIMIT_S)
+    process.stderr.close()
+    if "Traceback" in words:
+        faults.append(f"traceback after a worker was killed: {words.strip().splitlines()[-1]}")
+    if not wait_for_group(process.pid):
+        faults.append("processes stay for over a minute")
+    if met == "worker" and process.returncode not in (0, 1, 2):
+        faults.append(f"exit code {process.returncode} after a worker was killed")
+    run = subprocess.run(command(step, study), capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if run.returncode != 0:
+        faults.append(f"rerun ends with {run.returncode}: {(run.stderr or run.stdout).strip().splitlines()[-1:]}")
+    found = hashes(study, step)
+    for name in sorted(found.keys() ^ wanted.keys()):
+        faults.append(f"{name} is {'too much' if name in found else 'missing'}")
+    faults += [
+        f"{name} has other bytes" for name in sorted(found.keys() & wanted.keys()) if found[name] != wanted[name]
+    ]
+    left = {path.name for path in set(SHARED_MEMORY.iterdir()) - before if not path.name.startswith("sem.")}
+    if left:
+        faults.append(f"left in {SHARED_MEMORY}: {', '.join(sorted(left))}")
+    return faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=40, help="of each step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", default="", help="names with commas; left out: all")
+    parser.add_argument("--keep", type=Path, default=None, help="folder to keep the study in")
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    chosen = [step for step in STEPS if not arguments.steps or step.name in arguments.steps.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
+        study = (arguments.keep or Path(folder)) / "study"
+        seconds, wanted = {}, {}
+        for step in STEPS:
+            began = time.monotonic()
+            subprocess.run(command(step, study), check=True, capture_output=True)
+            seconds[step.name] = time.monotonic() - began
+        for step in STEPS:  # after the last: evaluate writes into a run's folder
+            wanted[step.name] = hashes(study, step)
+        print("| step | undisturbed, s | kills | faults |\n|---|---|---|---|", flush=True)
+        n_faults = 0
+        for step in chosen:
+            faults = []
+            for n in range(arguments.kills):
+                faults += strike(step, study, seconds[step.name], wanted[step.name], n, rng)
+            n_faults += len(faults)
+            print(f"| {step.name} | {seconds[step.name]:.1f} | {arguments.kills} | {len(faults)} |", flush=True)
+            for fault in faults[:20]:
+                print(f"    {fault}", flush=True)
+        sys.exit(1 if n_faults else 0)
+
+
+if __name__ == "__main__":
+    main()
