@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_MEMORY = Path("/dev/shm")
+DEMO = ("--patients", "10", "--seed", "11")
 FAST = ["--epochs", "6", "--hidden", "32", "--bootstrap", "100"]
 LIMIT_S = 600
 
@@ -41,7 +42,7 @@ class Step:
 
 
 STEPS = (
-    Step("make_demo_study", "preprocessing/make_demo_study.py", ("--patients", "10", "--seed", "11"), ("slides", "truth", "cohort.csv")),
+    Step("make_demo_study", "preprocessing/make_demo_study.py", DEMO, ("slides", "truth", "cohort.csv")),
     Step("tile_slides", "preprocessing/tile_slides.py", (), ("tiles",)),
     Step("make_stain_reference", "preprocessing/make_stain_reference.py", (), ("stain_references",)),
     Step("export_tiles", "preprocessing/export_tiles.py", ("--out", "{study}/exported", "--max_tiles", "20"), ("exported",)),
@@ -136,8 +137,7 @@ def strike(step: Step, study: Path, seconds: float, wanted: dict[str, str], n: i
     if run.returncode != 0:
         faults.append(f"rerun ends with {run.returncode}: {(run.stderr or run.stdout).strip().splitlines()[-1:]}")
     found = hashes(study, step)
-    for name in sorted(found.keys() ^ wanted.keys()):
-        faults.append(f"{name} is {'too much' if name in found else 'missing'}")
+    faults += [f"{name} is {'too much' if name in found else 'missing'}" for name in sorted(found.keys() ^ wanted.keys())]
     faults += [
         f"{name} has other bytes" for name in sorted(found.keys() & wanted.keys()) if found[name] != wanted[name]
     ]
