@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from common.study import Study
 from features.convert_features import main as convert
 from features.extract_features import main as extract
+from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.evaluate import main as evaluate
 from mil.train import main as train
 from preprocessing.export_tiles import main as export
@@ -23,8 +25,7 @@ from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, t
 from preprocessing.tile_slides import main as tile
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
-from tests.mil.training.test_image_predictions import make_tile_study
-from tests.preprocessing.synthetic.test_slide_and_truth import recipe
+from tests.helpers.slide_recipes import recipe
 
 FAST = ["--epochs", "6", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
 
@@ -85,8 +86,17 @@ def make_tile_table_study(root: Path) -> Study:
 
 
 def make_image_study(root: Path) -> Study:
-    """Train on a tile table, so that there are results by image."""
-    study = make_tile_study(root)
+    """Train on bags of a tile table, so that there are results by image."""
+    study = make_feature_study(root, n_patients=18)
+    table = pd.read_csv(study.cohort_table)[["patient_id", "slide_id", "subtype"]].drop_duplicates("patient_id")
+    table["set"] = ["test" if int(patient[1:]) // 3 % 3 == 2 else "train" for patient in table["patient_id"]]
+    table.to_csv(study.cohort_table, index=False)
+    for path in sorted(study.features(ENCODER).glob("*.h5")):
+        bag = read_feature_bag(path)
+        known = {name: value for name, value in bag.attributes.items() if name not in ("schema", "content_sha256")}
+        attributes = known | {"tile_um": 0.0, "images": json.dumps(["a.png", "b.png"])}
+        halves = np.arange(len(bag.features)) * 2 // len(bag.features)
+        write_feature_bag(path, replace(bag, attributes=attributes, image_index=halves))
     assert train(["--study", str(root), *FAST]) == 0
     return study
 
