@@ -64,13 +64,6 @@ def _is_of_a_study(name):
     return Path(name).suffix in (".h5", ".csv", ".json") or name in ("features/", "splits/")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_functions_and_classes_that_are_named_exist(root, document):
-    """`name` in `file.py`: a table's row that names both must be true."""
-    for name, file in re.findall(rf"`(\w+)` in `((?:{STAGES})/[\w/]+\.py)`", (root / document).read_text()):
-        assert re.search(rf"^(?:def |class |)\b{name}\b", (root / file).read_text(), re.MULTILINE), f"{name} in {file}"
-
-
 @dataclass
 class Kind:
     """What formats.md says of one kind of file: patterns of its paths, and names with what stands beside them."""
