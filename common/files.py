@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and HDF5 array files that prove they are complete.
+"""Files that appear whole or not at all.
 
 Every output is written under a temporary name beside its target, flushed to disk and renamed, so a process killed at
 any moment leaves the old file or the new one. No file holds a clock time: same inputs and settings, same bytes.

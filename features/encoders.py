@@ -1,7 +1,7 @@
 """List the encoders: name, width, field, licence, where their weights come from. With --study, which have features there.
 
 Any other ImageNet network: --encoder timm:NAME or torchvision:NAME. Your own: --encoder module:function, a function that
-returns a features.encoder.EncoderCard, or an entry point of the group sarcoma_mil.encoders.
+returns a features.encoder.card.EncoderCard, or an entry point of the group sarcoma_mil.encoders.
 """
 
 import sys

@@ -1,5 +1,6 @@
 """The repository keeps its promises: scripts by path, light help, two lists of packages in step, README true."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -74,16 +75,23 @@ def test_environment_and_pyproject_are_in_step(root):
             assert entry in wanted, f"{entry} is not in pyproject.toml as it stands here"
 
 
-def test_readme_names_every_module_and_script(root):
-    readme = (root / "README.md").read_text()
+def test_every_module_is_named_by_its_room_and_every_script_by_the_readme(root):
+    """Files of a room stand in its docstring; files beside the rooms in docs/architecture.md; scripts in the README."""
+    readme, stages = (root / "README.md").read_text(), (root / "docs" / "architecture.md").read_text()
     for folder in ("common", "preprocessing", "features", "splits", "mil"):
         for path in sorted((root / folder).rglob("*.py")):
-            if path.name != "__init__.py":
-                assert path.name in readme, path
+            if path.name == "__init__.py":
+                continue
+            is_in_room = path.parent != root / folder
+            assert path.name in ((path.parent / "__init__.py").read_text() if is_in_room else stages), path
+        for room in sorted((root / folder).rglob("__init__.py")):
+            listed = re.findall(r"^    (\w+\.py) ", ast.get_docstring(ast.parse(room.read_text())) or "", re.MULTILINE)
+            assert all((room.parent / name).is_file() for name in listed), room
+            assert room.parent.name in readme, room
+    for script in SCRIPTS:
+        assert script.split("/")[1] in readme, script
     for command in ("make demo", "make test"):
         assert command in readme
-    for link in re.findall(r"\]\(([^)#:]+)\)", readme):
-        assert (root / link).exists(), link
 
 
 def test_modules_stay_readable_and_bear_no_borrowed_names(root):

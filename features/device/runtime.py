@@ -1,7 +1,7 @@
 """An encoder bound to a device: uint8 tiles in, embeddings out, the encoder's own transform inside.
 
 On a CPU OpenVINO in float32, one stream a processor (streams wait for nobody, so readers beside them cost only their own
-share); PyTorch channels-last where OpenVINO is missing or cannot convert the network. On a GPU see `gpu_runtime`. Every
+share); PyTorch channels-last where OpenVINO is missing or cannot convert the network. On a GPU see `gpu`. Every
 batch has the same shape (the last one is filled up), so a tile's embedding does not depend on its neighbours.
 """
 

@@ -1,1 +1,12 @@
-"""embedding."""
+"""Slides or tile images to feature files: jobs, the loop over blocks of tiles, a status for each.
+
+What reads, what computes and what writes stands in `stream`, `device` and `store`; this room makes them one.
+
+    extraction_settings.py  the settings of extract_features.py
+    embedders.py            encoders made ready: built, bound to a device, described for the feature file
+    jobs.py                 what one job is, and whether it needs doing at all
+    slide_jobs.py           slides to jobs
+    tile_table.py           tables of tile images, the form of the 2021 notebook
+    image_jobs.py           tile tables to jobs, one bag a patient
+    loop.py                 the loop over blocks: read ahead, embed, log, write
+"""

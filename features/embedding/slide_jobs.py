@@ -1,4 +1,4 @@
-"""Slides, or the images of a tile table, to feature files: the loop, with a status for each."""
+"""Slides to jobs of embedding, one a slide, with a status for those that need or allow none."""
 
 from __future__ import annotations
 

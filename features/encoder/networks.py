@@ -131,7 +131,7 @@ def remote_network(repository: str, *, package: str = "transformers") -> Builder
     def build() -> Any:
         raise StudyError(
             f"the code of {repository} comes with its weights and is not part of this program: install {package}, write a "
-            f"function that builds it and returns a features.encoder.EncoderCard, and give --encoder module:function"
+            f"function that builds it and returns a features.encoder.card.EncoderCard, and give --encoder module:function"
         )
 
     return build

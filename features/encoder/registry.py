@@ -1,7 +1,7 @@
 """Frozen encoders: what is known of one before it is built, and one with its weights.
 
-The cards stand in `encoder_cards`, how architectures are built in `encoder_networks`, where weights come from in
-`encoder_weights`. Besides the registered names there are `timm:<name>` and `torchvision:<name>` for ImageNet networks,
+The cards stand in `cards`, how architectures are built in `networks`, where weights come from in
+`weights`. Besides the registered names there are `timm:<name>` and `torchvision:<name>` for ImageNet networks,
 and own encoders: an entry point of the group `sarcoma_mil.encoders`, or `module:function`, that returns an EncoderCard.
 """
 
@@ -97,8 +97,10 @@ def _own_card(name: str, load: Callable[[], Any]) -> EncoderCard:
     except Exception as error:  # the user's code may raise anything
         raise StudyError(
             f"--encoder {name}: cannot be loaded ({type(error).__name__}: {error}); wanted a function without arguments "
-            f"that returns a features.encoder.EncoderCard"
+            f"that returns a features.encoder.card.EncoderCard"
         ) from error
     if not isinstance(card, EncoderCard):
-        raise StudyError(f"--encoder {name}: returned {type(card).__name__}, wanted a features.encoder.EncoderCard")
+        raise StudyError(
+            f"--encoder {name}: returned {type(card).__name__}, wanted a features.encoder.card.EncoderCard"
+        )
     return card

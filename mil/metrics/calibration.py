@@ -1,6 +1,6 @@
 """How far predicted probabilities can be taken at their word, and temperature scaling. Pure NumPy and SciPy.
 
-As in `metrics`, `weights` has one column a cohort: the patients as they are, or a resample.
+As in `classification`, `weights` has one column a cohort: the patients as they are, or a resample.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Survival figures that allow for censoring: inverse probability of censoring weights. Pure NumPy.
 
-The censoring distribution and the baseline hazard come from training patients. As in `metrics`, `weights` has one column a
+The censoring distribution and the baseline hazard come from training patients. As in `classification`, `weights` has one column a
 cohort: the patients as they are, or a resample.
 """
 

@@ -1,4 +1,4 @@
-"""Concordance of risks with follow-up, in a form that bootstraps fast, and Kaplan-Meier curves of two groups.
+"""Concordance of risks with follow-up, in a form that bootstraps fast.
 
 Harrell's C (1982, JAMA 247:2543): of the pairs in which one patient is known to have had the event first, the share where
 that patient's risk is higher; equal risks count half. A patient censored at the time of another's event outlived it.

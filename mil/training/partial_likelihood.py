@@ -1,6 +1,6 @@
-"""The two losses: Cox's partial likelihood with Efron's ties, in closed form, and class weights for cross-entropy.
+"""Cox's partial likelihood with Efron's ties, in closed form.
 
-The Cox loss and its gradient are exact over the whole cohort, in float64 and in log space throughout, so log-hazards of
+The loss and its gradient are exact over the whole cohort, in float64 and in log space throughout, so log-hazards of
 any size stay finite; O(n log n).
 """
 

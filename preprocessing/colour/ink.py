@@ -1,6 +1,6 @@
 """Colours of ink, which haematoxylin and eosin never make: for the quality of tiles, and for what a stain fit looks at.
 
-How strokes are found on an overview stands in `pen_strokes`.
+How strokes are found on an overview stands in preprocessing/tissue/pen_strokes.py.
 """
 
 import numpy as np

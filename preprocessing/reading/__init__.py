@@ -1,1 +1,15 @@
-"""reading."""
+"""Open slides: a file of any format as one kind of handle, any area of it at any scale in micrometres.
+
+Pixels come out as the file has them: what is tissue, pen or colour on them is judged in other rooms, and nothing is
+written here.
+
+    handles.py       what opens a file: OpenSlide, a flat image or DICOM; turned upright as its orientation tag says
+    flat_tiff.py     plain and striped TIFF in OpenSlide's shape, decoded strip by strip
+    flat_picture.py  PNG and JPEG, decoded whole, and what all flat readers share
+    flat_dicom.py    DICOM slides that OpenSlide refuses, in its shape
+    dicom_frames.py  frames of a DICOM file, decoded to 8-bit RGB
+    scale.py         µm a pixel on both axes: table, flag or file, checked
+    slide.py         an open slide: any area of it at any scale
+    survey.py        the whole slide read once at about one scale, unreadable regions marked
+    jpeg_tiles.py    a TIFF's or SVS's own JPEG tiles, each decoded about once
+"""

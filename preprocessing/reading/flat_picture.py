@@ -1,4 +1,4 @@
-"""Pictures decoded whole: PNG, JPEG and what flat readers share."""
+"""PNG and JPEG in OpenSlide's shape, decoded whole and so limited in size, and what all flat readers share."""
 
 from __future__ import annotations
 

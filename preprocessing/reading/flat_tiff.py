@@ -1,9 +1,9 @@
-"""Images OpenSlide does not take, in OpenSlide's shape: plain or striped TIFF, PNG, JPEG. Each has one level.
+"""TIFF files OpenSlide does not take, plain or striped, in OpenSlide's shape, with one level.
 
-A TIFF is decoded segment by segment (strip or tile), so that memory does not grow with the image; PNG and JPEG can only
-be decoded whole and have a limit. Samples of more than 8 bits keep their 8 highest, as TIFF and PNG define white as the
-full range; grey becomes RGB, palettes are looked up, CMYK is multiplied out, transparent pixels become white. Other
-kinds (float, signed, CIELAB, several planes in depth) are named failures.
+A TIFF is decoded segment by segment (strip or tile), so that memory does not grow with the image. Samples of more than
+8 bits keep their 8 highest, as TIFF and PNG define white as the full range; grey becomes RGB, palettes are looked up, CMYK
+is multiplied out, transparent pixels become white. Other kinds (float, signed, CIELAB, several planes in depth) are named
+failures.
 """
 
 from __future__ import annotations

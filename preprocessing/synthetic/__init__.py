@@ -1,1 +1,11 @@
-"""synthetic."""
+"""Synthetic slides and patients with known truth, for the demonstration and the tests.
+
+Nothing of the pipeline reads this room: a painted slide goes through it as any other.
+
+    looks.py             what tissues and nuclei look like, in numbers
+    painter.py           paints stain densities of tissue
+    layout.py            where tissue, classes, pen and folds lie on a slide
+    scanner.py           staining, optics and the pyramid of a scanner
+    slide_and_truth.py   one slide and its truth, written
+    synthetic_cohort.py  the patients of the synthetic study
+"""

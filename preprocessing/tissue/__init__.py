@@ -1,1 +1,12 @@
-"""tissue."""
+"""Where the tissue of a slide is: masks, and outlines that a person can edit.
+
+Which tiles lie on it is decided in `tiling`, how good they are in `quality`.
+
+    density_bytes.py  optical densities of an overview in bytes, the same on every machine
+    mask_shapes.py    connected parts and widths of masks
+    pen_strokes.py    strokes of pen on an overview
+    overview_mask.py  tissue and glass on an overview
+    segmentation.py   the masks of a whole slide, edges looked at twice
+    outline.py        tissue outlines as GeoJSON, ours and edited ones
+    source.py         edited outline, mask of another tool, or our segmentation: which one a slide's tiles are laid over
+"""

@@ -1,0 +1,136 @@
+"""Studies in which every kind of file occurs, made as small as they can be, and the names that stand in a file."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import yaml
+from safetensors import safe_open
+
+from common.study import Study
+from features.convert_features import main as convert
+from features.extract_features import main as extract
+from features.store.feature_store import read_feature_bag, write_feature_bag
+from mil.evaluate import main as evaluate
+from mil.train import main as train
+from preprocessing.export_tiles import main as export
+from preprocessing.make_stain_reference import main as make_reference
+from preprocessing.synthetic.slide_and_truth import make_slide
+from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, truth_rows
+from preprocessing.tile_slides import main as tile
+from splits.make_splits import main as make_splits
+from tests.helpers.feature_study import ENCODER, make_feature_study
+from tests.helpers.slide_recipes import recipe
+
+FAST = ["--epochs", "6", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
+
+
+def make_slide_study(root: Path) -> Study:
+    """Slides to features: a marred slide and one that is none, tiled, exported, embedded and converted."""
+    study = Study(root)
+    (root / "truth").mkdir(parents=True)
+    marred = recipe(width_mm=1.4, height_mm=1.2, fat_share=0.3, pen="blue", is_blurred=True, mpp=0.5)
+    make_slide(marred, study.slides / "s.tif", study.truth / "s.json")
+    (study.slides / "broken.tif").write_bytes((study.slides / "s.tif").read_bytes()[:200])
+    patients = make_cohort(2, 0)
+    pd.DataFrame(truth_rows(patients)).to_csv(study.truth / "patients.csv", index=False)
+    wide = pd.DataFrame(cohort_rows(patients))[:1].assign(slide_id="s", mpp=0.5, mpp_x=None, mpp_y=None, set="train")
+    pd.concat([wide, wide.assign(slide_id="broken")]).to_csv(study.cohort_table, index=False)
+    (root / "study.yaml").write_text("tile_slides:\n  tile_um: 128\ncolumns:\n  patient_id: patient_id\n")
+    flag = ["--study", str(root)]
+    assert tile([*flag, "--workers", "0"]) == 1  # one slide is none
+    assert make_reference([*flag, "--slides", "s"]) == 0
+    assert export([*flag, "--max_tiles", "4", "--workers", "0"]) in (0, 1)
+    assert extract([*flag, "--hed_copies", "1", "--workers", "1"]) == 1
+    convert_to = ("clam", "stamp", "slideflow", "trident")
+    for layout in convert_to:
+        assert convert([*flag, "--to", layout, "--out", str(root / f"as_{layout}")]) in (0, 1)
+    return study
+
+
+def make_run_study(root: Path) -> Study:
+    """Features to reports: both tasks with covariates, sites, a learning curve and a comparison."""
+    study = make_feature_study(root, n_patients=30)
+    table = pd.read_csv(study.cohort_table)
+    number = table["patient_id"].str[1:].astype(int)
+    table["site"] = [f"site {n // 3 % 3}" for n in number]
+    table["age"], table["sex"] = 40 + number, ["f" if n % 2 else "m" for n in number]
+    table["vital_status"] = table["event"]  # named like an outcome: no covariate
+    study.feature_file(ENCODER, "P00-0").unlink()  # a patient lost
+    table.to_csv(study.cohort_table, index=False)
+    flag = ["--study", str(root)]
+    assert make_splits([*flag, "--folds", "2"]) == 0
+    for task in ("subtype", "survival"):
+        own = [*flag, "--task", task]
+        assert train([*own, *FAST, "--learning_curve", "0.5"]) == 0
+        assert train([*own, *FAST, "--name", "other", "--seed", "1"]) == 0
+        assert evaluate([*own, "--against", "other"]) == 0
+    return study
+
+
+def make_tile_table_study(root: Path) -> Study:
+    """Embed a table of tile images, one of which is missing."""
+    images = root.parent / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(100, 255, (300, 300, 3)).astype(np.uint8))
+    rows = ["patient_ID,Path,Label,training_set,is_valid", "P,a.png,LMS,TRAIN,False", "P,b.png,LMS,TRAIN,False"]
+    (images / "key.csv").write_text("\n".join(rows) + "\n")
+    root.mkdir()
+    assert extract(["--study", str(root), "--tiles", str(images / "key.csv"), "--workers", "1"]) == 0
+    return Study(root)
+
+
+def make_image_study(root: Path) -> Study:
+    """Train on bags of a tile table, so that there are results by image."""
+    study = make_feature_study(root, n_patients=18)
+    table = pd.read_csv(study.cohort_table)[["patient_id", "slide_id", "subtype"]].drop_duplicates("patient_id")
+    table["set"] = ["test" if int(patient[1:]) // 3 % 3 == 2 else "train" for patient in table["patient_id"]]
+    table.to_csv(study.cohort_table, index=False)
+    for path in sorted(study.features(ENCODER).glob("*.h5")):
+        bag = read_feature_bag(path)
+        known = {name: value for name, value in bag.attributes.items() if name not in ("schema", "content_sha256")}
+        attributes = known | {"tile_um": 0.0, "images": json.dumps(["a.png", "b.png"])}
+        halves = np.arange(len(bag.features)) * 2 // len(bag.features)
+        write_feature_bag(path, replace(bag, attributes=attributes, image_index=halves))
+    assert train(["--study", str(root), *FAST]) == 0
+    return study
+
+
+def names_in(path: Path) -> set[str]:
+    """Return the names that stand in a file: datasets, @attributes, columns, or paths of keys with [] for lists."""
+    if path.suffix == ".h5":
+        return _names_in_hdf5(path)
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return set(next(csv.reader(file)))
+    if path.suffix in (".json", ".geojson"):
+        return _paths(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".yaml":
+        return _paths(yaml.safe_load(path.read_text(encoding="utf-8")))
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="np") as file:
+            tensors = {f"tensor {name}" for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
+            return tensors | _paths(json.loads(file.metadata()["sarcoma_mil"]))
+    return set()
+
+
+def _names_in_hdf5(path: Path) -> set[str]:
+    with h5py.File(path, "r") as file:
+        names = {f"@{name}" for name in file.attrs}
+        for dataset in file:
+            names |= {dataset, *(f"{dataset}@{name}" for name in file[dataset].attrs)}
+    return names
+
+
+def _paths(value: object, start: str = "") -> set[str]:
+    """Return the paths of all leaves."""
+    if isinstance(value, dict) and value:
+        return {path for key, part in value.items() for path in _paths(part, f"{start}.{key}" if start else str(key))}
+    if isinstance(value, list) and value:
+        return {path for part in value for path in _paths(part, f"{start}[]")}
+    return {start}

@@ -1,0 +1,166 @@
+"""The documents are true: links lead somewhere, named files exist, and formats.md names all that stands in a study's files."""
+
+import fnmatch
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from common.settings import SECTIONS
+
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/guide.md",
+    "docs/architecture.md",
+    "docs/extending.md",
+    "docs/formats.md",
+)
+# Described ahead of their making; each leaves this set when it is there.
+COMING = {
+    "common/templates.py", "features/exchange/hdf5_readers.py", "mil/evaluation/task.py", "mil/heads/registry.py",
+    "mil/report/subtype_sections.py", "mil/report/task.py", "mil/report/templates/", "mil/tasks/registry.py",
+    "mil/training/task.py", "preprocessing/reading/handle.py", "preprocessing/tiling/slide_stain.py",
+    "preprocessing/tiling/tile_choice.py", "preprocessing/tiling/tiled_slide.py", "preprocessing/tiling/tiling_job.py",
+    "tests/mil/heads/", "tests/test_stain.py",
+}  # fmt: skip
+STAGES = "common|preprocessing|features|splits|mil|tests|docs|benchmarks"
+
+
+def test_the_readme_is_short(root):
+    assert len((root / "README.md").read_text().splitlines()) <= 140
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_resolve(root, document):
+    path = root / document
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", path.read_text()):
+        linked = (path.parent / target) if target else path
+        assert linked.exists(), f"{document} links {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
+            assert anchor in {_slug(heading) for heading in headings}, f"{document} links {target}#{anchor}"
+
+
+def _slug(heading):
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_of_the_project_that_are_named_exist(root, document):
+    text = (root / document).read_text()
+    named = set(re.findall(rf"(?<![\w/<.])((?:{STAGES})/[\w/]*(?:\.\w+|/))(?![\w<*])", text))
+    missing = sorted(
+        name for name in named if not (root / name).exists() and not _is_of_a_study(name) and name not in COMING
+    )
+    assert not missing
+
+
+def _is_of_a_study(name):
+    """Features and splits are folders of a study too."""
+    return Path(name).suffix in (".h5", ".csv", ".json") or name in ("features/", "splits/")
+
+
+@dataclass
+class Kind:
+    """What formats.md says of one kind of file: patterns of its paths, and names with what stands beside them."""
+
+    globs: list[str]
+    names: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def documented(path):
+    """Return the kinds of files; names whose type is a shape of another heading are filled with that shape's names."""
+    kinds, shapes, own = [], {}, None
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            globs = re.findall(r"`([^`]+)`", line)
+            own = None
+            if globs:
+                kinds.append(Kind(globs))
+                own = kinds[-1].names
+            elif line.startswith("### Shape: "):
+                own = shapes[line.removeprefix("### Shape: ").strip()] = {}
+        elif own is not None and line.startswith("| `"):
+            names, type_, _ = (cell.strip() for cell in line.strip("|").split(" | ", 2))
+            for name in re.findall(r"`([^`]+)`", names):
+                own[name] = type_
+    for kind in kinds:
+        kind.names = dict(_without_shapes(kind.names, shapes))
+    return kinds
+
+
+def _without_shapes(names, shapes):
+    for name, type_ in names.items():
+        if type_ in shapes:
+            yield from ((f"{name}.{part}", its) for part, its in _without_shapes(shapes[type_], shapes))
+        else:
+            yield name, type_
+
+
+def _pattern(text):
+    """Turn <words> into what stands for one key (a <file> may hold points), and keep the rest to the letter."""
+    parts = re.split(r"(<[^>]+>)", text)
+    kinds = {True: r"[^\[\]]+", False: r"[^\[\].@]+"}
+    return re.compile("".join(kinds[part == "<file>"] if part.startswith("<") else re.escape(part) for part in parts))
+
+
+def _glob(text):
+    return re.sub(r"<[^>]+>", "*", text)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    from tests.helpers import whole_study
+
+    root = tmp_path_factory.mktemp("whole")
+    makers = (
+        whole_study.make_slide_study, whole_study.make_tile_table_study, whole_study.make_run_study,
+        whole_study.make_image_study,
+    )  # fmt: skip
+    return [make(root / make.__name__).root for make in makers]
+
+
+@pytest.mark.slow
+def test_formats_names_everything_in_the_files_of_a_study_and_nothing_else(root, studies):
+    from tests.helpers.whole_study import names_in
+
+    kinds = documented(root / "docs" / "formats.md")
+    found, unknown_files, unknown_names = defaultdict(set), [], []
+    for study in studies:
+        for path in sorted(path for path in study.rglob("*") if path.is_file()):
+            place = path.relative_to(study).as_posix()
+            own = [
+                index
+                for index, kind in enumerate(kinds)
+                if any(fnmatch.fnmatchcase(place, _glob(g)) for g in kind.globs)
+            ]
+            if not own:
+                unknown_files += [] if place.startswith("as_") else [place]  # files that other tools document
+                continue
+            patterns = [(index, name, _pattern(name)) for index in own for name in kinds[index].names]
+            for name in sorted(names_in(path)):
+                fitting = [(index, text) for index, text, pattern in patterns if pattern.fullmatch(name)]
+                if not fitting:
+                    unknown_names.append(f"{place}: {name}")
+                for index, text in fitting:
+                    found[index].add(text)
+    assert not unknown_files
+    assert not unknown_names
+    absent = [
+        f"{kind.globs[0]}: {name}"
+        for index, kind in enumerate(kinds)
+        for name, type_ in kind.names.items()
+        if name not in found[index] and "optional" not in type_
+    ]
+    assert not absent
+
+
+def test_every_section_of_the_settings_file_is_named(root):
+    text = (root / "docs" / "formats.md").read_text()
+    for section in SECTIONS:
+        assert f"`{section}`" in text
