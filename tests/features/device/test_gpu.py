@@ -30,7 +30,7 @@ from features.encoder.registry import Encoder
 from features.store.feature_store import read_feature_bag
 from preprocessing.colour.colour_map import colour_factors, colour_table
 from preprocessing.colour.stain import REFERENCE, stain_map
-from tests.features.stream.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
+from tests.helpers.embedding_jobs import job, tiny_encoder
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -345,7 +345,7 @@ def test_readers_use_the_processors_and_leave_some_to_the_loop(n_processors, n_g
     assert default_readers(n_processors, n_gpus=n_gpus, memory_gb=memory_gb) == n_readers
 
 
-def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_before):  # noqa: F811
+def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_before):
     runtime = on_gpus(module_of(tiny_encoder().network), 8, 32, "float32", [FakeGpu(), FakeGpu()])
     for held in (1, 6):
         reading = ReadingSettings(workers=1, ahead=1, timeout_s=60, held=held)
@@ -435,7 +435,7 @@ def test_on_a_gpu_resize_and_colours_are_the_processors(tf32_as_before):
 @NEEDS_GPU
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_on_a_gpu_slides_with_maps_of_their_own_give_the_processors_features_and_the_same_bytes_again(
-    slide, tmp_path, tf32_as_before, precision  # noqa: F811
+    slide, tmp_path, tf32_as_before, precision
 ):  # fmt: skip
     """Many small slides, so that colour tables are made, dropped and used by several lanes at a time."""
     maps = [stain_map(dataclasses.replace(REFERENCE, p99=np.array([0.8 + n / 20, 1.0])), REFERENCE) for n in range(24)]
