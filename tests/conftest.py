@@ -1,6 +1,7 @@
 """Shapes in the annotations are enforced here, and the real data are found if they lie beside the project."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,29 @@ install_import_hook(
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("PYTHONWARNINGS", "default")  # child processes are not turned to errors by their libraries
+if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and PyTorch are imported: a worker has one processor
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark who asks for the real data."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU or a browser where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+    if item.get_closest_marker("browser"):
+        pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+        if shutil.which("chromium") is None:
+            pytest.skip("no Chromium")
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,7 @@ def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path
 def test_every_figure_has_its_numbers_beside_it(tmp_path):
     subtype_run(tmp_path / "run")
     found = evaluate_run(tmp_path / "run", n_bootstrap=100, seed=0)
+    write_report(tmp_path / "run")
     folder = tmp_path / "run" / "figures"
     assert {path.stem for path in folder.glob("*.svg")} == {path.stem for path in folder.glob("*.csv")}
     confusion = pd.read_csv(folder / "confusion.csv")
