@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,21 @@ def shared_data() -> Path:
 def root() -> Path:
     """Return the project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def kept_networks() -> Iterator[None]:
+    """Let a network be made ready once for all calls of a script in this process: OpenVINO converts for seconds."""
+    from features.device import binding
+
+    original, kept = binding.bind, {}
+
+    def bind(encoder, **settings):
+        key = (encoder.card.name, encoder.weights_sha256, *sorted(settings.items()))
+        if key not in kept:
+            kept[key] = original(encoder, **settings)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binding, "bind", bind)
+        yield
