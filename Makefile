@@ -1,18 +1,26 @@
 # Two commands on a machine with Python 3.11+ and make: `make demo` runs the whole pipeline on a synthetic cohort,
 # `make test` checks the project. Both make their own virtual environment here first; a second call starts at once.
+# `make quick` is for the time between two edits.
 
 PYTHON ?= python3
 STUDY ?= study
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests in parallel: a file stays with one worker, so what a file's tests share is made once. Eight workers are the most:
+# each loads PyTorch. Every worker computes on one thread (tests/conftest.py).
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
+# What `make quick` calls changed: since the branch left main, and what is not committed.
+SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo test lint install clean
+.PHONY: help demo quick test coverage lint install clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      a synthetic cohort through the whole pipeline, into $(STUDY)/ (STUDY=DIR for another folder)"
-	@echo "make test      formatting, types, layers and tests"
+	@echo "make quick     changed files linted, and the tests that are quick: a minute or so"
+	@echo "make test      formatting, types, layers and all tests"
+	@echo "make coverage  all tests, and which lines they run"
 	@echo "make install   only the virtual environment"
 	@echo "make clean     remove the virtual environment and caches; studies stay"
 
@@ -47,10 +55,20 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Scripts run by path count too: .coverage files of child processes are combined.
+quick: $(READY)
+	@changed=$$({ git diff --name-only --diff-filter=d $(SINCE) -- '*.py'; git ls-files --others --exclude-standard -- '*.py'; } | sort -u); \
+	if [ -n "$$changed" ]; then \
+	  $(BIN)/ruff check --force-exclude $$changed && $(BIN)/ruff format --check --force-exclude $$changed; \
+	fi
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser and not gpu"
+
 test: lint
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# Workers and scripts run by path count too: .coverage files of child processes are combined.
+coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-empty
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,6 +27,7 @@ SCRIPTS = (
     "mil/evaluate.py",
     "mil/show_results.py",
 )
+STAGES = ("common", "preprocessing", "features", "splits", "mil")
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
 
 
@@ -94,11 +96,82 @@ def test_every_module_is_named_by_its_room_and_every_script_by_the_readme(root):
         assert command in readme
 
 
+def test_the_readmes_tree_has_a_line_for_every_room(root):
+    lines = [line.split()[0] for line in (root / "README.md").read_text().splitlines() if re.match(r" {4,}\w+/ ", line)]
+    for stage in STAGES:
+        for room in (root / stage).rglob("__init__.py"):
+            assert lines.count(f"{room.parent.name}/") == 1, room.parent
+
+
 def test_modules_stay_readable_and_bear_no_borrowed_names(root):
-    for folder in ("common", "preprocessing", "features", "splits", "mil"):
-        for path in sorted((root / folder).rglob("*.py")):
-            assert len(path.read_text().splitlines()) <= 400, path
+    for stage in STAGES:
+        for path in sorted((root / stage).rglob("*.py")):
+            assert len(path.read_text().splitlines()) <= 300, path
             assert path.stem not in sys.stdlib_module_names or path.stem == "__init__", path
+
+
+def test_rooms_stay_small(root):
+    for stage in STAGES:
+        for folder in [root / stage, *(path for path in (root / stage).rglob("*") if path.is_dir())]:
+            files = [path for path in folder.iterdir() if path.is_file()]
+            assert len(files) <= 16 or folder.name == "__pycache__", folder
+
+
+def test_no_test_file_imports_another(root):
+    for path in sorted((root / "tests").rglob("*.py")):
+        named = []
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                named += [node.module or "", *(alias.name for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                named += [alias.name for alias in node.names]
+        assert not [name for name in named if name.split(".")[-1].startswith("test_")], path
+
+
+# One wrong import for each contract, into a file where it breaks the contract of that name.
+WRONG_IMPORTS = {
+    "common < preprocessing < features < mil; common < splits < mil": ("preprocessing/reading/slide.py", "mil.train"),
+    "splits knows no slides": ("splits/folds.py", "openslide"),
+    "preprocessing and common never import torch": ("common/files.py", "torch"),
+    "no import circles": ("common/failures.py", "common.cohort"),
+    "floors of common": ("common/failures.py", "common.cohort"),
+    "floors of preprocessing": ("preprocessing/reading/slide.py", "preprocessing.tiling"),
+    "floors of features": ("features/store/feature_store.py", "features.embedding"),
+    "floors of splits": ("splits/folds.py", "splits.make_splits"),
+    "floors of mil": ("mil/heads/head.py", "mil.report"),
+}
+
+
+@pytest.fixture
+def copied(root, tmp_path):
+    """Return a copy of the code whose imports may be broken."""
+    for stage in STAGES:
+        shutil.copytree(root / stage, tmp_path / stage, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def broken_contracts(folder):
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert "Contracts: " in run.stdout, run.stdout + run.stderr
+    return {line.rsplit(" ", 1)[0] for line in run.stdout.splitlines() if line.endswith(" BROKEN")}
+
+
+def test_every_contract_on_layers_bites(copied):
+    contracts = tomllib.loads((copied / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert {contract["name"] for contract in contracts} == set(WRONG_IMPORTS)
+    for file, module in WRONG_IMPORTS.values():
+        with (copied / file).open("a") as text:
+            text.write(f"\nimport {module}\n")
+    assert broken_contracts(copied) == set(WRONG_IMPORTS)
+
+
+def test_a_new_room_needs_a_place_among_the_floors(copied):
+    for stage in STAGES:
+        (copied / stage / "newcomer").mkdir()
+        (copied / stage / "newcomer" / "__init__.py").write_text('"""A room without a floor."""\n')
+    assert broken_contracts(copied) == {f"floors of {stage}" for stage in STAGES}
 
 
 def test_every_script_is_a_section_of_the_settings(root):

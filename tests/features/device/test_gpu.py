@@ -30,9 +30,7 @@ from features.encoder.registry import Encoder
 from features.store.feature_store import read_feature_bag
 from preprocessing.colour.colour_map import colour_factors, colour_table
 from preprocessing.colour.stain import REFERENCE, stain_map
-from tests.features.stream.test_tile_stream import job, slide, tiny_encoder  # noqa: F401
-
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+from tests.helpers.embedding_jobs import job, tiny_encoder
 
 
 class FakeEvent:
@@ -345,7 +343,7 @@ def test_readers_use_the_processors_and_leave_some_to_the_loop(n_processors, n_g
     assert default_readers(n_processors, n_gpus=n_gpus, memory_gb=memory_gb) == n_readers
 
 
-def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_before):  # noqa: F811
+def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_before):
     runtime = on_gpus(module_of(tiny_encoder().network), 8, 32, "float32", [FakeGpu(), FakeGpu()])
     for held in (1, 6):
         reading = ReadingSettings(workers=1, ahead=1, timeout_s=60, held=held)
@@ -354,7 +352,7 @@ def test_more_blocks_on_their_way_give_the_same_file(slide, tmp_path, tf32_as_be
     assert (tmp_path / "1" / "e.h5").read_bytes() == (tmp_path / "6" / "e.h5").read_bytes()
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_table_made_on_the_device_has_the_bytes_of_the_processors(device):
     for glass, p99 in (((255.0, 255.0, 255.0), (0.2, 0.9)), ((238.0, 240.0, 231.0), (2.0, 1.1))):
         colour = stain_map(dataclasses.replace(REFERENCE, p99=np.array(p99), glass=glass), REFERENCE)
@@ -398,7 +396,7 @@ def test_each_device_keeps_its_own_colour_tables(monkeypatch):
     assert kept.device.type == "meta"
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_on_a_gpu_embeddings_are_the_processors(tf32_as_before):
     tiles = noise(130, 64)
     expected = embed(bind(tiny_encoder(), device="cpu", batch=8, tile_px=64, threads=1), tiles).astype(float)
@@ -411,7 +409,7 @@ def test_on_a_gpu_embeddings_are_the_processors(tf32_as_before):
     assert bind(tiny_encoder(), device="cuda:0", batch=64, tile_px=64, threads=1).precision == "float16"
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_on_a_gpu_resize_and_colours_are_the_processors(tf32_as_before):
     gpu = gpus_of("cuda:0")[0]
     mean = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten())
@@ -432,10 +430,10 @@ def test_on_a_gpu_resize_and_colours_are_the_processors(tf32_as_before):
     assert found.astype(float) == approx(expected.astype(float), abs=2e-3)
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_on_a_gpu_slides_with_maps_of_their_own_give_the_processors_features_and_the_same_bytes_again(
-    slide, tmp_path, tf32_as_before, precision  # noqa: F811
+    slide, tmp_path, tf32_as_before, precision
 ):  # fmt: skip
     """Many small slides, so that colour tables are made, dropped and used by several lanes at a time."""
     maps = [stain_map(dataclasses.replace(REFERENCE, p99=np.array([0.8 + n / 20, 1.0])), REFERENCE) for n in range(24)]
@@ -463,7 +461,7 @@ def test_on_a_gpu_slides_with_maps_of_their_own_give_the_processors_features_and
     assert np.ptp(means, axis=0).max() > 0.05  # the maps tell the slides apart
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_on_a_gpu_a_network_that_cannot_be_recorded_runs_all_the_same(tf32_as_before, capsys):
     class Asking(torch.nn.Module):
         def forward(self, pixels):
@@ -488,7 +486,7 @@ def test_on_a_gpu_a_network_that_cannot_be_recorded_runs_all_the_same(tf32_as_be
     assert found.astype(float) == approx(expected, abs=2e-3)
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_memory_is_pinned_while_it_is_held_and_not_being_able_to_is_no_error(capfd):
     memory = np.zeros(1 << 22, np.uint8)
     tensor = torch.from_numpy(memory)

@@ -18,6 +18,7 @@ from features.stream.tile_reader import TileRequest, plan_reading, read_block
 from preprocessing.reading.slide import open_slide
 
 ENCODER = "efficientnet_lite0"
+pytestmark = pytest.mark.usefixtures("kept_networks")
 
 
 def write_table(path, rows, header="patient_ID,Path,Label,training_set,is_valid"):

@@ -258,7 +258,7 @@ def test_sets_come_from_either_column(tmp_path):
         read_tile_table(write_table(tmp_path, ["p,a"], "patient_ID,Path"))
 
 
-def test_a_tile_table_becomes_one_bag_a_patient(tmp_path, capsys):
+def test_a_tile_table_becomes_one_bag_a_patient(tmp_path, capsys, kept_networks):
     folder = tmp_path / "images"
     rows = []
     for index, name in enumerate(("a", "b", "c")):

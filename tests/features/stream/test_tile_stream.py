@@ -26,47 +26,22 @@ from features.device.tile_pixels import (
     table_for,
     varied,
 )
-from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
 from features.embedding.loop import embed_slides
-from features.encoder.card import EncoderCard
-from features.encoder.registry import Encoder
 from features.store.feature_log import FeatureLog
 from features.store.feature_store import read_feature_bag
 from features.stream.shared_ring import SLOT_BYTES, SharedRing
-from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
+from features.stream.tile_reader import close_slide, plan_reading, read_block
 from features.stream.tile_stream import patches_of, stream_blocks
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.stain import REFERENCE, stain_map
 from preprocessing.colour.stain_augmentation import augment_stains, stain_jitter
 from preprocessing.reading.slide import open_slide, read_tile
-from preprocessing.synthetic.scanner import write_pyramid
-
-MPP = 0.5
-READING = ReadingSettings(workers=1, ahead=3, timeout_s=60)
-
-
-def written(path, **options):
-    rng = np.random.default_rng(0)
-    image = np.kron(rng.integers(40, 230, (128, 128, 3)), np.ones((16, 16, 1)))
-    image = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
-    write_pyramid(path, image, MPP, **options)
-    return path
-
-
-@pytest.fixture(scope="module")
-def slide(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("slides") / "s.tif")
+from tests.helpers.embedding_jobs import MPP, READING, job, painted_slide, request, tiny_encoder
 
 
 @pytest.fixture(scope="module")
 def single_level(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("slides") / "single.tif", is_single_level=True)
-
-
-def request(path, tile_um=32.0, side=40, n=300, **changes):
-    coords = np.stack([np.arange(n) % 20 * side, np.arange(n) // 20 * side], axis=1).astype(np.int64)
-    whole = TileRequest(name="s", path=path, mpp=(MPP, MPP), coords=coords, tile_um=tile_um, tile_px=32, colour=None)
-    return dataclasses.replace(whole, **changes)
+    return painted_slide(tmp_path_factory.mktemp("slides") / "single.tif", is_single_level=True)
 
 
 def test_patches_hold_each_tile_once_are_full_and_stay_in_one_place():
@@ -193,30 +168,9 @@ def test_what_holds_the_memory_has_all_of_it_until_the_last_block_is_back(slide)
     assert events[2:] == [4 * SLOT_BYTES, "let go"]
 
 
-def tiny_encoder(width=4, name="tiny"):
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, width, 8, 8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
-    )
-    card = EncoderCard(name=name, source="", dimension=width, licence="", build=lambda: network, weights="own")
-    return Encoder(card, network.eval().requires_grad_(False), "0")
-
-
 @pytest.fixture(scope="module")
 def runtime():
     return bind(tiny_encoder(), device="cpu", batch=8, tile_px=32, threads=1)
-
-
-def job(folder, slide, runtime, names=("e",), **changes):
-    own = request(slide, **changes)
-    bags = [
-        PendingBag(
-            embedder=Embedder(name=name, runtime=runtime, made_by={}), path=folder / f"{name}.h5",
-            wanted={"dimension": 4}, coords=own.coords, coords_attributes={}, image_index=np.empty(0, np.int64),
-        )
-        for name in names
-    ]  # fmt: skip
-    return SlideJob(slide_id="s", requests=[own], bags=bags)
 
 
 KILLED = """
@@ -226,7 +180,7 @@ sys.path.insert(0, sys.argv[3])
 from features.device.binding import bind
 from features.embedding.loop import embed_slides
 from features.store.feature_log import FeatureLog
-from tests.features.stream.test_tile_stream import READING, job, tiny_encoder
+from tests.helpers.embedding_jobs import READING, job, tiny_encoder
 original = FeatureLog.append
 def append(self, record):
     original(self, record)
@@ -297,7 +251,7 @@ def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tm
 def test_a_crash_in_the_middle_of_a_slide_leaves_no_memory_and_no_process(slide, tmp_path):
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from tests.features.stream.test_tile_stream import request\nfrom features.stream.tile_stream import stream_blocks\n"
+        "from tests.helpers.embedding_jobs import request\nfrom features.stream.tile_stream import stream_blocks\n"
         "from pathlib import Path\n"
         "if __name__ == '__main__':\n"
         "    for _, outcome, _ in stream_blocks([request(Path(sys.argv[1]))], workers=2, ahead=3, timeout_s=60):\n"

@@ -15,7 +15,7 @@ from preprocessing.colour.colour_map import TABLE_PAYS_PX, apply_map, colour_cub
 from preprocessing.colour.colour_strip import GAP_PX, colour_strip
 from preprocessing.colour.optical_density import OD_BACKGROUND
 from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain, stain_map
-from tests.preprocessing.colour.test_stain import GLASS, painted_patches, random_stains
+from tests.helpers.painted_stains import GLASS, painted_patches, random_stains
 from tests.reference.slow_stain import slow_apply, slow_reinhard
 
 LAB = np.array([[62.0, 18.0, -14.0], [14.0, 9.0, 7.0]])

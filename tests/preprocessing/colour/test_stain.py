@@ -24,34 +24,8 @@ from preprocessing.colour.stain_matrix import (
     unit_rows,
 )
 from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
+from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, unit
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
-
-GLASS = (240.0, 238.0, 242.0)
-
-
-def painted_patches(matrix, rng, n_patches=8, side=144, amounts=(1.6, 1.1)):
-    """Patches of nuclei on an eosin ground, by Beer and Lambert, with sensor noise."""
-    patches = []
-    for _ in range(n_patches):
-        # nuclei of 6 px on a ground that changes over 3 px
-        cells = np.kron(rng.random((side // 6, side // 6)), np.ones((6, 6)))
-        eosin = amounts[1] * np.kron(rng.gamma(3, 0.2, (side // 3, side // 3)), np.ones((3, 3)))
-        haematoxylin = np.where(cells < 0.25, amounts[0] * rng.gamma(6, 0.12, (side, side)), 0.02)
-        eosin = np.where(haematoxylin > 0.3, 0.15 * eosin, eosin)
-        od = haematoxylin[..., None] * matrix[0] + eosin[..., None] * matrix[1]
-        light = (np.array(GLASS) + 1) * np.exp(-od) - 1 + rng.normal(0, 1.5, od.shape)
-        patches.append(np.clip(light, 0, 255).round().astype(np.uint8))
-    return patches
-
-
-def unit(matrix):
-    matrix = np.array(matrix, dtype=float)
-    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-
-
-def random_stains(rng):
-    base = unit([[0.60, 0.71, 0.36], [0.18, 0.85, 0.49]])
-    return unit(np.clip(base + rng.normal(0, 0.035, (2, 3)), 0.02, None))
 
 
 @pytest.mark.parametrize("method", ["vahadane", "macenko"])

@@ -10,7 +10,7 @@ from skimage.color import combine_stains, separate_stains
 from preprocessing.colour.optical_density import optical_density
 from preprocessing.colour.stain import REFERENCE
 from preprocessing.colour.stain_augmentation import augment_stains, stain_basis, stain_jitter
-from tests.preprocessing.colour.test_stain import GLASS, painted_patches
+from tests.helpers.painted_stains import GLASS, painted_patches
 
 FIT = replace(REFERENCE, glass=GLASS)
 NONE = (np.ones(3), np.zeros(3))

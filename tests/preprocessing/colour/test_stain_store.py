@@ -10,7 +10,7 @@ from pytest import approx
 
 from common.arrays import read_arrays, write_arrays
 from common.failures import StudyError
-from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain
+from preprocessing.colour.stain import REFERENCE, fit_stain
 from preprocessing.colour.stain_store import (
     aggregate,
     fit_arrays,
@@ -22,15 +22,7 @@ from preprocessing.colour.stain_store import (
 )
 from preprocessing.make_stain_reference import main as make_reference
 from preprocessing.tiling.tile_store import TileSheet, write_tile_sheet
-from tests.preprocessing.colour.test_stain import GLASS, painted_patches, random_stains, unit
-
-
-def some_fit(seed, method="vahadane"):
-    rng = np.random.default_rng(seed)
-    spread = np.array([[60.0, 20.0, -15.0], [15.0, 8.0, 7.0]]) + rng.normal(0, 1, (2, 3))
-    return StainFit(
-        method=method, matrix=random_stains(rng), p99=rng.uniform(1, 3, 2), glass=GLASS, fallback="why", lab=spread
-    )
+from tests.helpers.painted_stains import painted_patches, random_stains, some_fit, unit
 
 
 @pytest.mark.parametrize("fit", [some_fit(1), some_fit(2, "reinhard"), replace(some_fit(3), lab=None)])

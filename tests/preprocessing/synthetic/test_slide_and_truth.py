@@ -10,23 +10,13 @@ from pytest import approx
 from preprocessing.make_demo_study import main
 from preprocessing.reading.slide import open_slide
 from preprocessing.synthetic import painter as synthetic_tissue
-from preprocessing.synthetic.layout import SlideRecipe
 from preprocessing.synthetic.looks import SUBTYPES
 from preprocessing.synthetic.painter import TUMOUR, paint
 from preprocessing.synthetic.scanner import stain_matrix
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
+from tests.helpers.slide_recipes import recipe
 from tests.reference.slow_overview import slow_overview
-
-
-def recipe(**changes):
-    settings = {
-        "slide_id": "x", "subtype": "LMS", "seed": (1, 2), "mpp": 0.5, "width_mm": 1.2, "height_mm": 1.0, "n_pieces": 1,
-        "tumour_share": 0.5, "necrosis_share": 0.15, "fat_share": 0.2, "mitotic_density": 0.5,
-        "haematoxylin": (0.56, 0.72, 0.41), "eosin": (0.22, 0.80, 0.56), "intensities": (0.6, 0.5),
-        "glass": (243.0, 241.0, 244.0),
-    }  # fmt: skip
-    return SlideRecipe(**{**settings, **changes})
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5])

@@ -2,8 +2,8 @@
 
 import random
 import re
+import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -13,7 +13,6 @@ from preprocessing.make_contact_sheet import main
 from preprocessing.tiling.contact_sheet import flag_name, flags_of, write_contact_sheet
 from preprocessing.tiling.preview import write_preview
 
-CHROMIUM = Path("/usr/bin/chromium")
 ODD = 'a<b & "c" 1#2?é50%'
 VOID = {"meta", "input", "img", "br", "link"}
 
@@ -132,12 +131,12 @@ def test_a_large_cohort_stays_a_small_page(tmp_path):
     assert (tmp_path / "page.html").stat().st_size < 2000 * 1200
 
 
+@pytest.mark.browser
 def test_a_browser_sorts_filters_and_walks_the_sheet(page):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM.is_file():
-        pytest.skip("no Chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         view = browser.new_page(viewport={"width": 1300, "height": 900})
         faults = []
         view.on("pageerror", lambda error: faults.append(str(error)))

@@ -14,7 +14,7 @@ from common.study import Study
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tile_slides import main as tile
 from preprocessing.tiling.tile_store import read_tile_sheet
-from tests.preprocessing.synthetic.test_slide_and_truth import recipe
+from tests.helpers.slide_recipes import recipe
 
 
 @pytest.fixture(scope="module")

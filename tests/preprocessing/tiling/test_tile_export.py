@@ -19,8 +19,7 @@ from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.tiling.tile_export import chosen_tiles
 from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, write_tile_sheet
-from tests.preprocessing.colour.test_stain import painted_patches
-from tests.preprocessing.colour.test_stain_store import some_fit
+from tests.helpers.painted_stains import painted_patches, some_fit
 
 SLIDES = (("P1", "A-1", "LMS", "train"), ("P1", "A-2", "LMS", "train"), ("P2", "B-1", "UPS", "test"))
 COORDS = np.array([[0, 0], [256, 0], [0, 256], [256, 256]])

@@ -16,7 +16,7 @@ from preprocessing.tissue import source as tissue_source
 from preprocessing.tissue.outline import filled, geojson, outlines
 from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
 from preprocessing.tissue.source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
-from tests.preprocessing.synthetic.test_slide_and_truth import recipe
+from tests.helpers.slide_recipes import recipe
 
 
 @pytest.fixture(scope="module")
