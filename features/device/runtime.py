@@ -28,14 +28,14 @@ class Runtime:
 
     gpus: tuple[BusyClock, ...] = ()  # a clock a GPU; how many there are does not stand in files
     blocks_held = 1  # submitted blocks of tiles that keep every lane busy
-    hold: MemoryHolder | None = None  # what is done with the memory that tiles come in, while they come
+    memory_holder: MemoryHolder | None = None  # what is done with the memory that tiles come in, while they come
 
     def __init__(
         self, name: str, precision: str, batch: int, lanes: Sequence[Lane], *, threads_a_lane: int = 1,
-        told: str = "",
+        description: str = "",
     ) -> None:  # fmt: skip
         self.name, self.precision, self.batch = name, precision, batch
-        self.told = told or precision  # on screen: the precision, and how it was chosen
+        self.description = description or precision  # on screen: the precision, and how it was chosen
         self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)

@@ -31,7 +31,7 @@ def ready_embedder(card: EncoderCard, config: ExtractionConfig, tile_px: int) ->
         encoder, device=config.device, batch=config.batch or default_batch(config.device), tile_px=tile_px,
         threads=config.threads or default_workers(), precision=config.precision,
     )  # fmt: skip
-    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.told}", flush=True)
+    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.description}", flush=True)
     if not card.is_commercial:
         print(
             f"{card.name}: its licence ({card.licence}) does not allow commercial use, and may bind what is made from its "

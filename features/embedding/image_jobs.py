@@ -14,8 +14,8 @@ from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import (
     Embedder,
+    EmbeddingJob,
     PendingBag,
-    SlideJob,
     failed_at_once,
     keep_or_queue,
     reading_of,
@@ -34,7 +34,7 @@ def extract_tile_table(
     field_px: int,
 ) -> list[tuple[str, SlideStatus]]:
     """Embed the images of a tile table, one bag a patient; large images are cut into fields, none is rescaled."""
-    jobs: list[SlideJob] = []
+    jobs: list[EmbeddingJob] = []
     statuses: list[tuple[str, SlideStatus]] = []
     for patient in patients:
         try:
@@ -46,7 +46,7 @@ def extract_tile_table(
     return statuses + list(embed_slides(jobs, reading_of(config, embedders)))
 
 
-def _patient_job(study: Study, patient: TilePatient, embedders: Sequence[Embedder], field_px: int) -> SlideJob:
+def _patient_job(study: Study, patient: TilePatient, embedders: Sequence[Embedder], field_px: int) -> EmbeddingJob:
     requests, coords, prints = [], [], []
     images = usable_images(patient, field_px)
     for reason in images.left_out:
@@ -83,4 +83,4 @@ def _patient_job(study: Study, patient: TilePatient, embedders: Sequence[Embedde
         )
         for embedder in embedders
     ]  # fmt: skip
-    return SlideJob(slide_id=patient.patient_id, requests=requests, bags=bags)
+    return EmbeddingJob(slide_id=patient.patient_id, requests=requests, bags=bags)

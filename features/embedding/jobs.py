@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.arrays import array_shapes, read_attributes, whats_stale
+from common.arrays import array_shapes, read_attributes, stale_reason
 from common.failures import SlideError, SlideStatus, failed
 from common.machine import default_workers, memory_gb
 from common.study import Study
@@ -34,7 +34,7 @@ def reading_of(config: ExtractionConfig, embedders: Sequence[Embedder]) -> Readi
     workers = config.workers or default_readers(default_workers(), n_gpus=n_gpus, memory_gb=memory_gb())
     return ReadingSettings(
         workers=workers, ahead=config.ahead or workers + 2, timeout_s=config.timeout_s,
-        held=max(runtime.blocks_held for runtime in runtimes), hold=runtimes[0].hold,
+        held=max(runtime.blocks_held for runtime in runtimes), memory_holder=runtimes[0].memory_holder,
     )  # fmt: skip
 
 
@@ -47,11 +47,11 @@ def failed_at_once(
         yield embedder.name, failed(slide_id, STEP, error)
 
 
-def keep_or_queue(job: SlideJob, jobs: list[SlideJob], statuses: list[tuple[str, SlideStatus]]) -> None:
+def keep_or_queue(job: EmbeddingJob, jobs: list[EmbeddingJob], statuses: list[tuple[str, SlideStatus]]) -> None:
     """Keep the files that are whole and were made alike; queue the job for the others."""
     missing = []
     for bag in job.bags:
-        reason = whats_stale(bag.path, bag.wanted)
+        reason = stale_reason(bag.path, bag.wanted)
         if reason is None:
             statuses.append((bag.embedder.name, done_status(job.slide_id, bag.path)))
             continue
@@ -88,7 +88,7 @@ class PendingBag:
 
 
 @dataclass(kw_only=True)
-class SlideJob:
+class EmbeddingJob:
     """A slide's pixels, and the feature files that are made of them: one an encoder."""
 
     slide_id: str
@@ -105,7 +105,7 @@ class ReadingSettings:
     ahead: int
     timeout_s: float
     held: int = 1  # while the next one is read; each keeps its memory
-    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
+    memory_holder: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
 
 
 def done_status(slide_id: str, path: Path) -> SlideStatus:

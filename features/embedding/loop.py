@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from common.failures import SlideError, SlideStatus, failed
-from features.embedding.jobs import DAMAGED, STEP, PendingBag, ReadingSettings, SlideJob, done_status
+from features.embedding.jobs import DAMAGED, STEP, EmbeddingJob, PendingBag, ReadingSettings, done_status
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
 from features.stream.tile_reader import TileRequest
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 class _Embedding:
     """A block whose embeddings are being computed."""
 
-    job: SlideJob
+    job: EmbeddingJob
     request: TileRequest
     block: TileBlock
     parts: list[tuple[PendingBag, str, list[Future[np.ndarray]]]]
     is_last: bool
 
 
-def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
+def embed_slides(jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
     """Make the feature files of all jobs; yields (encoder, status) as each is written or has failed."""
     yield from _Loop(jobs, reading).run()
 
 
 class _Loop:
-    def __init__(self, jobs: Sequence[SlideJob], reading: ReadingSettings) -> None:
+    def __init__(self, jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> None:
         self._jobs, self._reading = jobs, reading
-        self._open: dict[str, SlideJob] = {}
-        self._complete: list[SlideJob] = []  # found whole in their logs
+        self._open: dict[str, EmbeddingJob] = {}
+        self._complete: list[EmbeddingJob] = []  # found whole in their logs
         self._embedding: deque[_Embedding] = deque()
 
     def run(self) -> Iterator[tuple[str, SlideStatus]]:
@@ -57,7 +57,7 @@ class _Loop:
         settings = self._reading
         blocks = stream_blocks(
             self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
-            timeout_s=settings.timeout_s, hold=settings.hold,
+            timeout_s=settings.timeout_s, memory_holder=settings.memory_holder,
         )  # fmt: skip
         try:
             with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
@@ -98,7 +98,7 @@ class _Loop:
                 self._complete.append(job)
             yield from left
 
-    def _start(self, job: SlideJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
+    def _start(self, job: EmbeddingJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
         from features.device.tile_pixels import Preparation
 
         how = Preparation(
@@ -145,12 +145,12 @@ class _Loop:
         while self._complete:
             yield from self._finish(self._complete.pop())
 
-    def _finish(self, job: SlideJob) -> Iterator[tuple[str, SlideStatus]]:
+    def _finish(self, job: EmbeddingJob) -> Iterator[tuple[str, SlideStatus]]:
         del self._open[job.slide_id]
         for bag in job.bags:
             yield bag.embedder.name, _written(job.slide_id, bag)
 
-    def _fail(self, job: SlideJob, error: SlideError) -> Iterator[tuple[str, SlideStatus]]:
+    def _fail(self, job: EmbeddingJob, error: SlideError) -> Iterator[tuple[str, SlideStatus]]:
         del self._open[job.slide_id]
         for bag in job.bags:
             bag.path.unlink(missing_ok=True)

@@ -15,8 +15,8 @@ from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import (
     Embedder,
+    EmbeddingJob,
     PendingBag,
-    SlideJob,
     failed_at_once,
     keep_or_queue,
     reading_of,
@@ -45,7 +45,7 @@ def extract_slides(
     Returns:
         Encoder and status, one for each slide and encoder.
     """
-    jobs: list[SlideJob] = []
+    jobs: list[EmbeddingJob] = []
     statuses: list[tuple[str, SlideStatus]] = []
     reference = read_reference(config.stain_reference)
     for slide_id in sorted(slide_ids):
@@ -61,7 +61,7 @@ def extract_slides(
 def _slide_job(
     study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
     reference: StainFit,
-) -> SlideJob:  # fmt: skip
+) -> EmbeddingJob:  # fmt: skip
     sheet = _tile_sheet(study, files, slide_id)
     is_mapped = config.normalise and sheet.stain.method != "none"
     of_slide = {
@@ -100,7 +100,7 @@ def _slide_job(
         )
         for embedder in embedders
     ]
-    return SlideJob(slide_id=slide_id, requests=requests, bags=bags)
+    return EmbeddingJob(slide_id=slide_id, requests=requests, bags=bags)
 
 
 def _scales(config: ExtractionConfig, sheet: TileSheet) -> dict[str, float]:

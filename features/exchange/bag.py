@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, Num
 
-from features.store.feature_store import MADE_ALIKE
+from features.store.feature_store import MUST_AGREE
 
 UNKNOWN = "unknown"
 LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
@@ -109,4 +109,4 @@ def embedding_rows(path: PurePath, array: Any, *, is_header: bool) -> tuple[np.n
 
 def foreign_attributes(**known: Any) -> dict[str, Any]:
     """Return the attributes of a foreign file: what is not known is "unknown"."""
-    return dict.fromkeys(("licence", *MADE_ALIKE), UNKNOWN) | known
+    return dict.fromkeys(("licence", *MUST_AGREE), UNKNOWN) | known

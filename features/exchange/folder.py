@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.failures import StudyError
 from features.exchange.bag import OWN, UNKNOWN, ExchangeBag
 from features.exchange.layout_readers import read_exchange_bag
-from features.store.feature_store import MADE_ALIKE
+from features.store.feature_store import MUST_AGREE
 from preprocessing.reading.scale import given_scale
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OF_ONE_SLIDE = (  # attributes that may differ between the slides of a run
     "schema", "slide_id", "content_sha256", "tile_fingerprint", "mpp_x", "mpp_y", "mpp_source", "stain_fit", "images",
     "images_left_out", "reading",
 )  # fmt: skip
-ALIKE = ("layout", "n_features", *MADE_ALIKE, "target_magnification", "overlap")
+ALIKE = ("layout", "n_features", *MUST_AGREE, "target_magnification", "overlap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def origin(made_by: Mapping[str, Any]) -> str:
     """Say in one line where features came from and what is not known of them."""
     text = f"features in the layout of {made_by['layout']}: {made_by['n_features']} numbers a tile"
     text += f", encoder {made_by.get('encoder', UNKNOWN)}, licence of the encoder {made_by.get('licence', UNKNOWN)}"
-    silent = [name for name in MADE_ALIKE if made_by.get(name) == UNKNOWN and name != "encoder"]
+    silent = [name for name in MUST_AGREE if made_by.get(name) == UNKNOWN and name != "encoder"]
     if silent and made_by["layout"] != OWN:
         text += f"; the files do not say {', '.join(silent)}"
     return text

@@ -160,11 +160,11 @@ def _clam_or_trident(
             attributes=foreign_attributes(), mpp=mpp,
         )  # fmt: skip
     footprint, tile_px = int(beside["patch_size_level0"]), int(beside["patch_size"])
-    told = {name: beside.get(name, UNKNOWN) for name in ("target_magnification", "overlap")}
+    magnification = {name: beside.get(name, UNKNOWN) for name in ("target_magnification", "overlap")}
     encoder = str(_plain(file["features"].attrs.get("encoder", UNKNOWN)))
     return ExchangeBag(
         slide_id=slide_id, layout=TRIDENT, features=features, coords=coords, coords_unit=LEVEL0, n_tiles=n_tiles,
-        attributes=foreign_attributes(encoder=encoder, tile_px=tile_px) | told, footprint_level0=footprint, mpp=mpp,
+        attributes=foreign_attributes(encoder=encoder, tile_px=tile_px) | magnification, footprint_level0=footprint, mpp=mpp,
         tile_um=footprint * mpp[0] if mpp else None, tile_px=tile_px, coords_attributes=beside,
     )  # fmt: skip
 
@@ -179,11 +179,11 @@ def _stamp(
         path, file["feats" if "feats" in file else "patch_embeddings"], is_header=is_header
     )
     coords = _two_columns(path, file["coords"][()]) if "coords" in file else NO_COORDS
-    told = {key: _plain(value) for key, value in file.attrs.items()}
-    tile_um, tile_px = told.get("tile_size_um"), told.get("tile_size_px")
-    if told.get("unit") == "um" and told.get("tile_size"):  # STAMP 2.0
-        tile_um = told["tile_size"]
-    stride = told.get("tile_size", coordinate_stride(coords))
+    of_file = {key: _plain(value) for key, value in file.attrs.items()}
+    tile_um, tile_px = of_file.get("tile_size_um"), of_file.get("tile_size_px")
+    if of_file.get("unit") == "um" and of_file.get("tile_size"):  # STAMP 2.0
+        tile_um = of_file["tile_size"]
+    stride = of_file.get("tile_size", coordinate_stride(coords))
     if not tile_um and stride is not None and round(float(stride)) == 224:  # its first releases: 256 µm as 224 px
         coords, tile_um, tile_px = coords / 224 * 256, 256.0, 224
     unit = MICROMETRES if tile_um else UNKNOWN
@@ -191,7 +191,7 @@ def _stamp(
     if tile_um and mpp is not None and len(coords):
         coords, unit, footprint = corners_of_um(coords, mpp[0]), LEVEL0, stamp_footprint(float(tile_um), mpp[0])
     attributes = foreign_attributes(
-        encoder=str(told.get("extractor", UNKNOWN)),
+        encoder=str(of_file.get("extractor", UNKNOWN)),
         tile_um=float(tile_um) if tile_um else UNKNOWN,
         tile_px=int(tile_px) if tile_px else UNKNOWN,
     )
@@ -210,13 +210,13 @@ def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
         return bag
     try:
         with h5py.File(coordinate_file, "r") as file:
-            told = dict(file["coords"].attrs)
+            beside = dict(file["coords"].attrs)
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(f"{coordinate_file}: not a complete HDF5 file of coordinates ({error}); {DAMAGED}") from error
-    if "patch_level" not in told:
+    if "patch_level" not in beside:
         raise ValueError(f"{coordinate_file}: no patch_level on coords, so it is not one of CLAM's coordinate files")
-    tile_px = int(told["patch_size"])
-    footprint = round(tile_px * float(np.atleast_1d(told.get("downsample", 1.0))[0]))
+    tile_px = int(beside["patch_size"])
+    footprint = round(tile_px * float(np.atleast_1d(beside.get("downsample", 1.0))[0]))
     tile_um = footprint * bag.mpp[0] if bag.mpp else None
     attributes = {**bag.attributes, "tile_px": tile_px}
     return replace(bag, footprint_level0=footprint, tile_px=tile_px, tile_um=tile_um, attributes=attributes)

@@ -70,8 +70,8 @@ def _slideflow(
     index: Path | None,
 ) -> ExchangeBag:
     config = _bags_config(path.parent / BAGS_CONFIG)
-    told_um, tile_px = config.get("tile_um"), config.get("tile_px")
-    tile_um = float(told_um) if isinstance(told_um, int | float) and told_um > 0 else None  # "20x" has no size in µm
+    given_um, tile_px = config.get("tile_um"), config.get("tile_px")
+    tile_um = float(given_um) if isinstance(given_um, int | float) and given_um > 0 else None  # "20x" has no size in µm
     normaliser = config.get("normalizer")
     colour = {"stain": UNKNOWN, "stain_reference": UNKNOWN} if "normalizer" not in config else {
         "stain": "none" if normaliser is None else str(normaliser["method"]),
@@ -80,7 +80,7 @@ def _slideflow(
     extractor = config.get("extractor") or {}
     attributes = foreign_attributes(
         encoder=str(extractor.get("class", UNKNOWN)).rpartition(".")[2],
-        tile_um=tile_um or (str(told_um) if told_um else UNKNOWN),
+        tile_um=tile_um or (str(given_um) if given_um else UNKNOWN),
         tile_px=int(tile_px) if tile_px else UNKNOWN,
     )
     coords, unit, footprint = NO_COORDS, UNKNOWN, None

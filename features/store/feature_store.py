@@ -13,7 +13,7 @@ from features.store.feature_log import FeatureLog
 
 SCHEMA = "features/1"
 # attributes that must agree between the bags of one training run
-MADE_ALIKE = ("encoder", "weights_sha256", "transform", "stain", "stain_reference", "tile_um", "tile_px", "precision")
+MUST_AGREE = ("encoder", "weights_sha256", "transform", "stain", "stain_reference", "tile_um", "tile_px", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,12 @@ class _Job:
 
 
 def stream_blocks(
-    requests: Iterable[TileRequest], *, workers: int, ahead: int, timeout_s: float, hold: MemoryHolder | None = None
+    requests: Iterable[TileRequest],
+    *,
+    workers: int,
+    ahead: int,
+    timeout_s: float,
+    memory_holder: MemoryHolder | None = None,
 ) -> Generator[tuple[TileRequest, Outcome[TileBlock], bool]]:
     """Yield (request, block or error, is last block) in order; after an error a request's other blocks are dropped.
 
@@ -61,9 +66,9 @@ def stream_blocks(
         workers: number of reading processes.
         ahead: blocks in flight or waiting at any time.
         timeout_s: time limit of a block, seconds.
-        hold: what is done with the shared memory of all blocks as long as they come.
+        memory_holder: what is done with the shared memory of all blocks as long as they come.
     """
-    ring = SharedRing(ahead + SPARE_SLOTS, hold=hold) if HAS_RING else None
+    ring = SharedRing(ahead + SPARE_SLOTS, memory_holder=memory_holder) if HAS_RING else None
     pool = worker_pool(workers, start_worker, (None if ring is None else ring.inheritance,))
     try:
         yield from _Stream(pool, ring, requests, ahead, timeout_s).blocks()

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float64
 
 from common.files import replacing
-from features.store.feature_store import MADE_ALIKE
+from features.store.feature_store import MUST_AGREE
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
 
@@ -42,7 +42,7 @@ class Model:
         Raises:
             ValueError: names the difference.
         """
-        for name in MADE_ALIKE:
+        for name in MUST_AGREE:
             if made_by.get(name) != self.metadata["encoder"].get(name):
                 raise ValueError(
                     f"the model was trained on features with {name} {self.metadata['encoder'].get(name)!r}, these have "

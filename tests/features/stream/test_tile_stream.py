@@ -26,7 +26,7 @@ from features.device.tile_pixels import (
     table_for,
     varied,
 )
-from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
 from features.embedding.loop import embed_slides
 from features.encoder.card import EncoderCard
 from features.encoder.registry import Encoder
@@ -182,12 +182,12 @@ def test_what_holds_the_memory_has_all_of_it_until_the_last_block_is_back(slide)
         yield
         events.append("let go")
 
-    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, memory_holder=hold)
     for _, outcome, _ in stream:
         assert events == [4 * SLOT_BYTES]
         outcome.value.release()
     assert events == [4 * SLOT_BYTES, "let go"]
-    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, memory_holder=hold)
     next(stream)
     stream.close()
     assert events[2:] == [4 * SLOT_BYTES, "let go"]
@@ -216,17 +216,17 @@ def job(folder, slide, runtime, names=("e",), **changes):
         )
         for name in names
     ]  # fmt: skip
-    return SlideJob(slide_id="s", requests=[own], bags=bags)
+    return EmbeddingJob(slide_id="s", requests=[own], bags=bags)
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from features.embedding import embed_slides
-from features.feature_log import FeatureLog
-from features.runtime import bind
-from tests.test_tile_stream import READING, job, tiny_encoder
+from features.device.binding import bind
+from features.embedding.loop import embed_slides
+from features.store.feature_log import FeatureLog
+from tests.features.stream.test_tile_stream import READING, job, tiny_encoder
 original = FeatureLog.append
 def append(self, record):
     original(self, record)
@@ -297,7 +297,7 @@ def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tm
 def test_a_crash_in_the_middle_of_a_slide_leaves_no_memory_and_no_process(slide, tmp_path):
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from tests.test_tile_stream import request\nfrom features.tile_stream import stream_blocks\n"
+        "from tests.features.stream.test_tile_stream import request\nfrom features.stream.tile_stream import stream_blocks\n"
         "from pathlib import Path\n"
         "if __name__ == '__main__':\n"
         "    for _, outcome, _ in stream_blocks([request(Path(sys.argv[1]))], workers=2, ahead=3, timeout_s=60):\n"
