@@ -36,6 +36,7 @@ from features.embedding.extraction_settings import default_readers
 from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
 from features.embedding.loop import embed_slides
 from features.encoder.registry import Encoder, build_encoder, find_card
+from features.store.provenance import Provenance
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks
 from preprocessing.colour.stain import REFERENCE, stain_map
@@ -94,7 +95,8 @@ def whole(
             EmbeddingJob(
                 slide_id=own.name, requests=[own],
                 bags=[PendingBag(
-                    embedder=Embedder(name="e", runtime=runtime, made_by={}), path=Path(folder) / f"{own.name}.h5",
+                    embedder=Embedder(name="e", runtime=runtime, provenance=Provenance(dimension=encoder.card.dimension)),
+                    path=Path(folder) / f"{own.name}.h5",
                     wanted={"dimension": encoder.card.dimension}, coords=own.coords, coords_attributes={},
                     image_index=np.empty(0, np.int64),
                 )],

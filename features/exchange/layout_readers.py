@@ -30,7 +30,6 @@ from features.exchange.bag import (
     STAMP,
     TILE_NAMES,
     TRIDENT,
-    UNKNOWN,
     ExchangeBag,
     coordinate_stride,
     corners_of_um,
@@ -41,6 +40,7 @@ from features.exchange.bag import (
 from features.exchange.record import check_unchanged, find_record, with_record
 from features.exchange.tensor_readers import read_tensor
 from features.store.feature_store import SCHEMA, read_feature_bag
+from features.store.provenance import UNKNOWN
 
 if TYPE_CHECKING:
     import h5py

@@ -18,13 +18,13 @@ from features.exchange.bag import (
     LEVEL0,
     NO_COORDS,
     SLIDEFLOW,
-    UNKNOWN,
     ExchangeBag,
     corners_of_centres,
     embedding_rows,
     foreign_attributes,
     slideflow_footprint,
 )
+from features.store.provenance import UNKNOWN
 
 BAGS_CONFIG = "bags_config.json"
 

@@ -32,6 +32,7 @@ from features.encoder.card import EncoderCard
 from features.encoder.registry import Encoder
 from features.store.feature_log import FeatureLog
 from features.store.feature_store import read_feature_bag
+from features.store.provenance import Provenance
 from features.stream.shared_ring import SLOT_BYTES, SharedRing
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import patches_of, stream_blocks
@@ -211,7 +212,7 @@ def job(folder, slide, runtime, names=("e",), **changes):
     own = request(slide, **changes)
     bags = [
         PendingBag(
-            embedder=Embedder(name=name, runtime=runtime, made_by={}), path=folder / f"{name}.h5",
+            embedder=Embedder(name=name, runtime=runtime, provenance=Provenance(dimension=4)), path=folder / f"{name}.h5",
             wanted={"dimension": 4}, coords=own.coords, coords_attributes={}, image_index=np.empty(0, np.int64),
         )
         for name in names
