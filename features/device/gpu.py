@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,16 +44,16 @@ class Gpu:
         self.has_tf32: bool = torch.cuda.get_device_capability(index) >= (8, 0)
         self.turn, self.clock, self.computing = threading.Lock(), BusyClock(), self.stream()
 
-    def stream(self) -> Any:
+    def stream(self) -> torch.cuda.Stream:
         """Return a new stream."""
         return torch.cuda.Stream(self.device)
 
-    def event(self) -> Any:
+    def event(self) -> torch.cuda.Event:
         """Return an event that keeps the time."""
         return torch.cuda.Event(enable_timing=True)
 
     @contextmanager
-    def on(self, stream: Any) -> Iterator[None]:
+    def on(self, stream: torch.cuda.Stream) -> Iterator[None]:
         """Make the device and the stream this thread's current ones."""
         with torch.cuda.device(self.device), torch.cuda.stream(stream):
             yield

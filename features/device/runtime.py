@@ -1,7 +1,7 @@
 """An encoder bound to a device: uint8 tiles in, embeddings out, the encoder's own transform inside.
 
 On a CPU OpenVINO in float32, one stream a processor (streams wait for nobody, so readers beside them cost only their own
-share); PyTorch channels-last where OpenVINO is missing or cannot convert the network. On a GPU see `gpu_runtime`. Every
+share); PyTorch channels-last where OpenVINO is missing or cannot convert the network. On a GPU see `gpu`. Every
 batch has the same shape (the last one is filled up), so a tile's embedding does not depend on its neighbours.
 """
 
@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -80,15 +80,23 @@ def to_float16(features: Float32[np.ndarray, "n dim"]) -> Float16[np.ndarray, "n
     return features.astype(np.float16)
 
 
+@runtime_checkable
+class TimedEvent(Protocol):
+    """A moment on a device, such as torch.cuda.Event."""
+
+    def elapsed_time(self, end_event: TimedEvent, /) -> float:
+        """Return the time to another event of its kind, milliseconds."""
+
+
 class BusyClock:
     """The share of time in which the device computed, from the two events around each batch on its one stream."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._first: Any = None
+        self._first: TimedEvent | None = None
         self._busy_ms = self._last_ms = 0.0
 
-    def add(self, start: Any, end: Any) -> None:
+    def add(self, start: TimedEvent, end: TimedEvent) -> None:
         """Add a batch's two events, both past; batches may come out of order."""
         with self._lock:
             if self._first is None or self._first.elapsed_time(start) < 0:

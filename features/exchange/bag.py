@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,16 @@ class ExchangeBag:
     def provenance(self) -> Provenance:
         """What is said of the making of these features and is alike for all slides of a run."""
         return Provenance.of_file(self.attributes, layout=self.layout, n_features=int(self.features.shape[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A feature file to be read, and what is known of its slide beforehand."""
+
+    path: Path
+    slide_id: str
+    mpp: tuple[float, float] | None = None  # µm a level-0 pixel on x and y
+    is_header: bool = False  # read the facts and no rows
 
 
 def corners_of_um(coords_um: Float[np.ndarray, "n 2"], mpp: float) -> Int64[np.ndarray, "n 2"]:
@@ -95,7 +105,7 @@ def coordinate_stride(coords: Num[np.ndarray, "n 2"]) -> float | None:
     return None if not len(coords) or any(len(own) == 0 for own in steps) else float(min(own.min() for own in steps))
 
 
-def embedding_rows(path: PurePath, array: Any, *, is_header: bool) -> tuple[np.ndarray, int]:
+def embedding_rows(path: Path, array: Any, *, is_header: bool) -> tuple[np.ndarray, int]:
     """Return the embeddings (none of them for a header) and their number; a leading axis of one bag is dropped."""
     shape = array.shape
     if len(shape) == 3 and shape[0] == 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import StudyError
-from features.exchange.bag import OWN, ExchangeBag
+from features.exchange.bag import OWN, ExchangeBag, Source
 from features.exchange.layout_readers import read_exchange_bag
 from features.store.provenance import MUST_AGREE, UNKNOWN, Provenance
 from preprocessing.reading.scale import given_scale
@@ -54,7 +54,8 @@ class FeatureFolder:
         path = self.files[slide_id]
         patches = None if self.coordinates is None else self.coordinates / path.with_suffix(".h5").name
         mpp = self.mpp_of.get(slide_id)
-        return read_exchange_bag(path, slide_id, mpp=mpp, coordinate_file=patches, is_header=is_header)
+        source = Source(path=path, slide_id=slide_id, mpp=mpp, is_header=is_header)
+        return read_exchange_bag(source, coordinate_file=patches)
 
 
 def open_folder(
