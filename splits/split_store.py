@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cohort import SETS, Cohort, rows_where
+from common.cohort import Cohort, rows_where
+from common.cohort_columns import SETS
 from common.failures import StudyError
 from common.files import write_json, write_table
 from splits.fold_plan import FoldPlan, plan_folds

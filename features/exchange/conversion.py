@@ -55,19 +55,16 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
     """
     from tqdm import tqdm
 
-    statuses: list[SlideStatus] = []
-    headers: dict[str, ExchangeBag] = {}
-    for slide in sorted(folder.files):
-        try:
-            headers[slide] = folder.header(slide)
-        except ValueError as error:
-            _remove(out, slide)
-            statuses.append(failed(slide, STEP, SlideError(str(error))))
+    headers, unreadable = _headers(folder)
     provenance = common_provenance(
         {folder.files[slide]: own for slide, own in headers.items()}, "convert one kind at a time"
     )
     if to == "slideflow":
         provenance = replace(provenance, tile_um=_one_tile_um(headers))
+    # from here on files change
+    for status in unreadable:
+        _remove(out, status.slide_id)
+    statuses = list(unreadable)
     for slide, header in tqdm(headers.items(), desc=f"to {to}", unit="slide", disable=None):
         try:
             statuses.append(_convert(folder, slide, header, out, to))
@@ -77,6 +74,18 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
     if to == "slideflow" and any(row.state == "done" for row in statuses):
         write_bags_config(out, provenance)
     return statuses
+
+
+def _headers(folder: FeatureFolder) -> tuple[dict[str, ExchangeBag], list[SlideStatus]]:
+    """Return what each slide's file tells, and the statuses of those that tell nothing."""
+    headers: dict[str, ExchangeBag] = {}
+    unreadable: list[SlideStatus] = []
+    for slide in sorted(folder.files):
+        try:
+            headers[slide] = folder.header(slide)
+        except ValueError as error:
+            unreadable.append(failed(slide, STEP, SlideError(str(error))))
+    return headers, unreadable
 
 
 def _convert(folder: FeatureFolder, slide: str, header: ExchangeBag, out: Path, to: str) -> SlideStatus:
