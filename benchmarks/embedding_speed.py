@@ -27,9 +27,10 @@ from common.machine import default_workers
 from features.device.binding import bind, default_batch
 from features.device.network import WithTransform
 from features.device.runtime import Runtime, embed
-from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
 from features.embedding.loop import embed_slides
 from features.encoder.registry import Encoder, build_encoder, find_card
+from features.store.provenance import Provenance
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks
 from preprocessing.colour.stain import REFERENCE, stain_map
@@ -237,12 +238,12 @@ def extraction(request: TileRequest, n_tiles: int, runtime: Runtime, workers: in
     with tempfile.TemporaryDirectory() as folder:
         own = replace(request, coords=request.coords[:n_tiles])
         bag = PendingBag(
-            embedder=Embedder(name="e", runtime=runtime, made_by={}), path=Path(folder) / "s.h5",
+            embedder=Embedder(name="e", runtime=runtime, provenance=Provenance(dimension=1280)), path=Path(folder) / "s.h5",
             wanted={"dimension": 1280}, coords=own.coords, coords_attributes={}, image_index=np.empty(0, np.int64),
         )  # fmt: skip
         settings = ReadingSettings(workers=workers, ahead=workers + 2, timeout_s=300)
         start, before, at = time.perf_counter(), _all_cpu(), 0.0
-        for _, status in embed_slides([SlideJob(slide_id=own.name, requests=[own], bags=[bag])], settings):
+        for _, status in embed_slides([EmbeddingJob(slide_id=own.name, requests=[own], bags=[bag])], settings):
             at = time.perf_counter() - start
             assert status.state == "done", status.reason
         return at, _all_cpu() - before

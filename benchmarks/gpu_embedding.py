@@ -33,9 +33,10 @@ from features.device.network import WithTransform
 from features.device.runtime import BusyClock, Runtime, embed
 from features.device.tile_pixels import Preparation, encoder_field, prepared
 from features.embedding.extraction_settings import default_readers
-from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
 from features.embedding.loop import embed_slides
 from features.encoder.registry import Encoder, build_encoder, find_card
+from features.store.provenance import Provenance
 from features.stream.tile_reader import TileRequest, close_slide, plan_reading, read_block
 from features.stream.tile_stream import stream_blocks
 from preprocessing.colour.stain import REFERENCE, stain_map
@@ -91,10 +92,11 @@ def whole(
     """Return the seconds of an extraction, the start of the readers included: by the clock, of this process, of readers."""
     with tempfile.TemporaryDirectory() as folder:
         jobs = [
-            SlideJob(
+            EmbeddingJob(
                 slide_id=own.name, requests=[own],
                 bags=[PendingBag(
-                    embedder=Embedder(name="e", runtime=runtime, made_by={}), path=Path(folder) / f"{own.name}.h5",
+                    embedder=Embedder(name="e", runtime=runtime, provenance=Provenance(dimension=encoder.card.dimension)),
+                    path=Path(folder) / f"{own.name}.h5",
                     wanted={"dimension": encoder.card.dimension}, coords=own.coords, coords_attributes={},
                     image_index=np.empty(0, np.int64),
                 )],
@@ -116,7 +118,7 @@ def read_alone(requests: list[TileRequest], reading: ReadingSettings) -> float:
     """Return the seconds of reading these slides as fast as the readers can, their start included."""
     start = time.perf_counter()
     for _, outcome, _ in stream_blocks(
-        requests, workers=reading.workers, ahead=reading.ahead, timeout_s=300, hold=reading.hold
+        requests, workers=reading.workers, ahead=reading.ahead, timeout_s=300, memory_holder=reading.memory_holder
     ):
         assert outcome.value is not None
         outcome.value.release()
@@ -168,9 +170,13 @@ def main() -> None:
                 threads=processors,
                 precision=arguments.precision,
             )
-            print(f"{name}: {runtime.told}; ready after {time.perf_counter() - start:.1f} s", flush=True)
+            print(f"{name}: {runtime.description}; ready after {time.perf_counter() - start:.1f} s", flush=True)
             reading = ReadingSettings(
-                workers=workers, ahead=workers + 2, timeout_s=300, held=runtime.blocks_held, hold=runtime.hold
+                workers=workers,
+                ahead=workers + 2,
+                timeout_s=300,
+                held=runtime.blocks_held,
+                memory_holder=runtime.memory_holder,
             )
             for kind in (KINDS[int(index)] for index in arguments.kinds.split(",")):
                 path, mpp = slides[kind]

@@ -137,7 +137,9 @@ def strike(step: Step, study: Path, seconds: float, wanted: dict[str, str], n: i
     if run.returncode != 0:
         faults.append(f"rerun ends with {run.returncode}: {(run.stderr or run.stdout).strip().splitlines()[-1:]}")
     found = hashes(study, step)
-    faults += [f"{name} is {'too much' if name in found else 'missing'}" for name in sorted(found.keys() ^ wanted.keys())]
+    faults += [
+        f"{name} is {'too much' if name in found else 'missing'}" for name in sorted(found.keys() ^ wanted.keys())
+    ]
     faults += [
         f"{name} has other bytes" for name in sorted(found.keys() & wanted.keys()) if found[name] != wanted[name]
     ]

@@ -66,9 +66,10 @@ def embed_slide(path: Path, n_tiles: int, network: str, folder: Path) -> None:
     """Embed the first n tiles of the slide."""
     from common.machine import default_workers
     from features.device.binding import bind, default_batch
-    from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+    from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
     from features.embedding.loop import embed_slides
     from features.encoder.registry import build_encoder, find_card
+    from features.store.provenance import Provenance
     from features.stream.tile_reader import TileRequest
     from preprocessing.colour.stain import REFERENCE, stain_map
 
@@ -82,11 +83,12 @@ def embed_slide(path: Path, n_tiles: int, network: str, folder: Path) -> None:
         colour=stain_map(REFERENCE, REFERENCE) if network != "stand-in" else None,
     )  # fmt: skip
     bag = PendingBag(
-        embedder=Embedder(name="e", runtime=runtime, made_by={}), path=folder / "s.h5", wanted={"dimension": 1280},
+        embedder=Embedder(name="e", runtime=runtime, provenance=Provenance(dimension=1280)), path=folder / "s.h5",
+        wanted={"dimension": 1280},
         coords=coords, coords_attributes={}, image_index=np.empty(0, np.int64),
     )  # fmt: skip
     settings = ReadingSettings(workers=threads, ahead=threads + 2, timeout_s=300)
-    for _, status in embed_slides([SlideJob(slide_id="s", requests=[request], bags=[bag])], settings):
+    for _, status in embed_slides([EmbeddingJob(slide_id="s", requests=[request], bags=[bag])], settings):
         print(status.state, status.reason, dict(status.figures))
 
 

@@ -103,7 +103,7 @@ def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
         return {name: file[name].shape for name in file}
 
 
-def whats_stale(path: Path, wanted: Mapping[str, object]) -> str | None:
+def stale_reason(path: Path, wanted: Mapping[str, object]) -> str | None:
     """Return None when `path` is complete and its attributes equal `wanted`, else the reason to make it again."""
     if not path.exists():
         return "not made yet"

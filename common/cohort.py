@@ -10,34 +10,23 @@ with TCGA barcodes need no patient_id and no site: both stand in the barcode. Ot
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.clinical_table import TextTable, read_text_table
+from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE, read_settings
-from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETS = ("train", "val", "test")
-PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a patient
-SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
-KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
-EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 TCGA_BARCODE = re.compile(r"(?P<patient>TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})(?:-|$)")
-UNSAFE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.")
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MAX_FAULTS_SHOWN = 30
-
-Row = dict[str, Any]
-Numbered = tuple[int, Row]  # with the row's number in a spreadsheet
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
         raise StudyError(
             f"{path}: {'; '.join(faults)}; it has {', '.join(names)}. Rename them, or map them in study.yaml"
         )
-    faults = [*_pair_faults(names), *_convert(names, rows), *_row_faults(names, rows), *_patient_faults(names, rows)]
+    faults = typed_with_faults(names, rows)
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
@@ -129,140 +118,19 @@ def _with_barcodes(names: tuple[str, ...], rows: list[Numbered]) -> tuple[tuple[
     """Fill patient_id and site from TCGA barcodes where the table has no such column."""
     for name, part, source in (("patient_id", "patient", "slide_id"), ("site", "site", "patient_id")):
         if name not in names and source in names:
-            found = [TCGA_BARCODE.search(row[source] or "") for _, row in rows]
-            if all(found):
+            barcodes = [TCGA_BARCODE.search(row[source] or "") for _, row in rows]
+            if all(barcodes):
                 names = (*names, name)
-                for (_, row), match in zip(rows, found, strict=True):
+                for (_, row), match in zip(rows, barcodes, strict=True):
                     assert match is not None
                     row[name] = match[part]
     return names, rows
 
 
-def _pair_faults(names: Sequence[str]) -> Iterator[str]:
-    for one, other in (("time", "event"), ("mpp_x", "mpp_y")):
-        if (one in names) != (other in names):
-            yield f"{one} and {other} belong together, and only one of the two columns is there"
-
-
-def _convert(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
-    """Give every column its type in place; yield a fault where a value does not fit and becomes missing."""
-    for name in names:
-        if name in ("time", *SCALE_COLUMNS):
-            yield from _converted(name, rows, _finite, "is not a number", missing=float("nan"))
-        elif name == "event":
-            yield from _converted(name, rows, _event, "is not 0 (censored) or 1 (event)", missing=None)
-        elif name not in KNOWN_COLUMNS:
-            yield from _convert_covariate(name, rows)
-    for number, row in rows:
-        row["slide_id"] = None if row["slide_id"] is None else _without_ending(row["slide_id"])
-        if "set" in names:
-            row["set"] = None if row["set"] is None else row["set"].lower()
-            if row["set"] not in SETS:
-                yield f"row {number}: set {row['set']!r} is not train, val or test"
-
-
-def _converted(
-    name: str, rows: Iterable[Numbered], convert: Callable[[str], Any], rule: str, *, missing: float | None
-) -> Iterator[str]:
-    for number, row in rows:
-        text = row[name]
-        value = None if text is None else convert(text)
-        if text is not None and value is None:
-            yield f"row {number}: {name} {text!r} {rule}"
-        row[name] = missing if value is None else value
-
-
-def _convert_covariate(name: str, rows: Sequence[Numbered]) -> Iterator[str]:
-    """Make numbers of a column that holds nothing else; whole ones stay whole where none is missing."""
-    texts = [row[name] for _, row in rows]
-    if not all(text is None or NUMBER.fullmatch(text) for text in texts):
-        if all(text is None or NUMBER.fullmatch(text.replace(",", ".", 1)) for text in texts):
-            number, text = next((number, row[name]) for number, row in rows if "," in (row[name] or ""))
-            yield f"row {number}: {name} {text!r} has a comma for its decimal point; write points in the whole column"
-        return
-    is_whole = all(text is not None and text.lstrip("+-").isdigit() and len(text) < 18 for text in texts)
-    for _, row in rows:
-        row[name] = float("nan") if row[name] is None else (int if is_whole else float)(row[name])
-
-
-def _finite(text: str) -> float | None:
-    return float(text) if NUMBER.fullmatch(text) and abs(float(text)) != float("inf") else None
-
-
-def _event(text: str) -> int | None:
-    return EVENT_VALUES.get(text.lower())
-
-
-def _row_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
-    seen: set[str | None] = set()
-    for number, row in rows:
-        found = [*_name_faults(row, seen), *_time_faults(row), *_scale_faults(row)]
-        yield from (f"row {number}: {fault}" for fault in found)
-        seen.add(row["slide_id"])
-
-
-def _name_faults(row: Row, seen: set[str | None]) -> Iterator[str]:
-    for name in ("patient_id", "slide_id"):
-        if row[name] is None:
-            yield f"no {name}"
-        elif UNSAFE_NAME.search(row[name]):
-            yield f"{name} {row[name]!r} cannot be a file name"
-    if row["slide_id"] is not None and row["slide_id"] in seen:
-        yield f"slide {row['slide_id']} stands in the table twice"
-
-
-def _time_faults(row: Row) -> Iterator[str]:
-    if row.get("time", 0.0) < 0:
-        yield f"time {row['time']:g} is negative"
-    if "time" in row and "event" in row and _is_missing(row["time"]) != _is_missing(row["event"]):
-        yield "time and event belong together, and one is missing"
-
-
-def _scale_faults(row: Row) -> Iterator[str]:
-    """Find scales that are no positive number, half given, or given twice and differently."""
-    given = {name: row[name] for name in SCALE_COLUMNS if not _is_missing(row.get(name))}
-    for name, value in given.items():
-        if value <= 0:
-            yield f"{name} is µm a pixel, above 0, got {value:g}"
-    if "mpp_x" in row and "mpp_y" in row and ("mpp_x" in given) != ("mpp_y" in given):
-        yield "mpp_x and mpp_y belong together, and one is missing"
-    elif {"mpp", "mpp_x", "mpp_y"} <= set(given) and len(set(given.values())) > 1:
-        yield "mpp says another scale than mpp_x and mpp_y; keep one"
-
-
-def _patient_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
-    of_patient: dict[str, list[Numbered]] = {}
-    for number, row in rows:
-        if row["patient_id"] is not None:
-            of_patient.setdefault(row["patient_id"], []).append((number, row))
-    for name in PATIENT_COLUMNS:
-        if name not in names:
-            continue
-        for patient, own in sorted(of_patient.items()):
-            first_row: dict[Any, int] = {}
-            for number, row in own:
-                first_row.setdefault(None if _is_missing(row[name]) else row[name], number)
-            if len(first_row) > 1:
-                blank = " and a missing value" if None in first_row else ""
-                values = ", ".join(
-                    f"{value} (row {number})" for value, number in first_row.items() if value is not None
-                )
-                yield f"patient {patient} has two values of {name}: {values}{blank}"
-
-
 def _type_of(name: str, rows: Sequence[Row]) -> type:
     """Return float, int or object (text), by the first value that is there."""
-    found = next((type(row[name]) for row in rows if row[name] is not None), object)
-    return object if found is str else found
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _without_ending(slide: str) -> str:
-    path = Path(slide)
-    return path.stem if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} else slide
+    first = next((type(row[name]) for row in rows if row[name] is not None), object)
+    return object if first is str else first
 
 
 def rows_where(cohort: Cohort, expression: str, *, flag: str) -> list[bool]:
@@ -275,16 +143,16 @@ def rows_where(cohort: Cohort, expression: str, *, flag: str) -> list[bool]:
 
     columns = f"columns: {', '.join(cohort.columns)}"
     try:
-        found = cohort.slides.eval(expression, engine="python")
+        holds = cohort.slides.eval(expression, engine="python")
     except Exception as error:  # pandas raises whatever the expression raises
         raise StudyError(f"{flag} {expression!r} does not fit {cohort.path}: {error}; {columns}") from error
     # of a column of numbers alone, pandas would take the rows with those numbers
-    if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found.dtype):
+    if not isinstance(holds, pd.Series) or not pd.api.types.is_bool_dtype(holds.dtype):
         raise StudyError(
             f"{flag} {expression!r} is not true or false for each row of {cohort.path}; write a comparison, such as "
             f'"{cohort.columns[-1]} == 1"; {columns}'
         )
-    return [bool(value) for value in found.fillna(value=False)]
+    return [bool(value) for value in holds.fillna(value=False)]
 
 
 def _restricted(cohort: Cohort, where: str) -> Cohort:

@@ -7,10 +7,11 @@ Workers are spawned, never forked, so they hold no half-copied state of the pare
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from common.failures import SlideError, StudyError
 
@@ -38,9 +39,26 @@ class _KeepingContext(SpawnContext):
         return lock
 
 
+@runtime_checkable
+class WorkerPool(Protocol):
+    """What is used of a pebble ProcessPool."""
+
+    def schedule(self, function: Callable[..., Any], /, *, args: Sequence[Any], timeout: float) -> Future[Any]:
+        """Start a job."""
+
+    def close(self) -> None:
+        """Take no more jobs."""
+
+    def stop(self) -> None:
+        """End the workers."""
+
+    def join(self) -> None:
+        """Wait for the workers to end."""
+
+
 def worker_pool(
     max_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
-) -> Any:
+) -> WorkerPool:
     """Return a pebble ProcessPool of spawned workers; the caller closes or stops it, then joins it."""
     from pebble import ProcessPool
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.training_run import train_run
 
     run = prepare(study, config)
-    print(origin(run.bags.made_by), flush=True)
+    print(origin(run.bags.provenance), flush=True)
     audit = audit_run(
         study, run.cohort, bags=run.bags, plans=run.plans, splits_file=study.splits_file(config.splits), task=config.task,
         seed=config.seed, covariates=run.covariates,

@@ -81,7 +81,7 @@ def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, A
     losses = slide_losses(run.study, config.encoder, run.missing_slides)
     whole = run.cohort if config.where is None else read_cohort(run.study.cohort_table)
     return {
-        "task": config.task, "run": config.name, "encoder": run.bags.made_by, "classes": classes,
+        "task": config.task, "run": config.name, "encoder": run.bags.provenance.record(), "classes": classes,
         "n_patients": len(run.usable),
         "class_counts": {name: int(count) for name, count in zip(classes, counts, strict=True)},
         "n_events": sum(targets.events.get(patient, 0) for patient in run.usable),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPlan:
-    """Who trains, decides when to stop, and is tested in one fold."""
+    """Who trains, decides when to stop, and is tested in one fold. Patients are sorted."""
 
     repeat: int
     fold: int
@@ -25,13 +26,13 @@ class FoldPlan:
         return f"repeat{self.repeat}_fold{self.fold}"
 
 
-def plan_folds(splits: pd.DataFrame, usable: set[str]) -> list[FoldPlan]:
-    """Turn a table of folds into plans over the usable patients."""
+def plan_folds(splits: pd.DataFrame, usable: Collection[str] | None = None) -> list[FoldPlan]:
+    """Turn a table of folds into plans, in the order of repeats and folds; over the usable patients, or over all."""
     plans = []
     for _, rows in splits.groupby(["repeat", "fold"], sort=True):
         sets = {
-            name: tuple(sorted(set(rows.loc[rows["set"] == name, "patient_id"]) & usable))
-            for name in ("train", "val", "test")
+            name: tuple(sorted(patient for patient in set(own["patient_id"]) if usable is None or patient in usable))
+            for name, own in ((name, rows[rows["set"] == name]) for name in ("train", "val", "test"))
         }
         plans.append(FoldPlan(repeat=int(rows["repeat"].iloc[0]), fold=int(rows["fold"].iloc[0]), **sets))
     return plans

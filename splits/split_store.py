@@ -11,9 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cohort import SETS, Cohort, rows_where
+from common.cohort import Cohort, rows_where
+from common.cohort_columns import SETS
 from common.failures import StudyError
 from common.files import write_json, write_table
+from splits.fold_plan import FoldPlan, plan_folds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +91,15 @@ def read_splits(path: Path) -> pd.DataFrame:
             f"make the splits again, or, if the change is meant, remove {record_file(path).name}"
         )
     return table.sort_values(["repeat", "fold", "patient_id"], kind="stable").reset_index(drop=True)
+
+
+def read_plans(path: Path, usable: Collection[str] | None = None) -> list[FoldPlan]:
+    """Read and check a table of folds, and return a plan for each fold, over the usable patients or over all.
+
+    Raises:
+        StudyError: as `read_splits` says.
+    """
+    return plan_folds(read_splits(path), usable)
 
 
 def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> None:

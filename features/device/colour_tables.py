@@ -7,11 +7,11 @@ operations of float32, which round as the processor's: the same bytes. Reinhard'
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from jaxtyping import Int
 
 from preprocessing.colour.colour_formula import Factors, StainMap
@@ -28,17 +28,16 @@ class _Tables:
     """
 
     def __init__(self, n_kept: int) -> None:
-        self._lock, self._n_kept = threading.Lock(), n_kept
-        self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept: LRUCache[tuple[object, ...], torch.Tensor] = LRUCache(maxsize=n_kept)
 
     def table(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Return the table of a map, made if it is not kept; the one used longest ago goes."""
         with self._lock:
             if key not in self._kept:
-                while len(self._kept) >= self._n_kept:
-                    self._kept.popitem(last=False)
+                while len(self._kept) >= self._kept.maxsize:  # before it is made, so that memory has room for it
+                    self._kept.popitem()
                 self._kept[key] = make()
-            self._kept.move_to_end(key)
             return self._kept[key]
 
 

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,16 +44,16 @@ class Gpu:
         self.has_tf32: bool = torch.cuda.get_device_capability(index) >= (8, 0)
         self.turn, self.clock, self.computing = threading.Lock(), BusyClock(), self.stream()
 
-    def stream(self) -> Any:
+    def stream(self) -> torch.cuda.Stream:
         """Return a new stream."""
         return torch.cuda.Stream(self.device)
 
-    def event(self) -> Any:
+    def event(self) -> torch.cuda.Event:
         """Return an event that keeps the time."""
         return torch.cuda.Event(enable_timing=True)
 
     @contextmanager
-    def on(self, stream: Any) -> Iterator[None]:
+    def on(self, stream: torch.cuda.Stream) -> Iterator[None]:
         """Make the device and the stream this thread's current ones."""
         with torch.cuda.device(self.device), torch.cuda.stream(stream):
             yield
@@ -164,11 +163,11 @@ def on_gpus(module: WithTransform, batch: int, tile_px: int, precision: str, gpu
     if precision == "tf32" and not first.has_tf32:
         raise StudyError(f"--precision tf32, but {first.name} has no TF32; use float16, float32 or auto")
     module = module.to(first.device, torch.float32).to(memory_format=torch.channels_last)
-    told = ""
+    how_chosen = ""
     if precision == "auto":
         measured = agreement(module, painted_tiles())
         precision = "float16" if measured.is_close else "tf32" if first.has_tf32 else "float32"
-        told = f" ({measured})"
+        how_chosen = f" ({measured})"
     if DTYPES[precision] is torch.float32:  # a switch of the whole process: half precision leaves it to other encoders
         allow_tf32(precision == "tf32")
     module = module.to(DTYPES[precision])
@@ -179,7 +178,7 @@ def on_gpus(module: WithTransform, batch: int, tile_px: int, precision: str, gpu
     count = "" if len(gpus) == 1 else f"{len(gpus)} GPUs, "
     return GpuRuntime(
         f"PyTorch {torch.__version__} {first.name}", precision, batch, gpus,
-        [lane_on(gpu, network, module.card, batch) for gpu, network in pairs], told=f"{count}{precision}{told}",
+        [lane_on(gpu, network, module.card, batch) for gpu, network in pairs], description=f"{count}{precision}{how_chosen}",
     )  # fmt: skip
 
 
@@ -187,11 +186,18 @@ class GpuRuntime(Runtime):
     """A network on GPUs; a slide's colour table is made for every GPU while the tiles before it are embedded."""
 
     def __init__(
-        self, name: str, precision: str, batch: int, gpus: Sequence[Gpu], lanes: Sequence[Lane], *, told: str = ""
+        self,
+        name: str,
+        precision: str,
+        batch: int,
+        gpus: Sequence[Gpu],
+        lanes: Sequence[Lane],
+        *,
+        description: str = "",
     ) -> None:
-        super().__init__(name, precision, batch, lanes, told=told)
+        super().__init__(name, precision, batch, lanes, description=description)
         self.gpus, self.blocks_held = tuple(gpu.clock for gpu in gpus), len(lanes) + QUEUED_BLOCKS
-        self.hold = pinned
+        self.memory_holder = pinned
         self._devices = [gpu.device for gpu in gpus]
         self._table_maker = ThreadPoolExecutor(1, thread_name_prefix="tables")
 

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,14 +28,14 @@ class Runtime:
 
     gpus: tuple[BusyClock, ...] = ()  # a clock a GPU; how many there are does not stand in files
     blocks_held = 1  # submitted blocks of tiles that keep every lane busy
-    hold: MemoryHolder | None = None  # what is done with the memory that tiles come in, while they come
+    memory_holder: MemoryHolder | None = None  # what is done with the memory that tiles come in, while they come
 
     def __init__(
         self, name: str, precision: str, batch: int, lanes: Sequence[Lane], *, threads_a_lane: int = 1,
-        told: str = "",
+        description: str = "",
     ) -> None:  # fmt: skip
         self.name, self.precision, self.batch = name, precision, batch
-        self.told = told or precision  # on screen: the precision, and how it was chosen
+        self.description = description or precision  # on screen: the precision, and how it was chosen
         self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
@@ -80,15 +80,23 @@ def to_float16(features: Float32[np.ndarray, "n dim"]) -> Float16[np.ndarray, "n
     return features.astype(np.float16)
 
 
+@runtime_checkable
+class TimedEvent(Protocol):
+    """A moment on a device, such as torch.cuda.Event."""
+
+    def elapsed_time(self, end_event: TimedEvent, /) -> float:
+        """Return the time to another event of its kind, milliseconds."""
+
+
 class BusyClock:
     """The share of time in which the device computed, from the two events around each batch on its one stream."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._first: Any = None
+        self._first: TimedEvent | None = None
         self._busy_ms = self._last_ms = 0.0
 
-    def add(self, start: Any, end: Any) -> None:
+    def add(self, start: TimedEvent, end: TimedEvent) -> None:
         """Add a batch's two events, both past; batches may come out of order."""
         with self._lock:
             if self._first is None or self._first.elapsed_time(start) < 0:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.machine import default_workers
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import Embedder
 from features.encoder.card import EncoderCard
+from features.store.provenance import Provenance
 
 if TYPE_CHECKING:
     from features.device.runtime import Runtime
 
 
-def encoder_attributes(card: EncoderCard, weights_sha256: str, runtime: Runtime) -> dict[str, Any]:
+def encoder_provenance(card: EncoderCard, weights_sha256: str, runtime: Runtime) -> Provenance:
     """Return what every feature file says of the network that made it."""
-    return {
-        "encoder": card.name, "encoder_source": card.source, "weights_sha256": weights_sha256, "licence": card.licence,
-        "dimension": card.dimension, "transform": card.transform, "runtime": runtime.name, "precision": runtime.precision,
-    }  # fmt: skip
+    return Provenance(
+        encoder=card.name, encoder_source=card.source, weights_sha256=weights_sha256, licence=card.licence,
+        dimension=card.dimension, transform=card.transform, runtime=runtime.name, precision=runtime.precision,
+    )  # fmt: skip
 
 
 def ready_embedder(card: EncoderCard, config: ExtractionConfig, tile_px: int) -> Embedder:
@@ -31,14 +32,15 @@ def ready_embedder(card: EncoderCard, config: ExtractionConfig, tile_px: int) ->
         encoder, device=config.device, batch=config.batch or default_batch(config.device), tile_px=tile_px,
         threads=config.threads or default_workers(), precision=config.precision,
     )  # fmt: skip
-    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.told}", flush=True)
+    print(f"{card.name} ({card.licence}) on {runtime.name}, {runtime.description}", flush=True)
     if not card.is_commercial:
         print(
             f"{card.name}: its licence ({card.licence}) does not allow commercial use, and may bind what is made from its "
             f"features; see {card.source}",
             flush=True,
         )
-    return Embedder(name=card.name, runtime=runtime, made_by=encoder_attributes(card, encoder.weights_sha256, runtime))
+    provenance = encoder_provenance(card, encoder.weights_sha256, runtime)
+    return Embedder(name=card.name, runtime=runtime, provenance=provenance)
 
 
 def scale_note(card: EncoderCard, tile_um: float, tile_px: int) -> str:

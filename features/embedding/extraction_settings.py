@@ -75,8 +75,8 @@ class ExtractionConfig:
         """Check the ranges."""
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"--device is auto, cpu, cuda or one GPU as cuda:0, got {self.device!r}")
-        for name in ("batch", "workers", "threads", "ahead"):
-            value = getattr(self, name)
+        counts = {"batch": self.batch, "workers": self.workers, "threads": self.threads, "ahead": self.ahead}
+        for name, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"--{name} is a number from 1, got {value}")
         if self.hed_copies < 0 or not 0 <= self.hed_strength <= 0.5:

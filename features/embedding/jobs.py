@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import array_shapes, read_attributes, whats_stale
+from common.arrays import array_shapes, read_attributes, stale_reason
 from common.failures import SlideError, SlideStatus, failed
 from common.machine import default_workers, memory_gb
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig, default_readers
 from features.store.feature_log import FeatureLog
+from features.store.provenance import Provenance, Stated
 from features.stream.shared_ring import MemoryHolder
 from features.stream.tile_reader import TileRequest
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from features.device.runtime import Runtime
 
 
+EncoderStatus = tuple[str, SlideStatus]  # encoder, and what became of a slide's file
 STEP = "extract_features"
 DAMAGED = "the file is damaged; copy or scan it again"
 
@@ -34,33 +36,57 @@ def reading_of(config: ExtractionConfig, embedders: Sequence[Embedder]) -> Readi
     workers = config.workers or default_readers(default_workers(), n_gpus=n_gpus, memory_gb=memory_gb())
     return ReadingSettings(
         workers=workers, ahead=config.ahead or workers + 2, timeout_s=config.timeout_s,
-        held=max(runtime.blocks_held for runtime in runtimes), hold=runtimes[0].hold,
+        held=max(runtime.blocks_held for runtime in runtimes), memory_holder=runtimes[0].memory_holder,
     )  # fmt: skip
 
 
 def failed_at_once(
     study: Study, slide_id: str, embedders: Sequence[Embedder], error: SlideError
-) -> Iterator[tuple[str, SlideStatus]]:
-    """Yield a failed status for every encoder: the slide cannot even begin."""
+) -> list[EncoderStatus]:
+    """Return a failed status for every encoder, and leave no file: the slide cannot even begin."""
     for embedder in embedders:
         study.feature_file(embedder.name, slide_id).unlink(missing_ok=True)
-        yield embedder.name, failed(slide_id, STEP, error)
+    return [(embedder.name, failed(slide_id, STEP, error)) for embedder in embedders]
 
 
-def keep_or_queue(job: SlideJob, jobs: list[SlideJob], statuses: list[tuple[str, SlideStatus]]) -> None:
-    """Keep the files that are whole and were made alike; queue the job for the others."""
-    missing = []
+def split_job(job: EmbeddingJob) -> tuple[EmbeddingJob | None, list[EncoderStatus]]:
+    """Return the job of the files that are still to be made, if any, and the statuses of those that are whole and alike."""
+    missing: list[PendingBag] = []
+    statuses: list[EncoderStatus] = []
     for bag in job.bags:
-        reason = whats_stale(bag.path, bag.wanted)
+        reason = stale_reason(bag.path, bag.wanted)
         if reason is None:
             statuses.append((bag.embedder.name, done_status(job.slide_id, bag.path)))
             continue
         if bag.path.exists():
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
         missing.append(bag)
-    if missing:
-        job.bags = missing
-        jobs.append(job)
+    return (replace(job, bags=missing) if missing else None), statuses
+
+
+def run_jobs(
+    study: Study, makers: Iterable[tuple[str, Callable[[], EmbeddingJob]]], embedders: Sequence[Embedder],
+    run: Callable[[Sequence[EmbeddingJob]], Iterable[EncoderStatus]],
+) -> list[EncoderStatus]:  # fmt: skip
+    """Make each slide's job, keep what is done, and run the rest.
+
+    Args:
+        study: where feature files go.
+        makers: slide id and what makes its job, or raises a SlideError.
+        embedders: the encoders.
+        run: embeds jobs, and yields encoder and status of each file.
+    """
+    jobs: list[EmbeddingJob] = []
+    statuses: list[EncoderStatus] = []
+    for slide_id, make in makers:
+        try:
+            left, kept = split_job(make())
+        except SlideError as error:
+            statuses += failed_at_once(study, slide_id, embedders, error)
+            continue
+        statuses += kept
+        jobs += [] if left is None else [left]
+    return statuses + list(run(jobs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +95,13 @@ class Embedder:
 
     name: str
     runtime: Runtime
-    made_by: dict[str, Any]
+    provenance: Provenance
+
+    @property
+    def width(self) -> int:
+        """Numbers of an embedding."""
+        assert self.provenance.dimension is not None, "an encoder's card has its width"
+        return self.provenance.dimension
 
 
 @dataclass(kw_only=True)
@@ -78,17 +110,18 @@ class PendingBag:
 
     embedder: Embedder
     path: Path
-    wanted: dict[str, Any]
+    wanted: Mapping[str, Stated]  # the file's attributes
     coords: np.ndarray
-    coords_attributes: dict[str, Any]
+    coords_attributes: Mapping[str, Stated]
     image_index: np.ndarray
+    image_names: tuple[str, ...] = ()  # tile tables only
     datasets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"features": ("",)})
     copy_strength: float = 0.0  # of copies in varied stains
     log: FeatureLog | None = None
 
 
 @dataclass(kw_only=True)
-class SlideJob:
+class EmbeddingJob:
     """A slide's pixels, and the feature files that are made of them: one an encoder."""
 
     slide_id: str
@@ -105,7 +138,7 @@ class ReadingSettings:
     ahead: int
     timeout_s: float
     held: int = 1  # while the next one is read; each keeps its memory
-    hold: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
+    memory_holder: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
 
 
 def done_status(slide_id: str, path: Path) -> SlideStatus:

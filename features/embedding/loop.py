@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from common.failures import SlideError, SlideStatus, failed
-from features.embedding.jobs import DAMAGED, STEP, PendingBag, ReadingSettings, SlideJob, done_status
+from features.embedding.jobs import DAMAGED, STEP, EmbeddingJob, EncoderStatus, PendingBag, ReadingSettings, done_status
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
 from features.stream.tile_reader import TileRequest
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 class _Embedding:
     """A block whose embeddings are being computed."""
 
-    job: SlideJob
+    job: EmbeddingJob
     request: TileRequest
     block: TileBlock
     parts: list[tuple[PendingBag, str, list[Future[np.ndarray]]]]
     is_last: bool
 
 
-def embed_slides(jobs: Sequence[SlideJob], reading: ReadingSettings) -> Iterator[tuple[str, SlideStatus]]:
+def embed_slides(jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> Iterator[EncoderStatus]:
     """Make the feature files of all jobs; yields (encoder, status) as each is written or has failed."""
     yield from _Loop(jobs, reading).run()
 
 
 class _Loop:
-    def __init__(self, jobs: Sequence[SlideJob], reading: ReadingSettings) -> None:
+    def __init__(self, jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> None:
         self._jobs, self._reading = jobs, reading
-        self._open: dict[str, SlideJob] = {}
-        self._complete: list[SlideJob] = []  # found whole in their logs
+        self._open: dict[str, EmbeddingJob] = {}
+        self._complete: list[EmbeddingJob] = []  # found whole in their logs
         self._embedding: deque[_Embedding] = deque()
 
-    def run(self) -> Iterator[tuple[str, SlideStatus]]:
+    def run(self) -> Iterator[EncoderStatus]:
         from tqdm import tqdm
 
         n_tiles = sum(len(request.coords) for job in self._jobs for request in job.requests)
         settings = self._reading
         blocks = stream_blocks(
             self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
-            timeout_s=settings.timeout_s, hold=settings.hold,
+            timeout_s=settings.timeout_s, memory_holder=settings.memory_holder,
         )  # fmt: skip
         try:
             with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
@@ -98,7 +98,7 @@ class _Loop:
                 self._complete.append(job)
             yield from left
 
-    def _start(self, job: SlideJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
+    def _start(self, job: EmbeddingJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
         from features.device.tile_pixels import Preparation
 
         how = Preparation(
@@ -111,7 +111,7 @@ class _Loop:
         ]
         self._embedding.append(_Embedding(job, request, block, parts, is_last))
 
-    def _settle(self) -> Iterator[tuple[str, SlideStatus]]:
+    def _settle(self) -> Iterator[EncoderStatus]:
         """Wait for the oldest block's embeddings and log them."""
         from features.device.runtime import to_float16
 
@@ -123,10 +123,10 @@ class _Loop:
             if error is not None or job.slide_id not in self._open or bag.log is None:
                 continue
             try:
-                width = bag.wanted["dimension"]
+                width = bag.embedder.width
                 features = to_float16(np.concatenate(results)) if results else np.empty((0, width), np.float16)
-            except ValueError as found:
-                error = SlideError(str(found))
+            except ValueError as fault:
+                error = SlideError(str(fault))
                 continue
             plan = work.block.plan
             reading = plan.reading if not plan.reason else f"{plan.reading} ({plan.reason})"
@@ -141,16 +141,16 @@ class _Loop:
             if job.n_requests_left == 0:
                 yield from self._finish(job)
 
-    def _finish_complete(self) -> Iterator[tuple[str, SlideStatus]]:
+    def _finish_complete(self) -> Iterator[EncoderStatus]:
         while self._complete:
             yield from self._finish(self._complete.pop())
 
-    def _finish(self, job: SlideJob) -> Iterator[tuple[str, SlideStatus]]:
+    def _finish(self, job: EmbeddingJob) -> Iterator[EncoderStatus]:
         del self._open[job.slide_id]
         for bag in job.bags:
             yield bag.embedder.name, _written(job.slide_id, bag)
 
-    def _fail(self, job: SlideJob, error: SlideError) -> Iterator[tuple[str, SlideStatus]]:
+    def _fail(self, job: EmbeddingJob, error: SlideError) -> Iterator[EncoderStatus]:
         del self._open[job.slide_id]
         for bag in job.bags:
             bag.path.unlink(missing_ok=True)
@@ -223,7 +223,6 @@ def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
 
 def _undecoded_images(bag: PendingBag, unreadable: Int64[np.ndarray, " m"]) -> list[str]:
     """Say which of a tile table's images opened, but were cut off or damaged further on."""
-    if "images" not in bag.wanted:
+    if not bag.image_names:
         return []
-    names = json.loads(bag.wanted["images"])
-    return [f"{names[index]} cannot be decoded" for index in np.unique(bag.image_index[unreadable])]
+    return [f"{bag.image_names[index]} cannot be decoded" for index in np.unique(bag.image_index[unreadable])]

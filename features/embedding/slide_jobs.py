@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from common.failures import SlideError, SlideStatus
+from common.failures import SlideError
 from common.slide_files import file_fingerprint
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import (
     Embedder,
+    EmbeddingJob,
+    EncoderStatus,
     PendingBag,
-    SlideJob,
-    failed_at_once,
-    keep_or_queue,
     reading_of,
+    run_jobs,
 )
 from features.embedding.loop import embed_slides
 from features.store.feature_store import SCHEMA
+from features.store.provenance import Provenance, Stated, file_attributes
 from features.stream.tile_reader import TileRequest
 from preprocessing.colour.stain import StainFit, stain_map
 from preprocessing.colour.stain_store import read_reference, reference_text
@@ -32,7 +34,7 @@ from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, trident_
 def extract_slides(
     study: Study, files: dict[str, Path], slide_ids: Sequence[str], config: ExtractionConfig,
     embedders: Sequence[Embedder],
-) -> list[tuple[str, SlideStatus]]:  # fmt: skip
+) -> list[EncoderStatus]:  # fmt: skip
     """Embed the tiles of every slide that was tiled.
 
     Args:
@@ -45,34 +47,27 @@ def extract_slides(
     Returns:
         Encoder and status, one for each slide and encoder.
     """
-    jobs: list[SlideJob] = []
-    statuses: list[tuple[str, SlideStatus]] = []
     reference = read_reference(config.stain_reference)
-    for slide_id in sorted(slide_ids):
-        try:
-            job = _slide_job(study, files, slide_id, config, embedders, reference)
-        except SlideError as error:
-            statuses += failed_at_once(study, slide_id, embedders, error)
-            continue
-        keep_or_queue(job, jobs, statuses)
-    return statuses + list(embed_slides(jobs, reading_of(config, embedders)))
+    makers = (
+        (slide_id, partial(_slide_job, study, files, slide_id, config, embedders, reference))
+        for slide_id in sorted(slide_ids)
+    )
+    return run_jobs(study, makers, embedders, partial(embed_slides, reading=reading_of(config, embedders)))
 
 
 def _slide_job(
     study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
     reference: StainFit,
-) -> SlideJob:  # fmt: skip
+) -> EmbeddingJob:  # fmt: skip
     sheet = _tile_sheet(study, files, slide_id)
     is_mapped = config.normalise and sheet.stain.method != "none"
-    of_slide = {
+    of_slide: dict[str, Stated] = {
         "schema": SCHEMA,
         # which fit a slide's guards allowed may differ between slides of a run; that colours were mapped may not
-        "stain": "normalised" if is_mapped else "none",
         "stain_fit": sheet.stain.method if is_mapped else "none",
-        "stain_reference": reference_text(reference) if is_mapped else "none",
-        "tile_um": sheet.tile_um, "tile_px": sheet.tile_px, "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y,
-        "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
+        "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y, "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
     }  # fmt: skip
+    reference_used = reference_text(reference) if is_mapped else "none"
     try:
         colour = stain_map(sheet.stain, reference) if is_mapped else None
     except ValueError as error:
@@ -91,7 +86,7 @@ def _slide_job(
         PendingBag(
             embedder=embedder,
             path=study.feature_file(embedder.name, slide_id),
-            wanted={**embedder.made_by, **of_slide, **_transform_of(config, embedder), **_copies_of(config)},
+            wanted=file_attributes(_provenance(embedder, config, sheet, reference_used), of_slide),
             coords=sheet.coords,
             coords_attributes=trident_attributes(sheet),
             image_index=np.empty(0, np.int64),
@@ -100,7 +95,7 @@ def _slide_job(
         )
         for embedder in embedders
     ]
-    return SlideJob(slide_id=slide_id, requests=requests, bags=bags)
+    return EmbeddingJob(slide_id=slide_id, requests=requests, bags=bags)
 
 
 def _scales(config: ExtractionConfig, sheet: TileSheet) -> dict[str, float]:
@@ -108,17 +103,25 @@ def _scales(config: ExtractionConfig, sheet: TileSheet) -> dict[str, float]:
     return {f"{side:g} um": side for side in config.scales_um} or {"": sheet.tile_um}
 
 
-def _transform_of(config: ExtractionConfig, embedder: Embedder) -> dict[str, Any]:
-    """Return the transform with the scales, which must agree within a run, and the columns of each."""
-    if not config.scales_um:
-        return {}
-    width = embedder.made_by["dimension"]
-    columns = [[side, index * width, (index + 1) * width] for index, side in enumerate(config.scales_um)]
-    sides = ", ".join(f"{side:g}" for side in config.scales_um)
-    return {
-        "transform": f"{embedder.made_by['transform']}; squares of {sides} µm side by side",
-        "scale_columns": json.dumps(columns),
-    }
+def _provenance(embedder: Embedder, config: ExtractionConfig, sheet: TileSheet, reference: str) -> Provenance:
+    """Return what made a slide's embeddings; several scales stand in the transform, which must agree within a run."""
+    own = embedder.provenance
+    others: dict[str, Stated] = {}
+    if config.scales_um:
+        sides = ", ".join(f"{side:g}" for side in config.scales_um)
+        own = replace(own, transform=f"{own.transform}; squares of {sides} µm side by side")
+        others["scale_columns"] = json.dumps(_scale_columns(config.scales_um, embedder.width))
+    if config.hed_copies:
+        others |= {"hed_copies": config.hed_copies, "hed_strength": config.hed_strength}
+    return replace(
+        own, stain="none" if reference == "none" else "normalised", stain_reference=reference, tile_um=sheet.tile_um,
+        tile_px=sheet.tile_px, others=others,
+    )  # fmt: skip
+
+
+def _scale_columns(scales_um: Sequence[float], width: int) -> list[list[float]]:
+    """Return side, first and behind the last column of each scale."""
+    return [[side, index * width, (index + 1) * width] for index, side in enumerate(scales_um)]
 
 
 def _datasets(config: ExtractionConfig, parts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -127,10 +130,6 @@ def _datasets(config: ExtractionConfig, parts: tuple[str, ...]) -> dict[str, tup
         f"features_hed{copy}": tuple(f"{part}+{copy}" for part in parts) for copy in range(1, config.hed_copies + 1)
     }
     return {"features": parts, **copies}
-
-
-def _copies_of(config: ExtractionConfig) -> dict[str, Any]:
-    return {"hed_copies": config.hed_copies, "hed_strength": config.hed_strength} if config.hed_copies else {}
 
 
 def corners_of_scale(sheet: TileSheet, side_um: float) -> np.ndarray:

@@ -41,16 +41,16 @@ class TilePatient:
 class TileImages:
     """The images of a patient that can be embedded, with width and height, and what was left out, with the reason."""
 
-    found: tuple[tuple[Path, int, int], ...]
+    usable: tuple[tuple[Path, int, int], ...]
     left_out: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
         """The images' file names; with their folder where two have one name."""
-        names = [path.name for path, _, _ in self.found]
+        names = [path.name for path, _, _ in self.usable]
         return [
             name if names.count(name) == 1 else f"{path.parent.name}/{name}"
-            for name, (path, _, _) in zip(names, self.found, strict=True)
+            for name, (path, _, _) in zip(names, self.usable, strict=True)
         ]
 
 
@@ -138,7 +138,7 @@ def usable_images(patient: TilePatient, field_px: int) -> TileImages:
     """
     from PIL import Image, UnidentifiedImageError
 
-    found, left_out = [], []
+    usable, left_out = [], []
     for path in patient.images:
         if not path.is_file():
             left_out.append(f"no image {path}")
@@ -155,11 +155,11 @@ def usable_images(patient: TilePatient, field_px: int) -> TileImages:
         if min(width, height) < field_px:
             left_out.append(f"{path.name} is {width} x {height} px, smaller than a field of {field_px} px")
             continue
-        found.append((path, width, height))
-    if not found:
+        usable.append((path, width, height))
+    if not usable:
         remedy = "correct the paths in the table (absolute, or relative to the table or to --images DIR), or replace the files"
         raise SlideError(f"none of its {len(patient.images)} images can be used: " + "; ".join(left_out), remedy)
-    return TileImages(found=tuple(found), left_out=tuple(left_out))
+    return TileImages(usable=tuple(usable), left_out=tuple(left_out))
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
@@ -192,19 +192,26 @@ def _set_of(row: dict[str, str], names: dict[str, str]) -> str | None:
     return ""
 
 
-def write_cohort_of_tiles(study: Study, patients: tuple[TilePatient, ...]) -> None:
-    """Write the clinical table that a tile table implies, one bag a patient; an equal one is kept.
+def missing_cohort(study: Study, patients: tuple[TilePatient, ...]) -> list[list[str]] | None:
+    """Return the rows, header first, of the clinical table that a tile table implies; None where the study has it already.
 
     Raises:
-        StudyError: the study already has another cohort.
+        StudyError: the study has another cohort.
     """
-    names = ["patient_id", "slide_id", "subtype"] + (["set"] if patients[0].set else [])
-    rows = [[getattr(patient, name.replace("slide_id", "patient_id")) for name in names] for patient in patients]
-    if study.cohort_table.is_file():
-        found = read_rows(study.cohort_table)
-        if found[:1] != [names] or sorted(found[1:]) != sorted(rows):
-            raise StudyError(
-                f"{study.cohort_table} belongs to another study; give the tile table a folder of its own with --study DIR"
-            )
-        return
-    write_table(study.cohort_table, names, rows)
+    has_sets = bool(patients[0].set)
+    names = ["patient_id", "slide_id", "subtype"] + (["set"] if has_sets else [])
+    rows = [[own.patient_id, own.patient_id, own.subtype] + ([own.set] if has_sets else []) for own in patients]
+    if not study.cohort_table.is_file():
+        return [names, *rows]
+    given = read_rows(study.cohort_table)
+    if given[:1] != [names] or sorted(given[1:]) != sorted(rows):
+        raise StudyError(
+            f"{study.cohort_table} belongs to another study; give the tile table a folder of its own with --study DIR"
+        )
+    return None
+
+
+def write_cohort(study: Study, rows: list[list[str]] | None) -> None:
+    """Write the clinical table of `missing_cohort`, one bag a patient."""
+    if rows is not None:
+        write_table(study.cohort_table, rows[0], rows[1:])

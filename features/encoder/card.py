@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "tf32")
@@ -20,7 +23,9 @@ class EncoderCard:
     source: str
     dimension: int
     licence: str
-    build: Callable[[], Any]  # the torch module without its classifier; weights not loaded, unless weights is "own"
+    build: Callable[
+        [], torch.nn.Module
+    ]  # the torch module without its classifier; weights not loaded, unless weights is "own"
     weights: str = (
         "file"  # "built in", "torchvision:NAME", "timm:NAME", "hub:REPOSITORY", "own", or "file" (only --weights)
     )
@@ -36,6 +41,7 @@ class EncoderCard:
     is_commercial: bool = True  # the licence allows commercial use
     package: str = ""  # what must be installed besides, to build it
     parameters_m: float = 0.0  # millions
+    left_over: tuple[str, ...] = ()  # beginnings of names in its weights, of layers that this network leaves out
 
     @property
     def transform(self) -> str:

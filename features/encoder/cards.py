@@ -57,6 +57,7 @@ IMAGENET_CNNS = (
         licence="BSD-3-Clause",
         build=resnet50_layer3,
         weights="torchvision:ResNet50_Weights.IMAGENET1K_V1",
+        left_over=("layer4.",),
         pooling="mean over positions",
         mpp=None,
         parameters_m=8.5,

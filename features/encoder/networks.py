@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from common.failures import StudyError
 
-Builder = Callable[[], Any]
+if TYPE_CHECKING:
+    import torch
+
+Builder = Callable[[], "torch.nn.Module"]
 
 
 def timm_network(name: str, **arguments: Any) -> Builder:
     """Build a timm network without its classifier; `swiglu=True` stands for the packed SwiGLU of several ViTs."""
 
-    def build() -> Any:
+    def build() -> torch.nn.Module:
         import timm
         import torch
 
@@ -29,28 +33,30 @@ def timm_network(name: str, **arguments: Any) -> Builder:
 def torchvision_network(name: str, **arguments: Any) -> Builder:
     """Build a torchvision classification network and take its last layer off; pooling in its head stays."""
 
-    def build() -> Any:
+    def build() -> torch.nn.Module:
         import torchvision
 
         given = dict(arguments)
         if name in ("inception_v3", "googlenet"):  # their weights want (x - 0.5) / 0.5, and the network sees to it
             given |= {"transform_input": True, "init_weights": False}
         network = getattr(torchvision.models, name)(weights=None, **given)
-        for part in ("fc", "classifier", "head", "heads"):
-            if hasattr(network, part):
-                setattr(network, part, _without_last_layer(getattr(network, part)))
+        parts = dict(network.named_children())
+        for name_of_head in ("fc", "classifier", "head", "heads"):
+            if name_of_head in parts:
+                network.register_module(name_of_head, _without_last_layer(parts[name_of_head]))
                 return network
         raise StudyError(f"torchvision:{name} has no classifier that could be taken off; try timm:{name}")
 
     return build
 
 
-def _without_last_layer(head: Any) -> Any:
+def _without_last_layer(head: torch.nn.Module) -> torch.nn.Module:
     """Return a classifier without its last linear layer; one of convolutions is replaced by a mean over positions."""
     import torch
 
     if isinstance(head, torch.nn.Linear):
         return torch.nn.Identity()
+    assert isinstance(head, torch.nn.Sequential), "torchvision's heads are one layer or a sequence"
     last = max((index for index, layer in enumerate(head) if isinstance(layer, torch.nn.Linear)), default=None)
     if last is None:
         return torch.nn.AdaptiveAvgPool2d(1)
@@ -58,7 +64,7 @@ def _without_last_layer(head: Any) -> Any:
     return head
 
 
-def kimianet() -> Any:
+def kimianet() -> torch.nn.Module:
     """Build KimiaNet: DenseNet-121's features, pooled without the last ReLU (its authors' feature extraction)."""
     import torch
     import torchvision
@@ -74,14 +80,12 @@ def kimianet() -> Any:
     return KimiaNet()
 
 
-def resnet50_layer3() -> Any:
+def resnet50_layer3() -> torch.nn.Module:
     """Build ResNet-50 up to its third stage, the 1,024 features of CLAM (pooled by the card)."""
     import timm
 
     class Layer3(timm.models.resnet.ResNet):
-        left_over = ("layer4.",)  # of the weights of the whole network
-
-        def forward(self, pixels: Any) -> Any:
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             hidden = self.maxpool(self.act1(self.bn1(self.conv1(pixels))))
             return self.layer3(self.layer2(self.layer1(hidden)))
 
@@ -90,7 +94,7 @@ def resnet50_layer3() -> Any:
     return network
 
 
-def ctranspath() -> Any:
+def ctranspath() -> torch.nn.Module:
     """Build CTransPath: Swin-T behind a convolutional stem (Wang et al. 2022, Med Image Anal 81:102559)."""
     import timm
     import torch
@@ -128,7 +132,7 @@ def ctranspath() -> Any:
 def remote_network(repository: str, *, package: str = "transformers") -> Builder:
     """Say what must be done for a network whose code is published only with its weights."""
 
-    def build() -> Any:
+    def build() -> torch.nn.Module:
         raise StudyError(
             f"the code of {repository} comes with its weights and is not part of this program: install {package}, write a "
             f"function that builds it and returns a features.encoder.card.EncoderCard, and give --encoder module:function"
@@ -137,7 +141,7 @@ def remote_network(repository: str, *, package: str = "transformers") -> Builder
     return build
 
 
-def conch() -> Any:
+def conch() -> torch.nn.Module:
     """Build the image tower of CONCH (package conch of its authors)."""
     package = _needed("conch.open_clip_custom", "git+https://github.com/mahmoodlab/CONCH")
     import torch
@@ -157,7 +161,7 @@ def conch() -> Any:
     return ImageTower()
 
 
-def _needed(module: str, package: str) -> Any:
+def _needed(module: str, package: str) -> ModuleType:
     import importlib
 
     try:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.failures import StudyError
 from features.encoder.card import EncoderCard
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     import torch
 
 ENTRY_POINTS = "sarcoma_mil.encoders"
@@ -74,24 +76,25 @@ def build_encoder(card: EncoderCard, weights: Path | None = None) -> Encoder:
     return Encoder(card, network, weights_sha256(network))
 
 
-def _entry_points() -> dict[str, Any]:
+def _entry_points() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
-def _attribute(module: str, name: str) -> Any:
+def _attribute(module: str, name: str) -> Callable[[], object]:
     import importlib
     import sys
 
     sys.path.append(str(Path.cwd()))
     try:
-        return getattr(importlib.import_module(module), name)
+        made: Callable[[], object] = getattr(importlib.import_module(module), name)  # what the user named
+        return made
     finally:
         sys.path.remove(str(Path.cwd()))
 
 
-def _own_card(name: str, load: Callable[[], Any]) -> EncoderCard:
+def _own_card(name: str, load: Callable[[], Callable[[], object]]) -> EncoderCard:
     try:
         card = load()()
     except Exception as error:  # the user's code may raise anything

@@ -158,7 +158,7 @@ def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], card: Encode
     named = _named_as(state, set(wanted))
     used = {name: value for name, value in named.items() if name in wanted}
     missing = [name for name in wanted if name not in used and "num_batches_tracked" not in name]
-    optional = (*HEADS, *getattr(network, "left_over", ()))
+    optional = (*HEADS, *card.left_over)
     left = [name for name in named if name not in wanted and not name.startswith(optional) and not _is_derived(name)]
     differing = [name for name, value in used.items() if value.shape != wanted[name].shape]
     if missing or left or differing:

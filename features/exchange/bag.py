@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, Num
 
-from features.store.feature_store import MADE_ALIKE
+from features.store.provenance import MUST_AGREE, UNKNOWN, Provenance, Stated
 
-UNKNOWN = "unknown"
 LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
 OWN, CLAM, TRIDENT, STAMP, SLIDEFLOW, TILE_NAMES = "sarcoma-mil", "clam", "trident", "stamp", "slideflow", "tile-names"
 NO_COORDS = np.empty((0, 2), np.int64)
@@ -38,7 +37,7 @@ class ExchangeBag:
     coords: Num[np.ndarray, "n_or_0 2"]
     coords_unit: str
     n_tiles: int
-    attributes: Mapping[str, Any]  # under the names of our feature files; "unknown" where the layout is silent
+    attributes: Mapping[str, Stated]  # under the names of our feature files; "unknown" where the layout is silent
     footprint_level0: int | None = None
     mpp: tuple[float, float] | None = None
     tile_um: float | None = None
@@ -46,6 +45,21 @@ class ExchangeBag:
     coords_attributes: Mapping[str, Any] = field(default_factory=dict)
     unreadable: Int64[np.ndarray, " m"] = field(default_factory=lambda: np.empty(0, np.int64))
     image_index: Int64[np.ndarray, " n_or_none"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def provenance(self) -> Provenance:
+        """What is said of the making of these features and is alike for all slides of a run."""
+        return Provenance.of_file(self.attributes, layout=self.layout, n_features=int(self.features.shape[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A feature file to be read, and what is known of its slide beforehand."""
+
+    path: Path
+    slide_id: str
+    mpp: tuple[float, float] | None = None  # µm a level-0 pixel on x and y
+    is_header: bool = False  # read the facts and no rows
 
 
 def corners_of_um(coords_um: Float[np.ndarray, "n 2"], mpp: float) -> Int64[np.ndarray, "n 2"]:
@@ -91,7 +105,7 @@ def coordinate_stride(coords: Num[np.ndarray, "n 2"]) -> float | None:
     return None if not len(coords) or any(len(own) == 0 for own in steps) else float(min(own.min() for own in steps))
 
 
-def embedding_rows(path: PurePath, array: Any, *, is_header: bool) -> tuple[np.ndarray, int]:
+def embedding_rows(path: Path, array: Any, *, is_header: bool) -> tuple[np.ndarray, int]:
     """Return the embeddings (none of them for a header) and their number; a leading axis of one bag is dropped."""
     shape = array.shape
     if len(shape) == 3 and shape[0] == 1:
@@ -101,12 +115,12 @@ def embedding_rows(path: PurePath, array: Any, *, is_header: bool) -> tuple[np.n
     if len(shape) != 2:
         what = "one vector of the whole slide" if len(shape) == 1 else f"an array of shape {shape}"
         raise ValueError(f"{path}: it holds {what}; wanted the embeddings of tiles (tiles, width)")
-    found = np.asarray(array[:0] if is_header else array[:])
-    if found.dtype.kind != "f":
-        raise ValueError(f"{path}: embeddings of type {found.dtype}; wanted floating-point numbers")
-    return found if found.dtype in (np.float16, np.float32) else found.astype(np.float32), shape[0]
+    rows = np.asarray(array[:0] if is_header else array[:])
+    if rows.dtype.kind != "f":
+        raise ValueError(f"{path}: embeddings of type {rows.dtype}; wanted floating-point numbers")
+    return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32), shape[0]
 
 
-def foreign_attributes(**known: Any) -> dict[str, Any]:
+def foreign_attributes(**known: Stated) -> dict[str, Stated]:
     """Return the attributes of a foreign file: what is not known is "unknown"."""
-    return dict.fromkeys(("licence", *MADE_ALIKE), UNKNOWN) | known
+    return dict.fromkeys(("licence", *MUST_AGREE), UNKNOWN) | known

@@ -12,7 +12,7 @@ from common.failures import SlideError, SlideStatus, StudyError, failed
 from common.settings import option
 from common.slide_files import file_fingerprint
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
-from features.exchange.folder import FeatureFolder, made_alike
+from features.exchange.folder import FeatureFolder, common_provenance
 from features.exchange.layout_writers import WRITERS, write_bags_config, write_layout
 from features.exchange.record import is_finished, read_record, record_file, write_record
 
@@ -55,17 +55,16 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
     """
     from tqdm import tqdm
 
-    statuses: list[SlideStatus] = []
-    headers: dict[str, ExchangeBag] = {}
-    for slide in sorted(folder.files):
-        try:
-            headers[slide] = folder.header(slide)
-        except ValueError as error:
-            _remove(out, slide)
-            statuses.append(failed(slide, STEP, SlideError(str(error))))
-    made_by = made_alike({folder.files[slide]: own for slide, own in headers.items()}, "convert one kind at a time")
+    headers, unreadable = _headers(folder)
+    provenance = common_provenance(
+        {folder.files[slide]: own for slide, own in headers.items()}, "convert one kind at a time"
+    )
     if to == "slideflow":
-        made_by |= {"tile_um": _one_tile_um(headers)}
+        provenance = replace(provenance, tile_um=_one_tile_um(headers))
+    # from here on files change
+    for status in unreadable:
+        _remove(out, status.slide_id)
+    statuses = list(unreadable)
     for slide, header in tqdm(headers.items(), desc=f"to {to}", unit="slide", disable=None):
         try:
             statuses.append(_convert(folder, slide, header, out, to))
@@ -73,8 +72,20 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
             _remove(out, slide)
             statuses.append(failed(slide, STEP, error if isinstance(error, SlideError) else SlideError(str(error))))
     if to == "slideflow" and any(row.state == "done" for row in statuses):
-        write_bags_config(out, made_by)
+        write_bags_config(out, provenance)
     return statuses
+
+
+def _headers(folder: FeatureFolder) -> tuple[dict[str, ExchangeBag], list[SlideStatus]]:
+    """Return what each slide's file tells, and the statuses of those that tell nothing."""
+    headers: dict[str, ExchangeBag] = {}
+    unreadable: list[SlideStatus] = []
+    for slide in sorted(folder.files):
+        try:
+            headers[slide] = folder.header(slide)
+        except ValueError as error:
+            unreadable.append(failed(slide, STEP, SlideError(str(error))))
+    return headers, unreadable
 
 
 def _convert(folder: FeatureFolder, slide: str, header: ExchangeBag, out: Path, to: str) -> SlideStatus:

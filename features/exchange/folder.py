@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.failures import StudyError
-from features.exchange.bag import OWN, UNKNOWN, ExchangeBag
+from features.exchange.bag import OWN, ExchangeBag, Source
 from features.exchange.layout_readers import read_exchange_bag
-from features.store.feature_store import MADE_ALIKE
+from features.store.provenance import MUST_AGREE, UNKNOWN, Provenance
 from preprocessing.reading.scale import given_scale
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".h5", ".pt")
 NAME_ENDINGS = ("_patches", ".features", "_features")  # what tools add to a slide's name
-OF_ONE_SLIDE = (  # attributes that may differ between the slides of a run
-    "schema", "slide_id", "content_sha256", "tile_fingerprint", "mpp_x", "mpp_y", "mpp_source", "stain_fit", "images",
-    "images_left_out", "reading",
-)  # fmt: skip
-ALIKE = ("layout", "n_features", *MADE_ALIKE, "target_magnification", "overlap")
+ALIKE = ("layout", "n_features", *MUST_AGREE, "target_magnification", "overlap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +54,8 @@ class FeatureFolder:
         path = self.files[slide_id]
         patches = None if self.coordinates is None else self.coordinates / path.with_suffix(".h5").name
         mpp = self.mpp_of.get(slide_id)
-        return read_exchange_bag(path, slide_id, mpp=mpp, coordinate_file=patches, is_header=is_header)
+        source = Source(path=path, slide_id=slide_id, mpp=mpp, is_header=is_header)
+        return read_exchange_bag(source, coordinate_file=patches)
 
 
 def open_folder(
@@ -76,12 +73,12 @@ def open_folder(
     """
     if not folder.is_dir():
         raise StudyError(f"no folder {folder}; give the folder in which a tool left its feature files")
-    found: dict[str, list[Path]] = {}
+    by_slide: dict[str, list[Path]] = {}
     for path in _feature_files(folder):
-        found.setdefault(slide_of_file(path), []).append(path)
-    if not found:
+        by_slide.setdefault(slide_of_file(path), []).append(path)
+    if not by_slide:
         raise StudyError(f"no feature files (.h5 or .pt) in {folder}")
-    double = {slide: paths for slide, paths in found.items() if len(paths) > 1}
+    double = {slide: paths for slide, paths in by_slide.items() if len(paths) > 1}
     if double:
         slide, paths = min(double.items())
         named = " and ".join(str(path.relative_to(folder)) for path in paths)
@@ -91,7 +88,7 @@ def open_folder(
     if coordinates is None:
         beside = [folder / "patches", folder.parent / "patches"]
         coordinates = next((own for own in beside if own.is_dir()), None)
-    files = {slide: paths[0] for slide, paths in sorted(found.items())}
+    files = {slide: paths[0] for slide, paths in sorted(by_slide.items())}
     return FeatureFolder(root=folder, files=files, mpp_of=mpp_of or {}, coordinates=coordinates)
 
 
@@ -151,40 +148,33 @@ def match_slides(slide_ids: Iterable[str], folder: FeatureFolder) -> dict[str, s
     return matched
 
 
-def facts_of(header: ExchangeBag) -> dict[str, Any]:
-    """Return what must agree between the slides of one run, and the rest of what is said of how they were made."""
-    facts = {name: value for name, value in header.attributes.items() if name not in OF_ONE_SLIDE}
-    return facts | {"layout": header.layout, "n_features": int(header.features.shape[1])}
-
-
-def made_alike(headers: Mapping[Path, ExchangeBag], remedy: str) -> dict[str, Any]:
-    """Return the common facts of feature files.
+def common_provenance(headers: Mapping[Path, ExchangeBag], remedy: str) -> Provenance:
+    """Return what feature files say of their making, which must be the same.
 
     Raises:
         StudyError: two files differ in layout, width, encoder, colours or tile size; both are named.
     """
-    first_path, first = None, {}
+    first: tuple[Path, Provenance] | None = None
     for path, header in sorted(headers.items()):
         if not header.n_tiles:
             continue  # an empty slide may have no width
-        facts = facts_of(header)
-        if first_path is None:
-            first_path, first = path, facts
-        for name in ALIKE:
-            if facts.get(name) != first.get(name):
-                raise StudyError(
-                    f"features were made in two ways: {name} is {first.get(name)!r} in {first_path.name} and "
-                    f"{facts.get(name)!r} in {path.name}; {remedy}"
-                )
-    return first
+        if first is None:
+            first = path, header.provenance
+        if difference := header.provenance.difference(first[1], ALIKE):
+            name, own, earlier = difference
+            raise StudyError(
+                f"features were made in two ways: {name} is {earlier!r} in {first[0].name} and {own!r} in {path.name}; {remedy}"
+            )
+    return Provenance() if first is None else first[1]
 
 
-def origin(made_by: Mapping[str, Any]) -> str:
+def origin(provenance: Provenance) -> str:
     """Say in one line where features came from and what is not known of them."""
-    text = f"features in the layout of {made_by['layout']}: {made_by['n_features']} numbers a tile"
-    text += f", encoder {made_by.get('encoder', UNKNOWN)}, licence of the encoder {made_by.get('licence', UNKNOWN)}"
-    silent = [name for name in MADE_ALIKE if made_by.get(name) == UNKNOWN and name != "encoder"]
-    if silent and made_by["layout"] != OWN:
+    stated = provenance.record()
+    text = f"features in the layout of {provenance.layout}: {provenance.n_features} numbers a tile"
+    text += f", encoder {stated.get('encoder', UNKNOWN)}, licence of the encoder {stated.get('licence', UNKNOWN)}"
+    silent = [name for name in MUST_AGREE if stated.get(name) == UNKNOWN and name != "encoder"]
+    if silent and provenance.layout != OWN:
         text += f"; the files do not say {', '.join(silent)}"
     return text
 
@@ -199,7 +189,7 @@ def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tupl
     """Return µm a pixel of the slides that have a tile file."""
     from common.arrays import read_attributes
 
-    found = {}
+    scales = {}
     for slide in slide_ids:
         path = tiles / f"{slide}.h5"
         if path.is_file():
@@ -208,5 +198,5 @@ def scale_of_tile_files(tiles: Path, slide_ids: Iterable[str]) -> dict[str, tupl
             except ValueError:
                 continue  # only a scale is wanted here; the file's own step names the damage
             if "mpp_x" in known and "mpp_y" in known:
-                found[slide] = (float(known["mpp_x"]), float(known["mpp_y"]))
-    return found
+                scales[slide] = (float(known["mpp_x"]), float(known["mpp_y"]))
+    return scales

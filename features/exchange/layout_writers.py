@@ -23,7 +23,6 @@ from features.exchange.bag import (
     SLIDEFLOW,
     STAMP,
     TRIDENT,
-    UNKNOWN,
     ExchangeBag,
     centres_of_corners,
     slideflow_footprint,
@@ -31,6 +30,7 @@ from features.exchange.bag import (
 )
 from features.exchange.tensor_readers import BAGS_CONFIG
 from features.store.feature_store import FeatureBag, write_feature_bag
+from features.store.provenance import UNKNOWN, Provenance
 
 CHUNK_TILES = 32
 STAMP_VERSION = "2.0.0"  # its reader refuses versions newer than itself
@@ -91,7 +91,7 @@ def _write_trident(root: Path, bag: ExchangeBag) -> list[Path]:
         assert bag.mpp is not None
         assert bag.tile_um is not None
         level0, target = round(10 / bag.mpp[0], 3), round(10 * bag.tile_px / bag.tile_um, 3)
-    encoder, overlap = str(bag.attributes.get("encoder", UNKNOWN)), int(known.get("overlap", 0))
+    encoder, overlap = str(bag.provenance.encoder or UNKNOWN), int(known.get("overlap", 0))
     beside = {
         "patch_size": bag.tile_px, "patch_size_level0": footprint, "level0_magnification": level0,
         "target_magnification": target, "overlap": overlap, "name": bag.slide_id, "savetodir": "",
@@ -117,7 +117,7 @@ def _write_stamp(root: Path, bag: ExchangeBag) -> list[Path]:
         coords_um = um_of_corners(corners, mpp)
     except ValueError as error:
         raise SlideError(str(error), "use another layout") from error
-    extractor = str(bag.attributes.get("encoder", UNKNOWN))
+    extractor = str(bag.provenance.encoder or UNKNOWN)
     of_file = {
         "stamp_version": STAMP_VERSION, "extractor": extractor, "unit": "um", "tile_size_um": float(bag.tile_um),
         "tile_size_px": bag.tile_px, "code_hash": "converted", "feat_type": "tile",
@@ -140,24 +140,18 @@ def _write_slideflow(root: Path, bag: ExchangeBag) -> list[Path]:
     return written
 
 
-def write_bags_config(root: Path, made_by: Mapping[str, Any]) -> None:
+def write_bags_config(root: Path, provenance: Provenance) -> None:
     """Write slideflow's bags_config.json; its class names no class of slideflow, which so refuses to rebuild it."""
-    stain = made_by.get("stain", UNKNOWN)
-    normaliser = (
-        None
-        if stain == "none"
-        else {"method": f"sarcoma_mil_{stain}", "fit": {"reference": made_by.get("stain_reference")}}
-    )
-    tile_um = made_by.get("tile_um", UNKNOWN)
+    stated = provenance.record()
+    stain, tile_um = stated.get("stain", UNKNOWN), stated.get("tile_um", UNKNOWN)
+    fit = {"method": f"sarcoma_mil_{stain}", "fit": {"reference": provenance.stain_reference}}
     is_whole = isinstance(tile_um, float) and tile_um == int(tile_um)
-    write_json(
-        root / BAGS_CONFIG,
-        {
-            "extractor": {"class": f"sarcoma_mil.{made_by.get('encoder', UNKNOWN)}", "kwargs": {}},
-            "normalizer": normaliser, "num_features": made_by["n_features"], "tile_px": made_by.get("tile_px", UNKNOWN),
-            "tile_um": int(tile_um) if is_whole else tile_um,
-        },
-    )  # fmt: skip
+    config = {
+        "extractor": {"class": f"sarcoma_mil.{stated.get('encoder', UNKNOWN)}", "kwargs": {}},
+        "normalizer": None if stain == "none" else fit, "num_features": provenance.n_features,
+        "tile_px": stated.get("tile_px", UNKNOWN), "tile_um": int(tile_um) if is_whole else tile_um,
+    }  # fmt: skip
+    write_json(root / BAGS_CONFIG, config)
 
 
 def _write_own(root: Path, bag: ExchangeBag) -> list[Path]:

@@ -18,18 +18,19 @@ from features.exchange.bag import (
     LEVEL0,
     NO_COORDS,
     SLIDEFLOW,
-    UNKNOWN,
     ExchangeBag,
+    Source,
     corners_of_centres,
     embedding_rows,
     foreign_attributes,
     slideflow_footprint,
 )
+from features.store.provenance import UNKNOWN
 
 BAGS_CONFIG = "bags_config.json"
 
 
-def read_tensor(path: Path, slide_id: str, mpp: tuple[float, float] | None, *, is_header: bool) -> ExchangeBag:
+def read_tensor(source: Source) -> ExchangeBag:
     """Read a .pt file: slideflow's when it has an index or a bags_config.json beside it, else CLAM's.
 
     Raises:
@@ -37,6 +38,7 @@ def read_tensor(path: Path, slide_id: str, mpp: tuple[float, float] | None, *, i
     """
     import torch
 
+    path = source.path
     try:
         try:
             tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -50,28 +52,21 @@ def read_tensor(path: Path, slide_id: str, mpp: tuple[float, float] | None, *, i
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(f"{path}: wanted one tensor (tiles, width), found {type(tensor).__name__}")
     tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    features, n_tiles = embedding_rows(path, tensor.detach().numpy(), is_header=is_header)
+    features, n_tiles = embedding_rows(path, tensor.detach().numpy(), is_header=source.is_header)
     index = next((own for own in (_beside(path, ".index.npz"), _beside(path, ".index.npy")) if own.is_file()), None)
     if index is None and not (path.parent / BAGS_CONFIG).is_file():
         return ExchangeBag(
-            slide_id=slide_id, layout=CLAM, features=features, coords=NO_COORDS, coords_unit=UNKNOWN, n_tiles=n_tiles,
-            attributes=foreign_attributes(), mpp=mpp,
+            slide_id=source.slide_id, layout=CLAM, features=features, coords=NO_COORDS, coords_unit=UNKNOWN, n_tiles=n_tiles,
+            attributes=foreign_attributes(), mpp=source.mpp,
         )  # fmt: skip
-    return _slideflow(path, slide_id, features, n_tiles, mpp=mpp, index=None if is_header else index)
+    return _slideflow(source, features, n_tiles, None if source.is_header else index)
 
 
-def _slideflow(
-    path: Path,
-    slide_id: str,
-    features: np.ndarray,
-    n_tiles: int,
-    *,
-    mpp: tuple[float, float] | None,
-    index: Path | None,
-) -> ExchangeBag:
-    config = _bags_config(path.parent / BAGS_CONFIG)
-    told_um, tile_px = config.get("tile_um"), config.get("tile_px")
-    tile_um = float(told_um) if isinstance(told_um, int | float) and told_um > 0 else None  # "20x" has no size in µm
+def _slideflow(source: Source, features: np.ndarray, n_tiles: int, index: Path | None) -> ExchangeBag:
+    mpp = source.mpp
+    config = _bags_config(source.path.parent / BAGS_CONFIG)
+    given_um, tile_px = config.get("tile_um"), config.get("tile_px")
+    tile_um = float(given_um) if isinstance(given_um, int | float) and given_um > 0 else None  # "20x" has no size in µm
     normaliser = config.get("normalizer")
     colour = {"stain": UNKNOWN, "stain_reference": UNKNOWN} if "normalizer" not in config else {
         "stain": "none" if normaliser is None else str(normaliser["method"]),
@@ -80,7 +75,7 @@ def _slideflow(
     extractor = config.get("extractor") or {}
     attributes = foreign_attributes(
         encoder=str(extractor.get("class", UNKNOWN)).rpartition(".")[2],
-        tile_um=tile_um or (str(told_um) if told_um else UNKNOWN),
+        tile_um=tile_um or (str(given_um) if given_um else UNKNOWN),
         tile_px=int(tile_px) if tile_px else UNKNOWN,
     )
     coords, unit, footprint = NO_COORDS, UNKNOWN, None
@@ -91,7 +86,7 @@ def _slideflow(
         if footprint is not None:
             coords, unit = corners_of_centres(centres, footprint), LEVEL0
     return ExchangeBag(
-        slide_id=slide_id, layout=SLIDEFLOW, features=features, coords=coords, coords_unit=unit, n_tiles=n_tiles,
+        slide_id=source.slide_id, layout=SLIDEFLOW, features=features, coords=coords, coords_unit=unit, n_tiles=n_tiles,
         attributes=attributes | colour, footprint_level0=footprint, mpp=mpp, tile_um=tile_um,
         tile_px=int(tile_px) if tile_px else None,
     )  # fmt: skip

@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from common.arrays import read_arrays, write_arrays, writing_arrays
 from features.store.feature_log import FeatureLog
+from features.store.provenance import Stated
+
+if TYPE_CHECKING:
+    import h5py
 
 SCHEMA = "features/1"
-# attributes that must agree between the bags of one training run
-MADE_ALIKE = ("encoder", "weights_sha256", "transform", "stain", "stain_reference", "tile_um", "tile_px", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class FeatureBag:
     features: Float[np.ndarray, "n dim"]  # float16; features of other tools keep their float32
     coords: Int64[np.ndarray, "n 2"]
     unreadable: Int64[np.ndarray, " m"]  # rows of the tile file that could not be read
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, Stated]
     image_index: Int64[np.ndarray, " n_or_0"] = field(default_factory=lambda: np.empty(0, np.int64))  # tile tables only
 
 
@@ -47,8 +49,9 @@ def read_feature_bag(path: Path) -> FeatureBag:
     """
     file = read_arrays(path)
     if file.attributes.get("schema") != SCHEMA:
-        found = file.attributes.get("schema")
-        raise ValueError(f"{path}: format {found}, not {SCHEMA}; rerun features/extract_features.py")
+        raise ValueError(
+            f"{path}: format {file.attributes.get('schema')}, not {SCHEMA}; rerun features/extract_features.py"
+        )
     return FeatureBag(
         slide_id=file.attributes["slide_id"],
         features=file.arrays["features"],
@@ -60,7 +63,7 @@ def read_feature_bag(path: Path) -> FeatureBag:
 
 
 def write_logged_bag(
-    path: Path, log: FeatureLog, *, slide_id: str, coords: Int64[np.ndarray, "n 2"], attributes: Mapping[str, Any],
+    path: Path, log: FeatureLog, *, slide_id: str, coords: Int64[np.ndarray, "n 2"], attributes: Mapping[str, Stated],
     image_index: Int64[np.ndarray, " n_or_0"], datasets: Mapping[str, tuple[str, ...]],
     coords_attributes: Mapping[str, str | int | float] | None = None,
 ) -> None:  # fmt: skip
@@ -113,7 +116,7 @@ def _columns(datasets: Mapping[str, tuple[str, ...]], dimensions: Mapping[str, i
     return columns
 
 
-def _write_rows(dataset: Any, rows: np.ndarray, start: int, values: np.ndarray) -> None:
+def _write_rows(dataset: "h5py.Dataset", rows: np.ndarray, start: int, values: np.ndarray) -> None:
     """Write scattered rows, each run of neighbours at once."""
     order = np.argsort(rows)
     rows, values = rows[order], values[order]

@@ -32,7 +32,7 @@ MemoryHolder = Callable[[UInt8[np.ndarray, " n"]], AbstractContextManager[None]]
 class SharedRing:
     """The parent's side: slots are taken in turn, the one that was given back longest ago first."""
 
-    def __init__(self, n_slots: int, slot_bytes: int = SLOT_BYTES, hold: MemoryHolder | None = None) -> None:
+    def __init__(self, n_slots: int, slot_bytes: int = SLOT_BYTES, memory_holder: MemoryHolder | None = None) -> None:
         self.slot_bytes = slot_bytes
         if hasattr(os, "memfd_create"):
             self._descriptor = os.memfd_create("tiles")
@@ -42,8 +42,8 @@ class SharedRing:
         os.ftruncate(self._descriptor, n_slots * slot_bytes)
         self._memory = mmap.mmap(self._descriptor, n_slots * slot_bytes)
         self._held = contextlib.ExitStack()
-        if hold is not None:
-            self._held.enter_context(hold(_view(self._memory, 0, (len(self._memory),))))
+        if memory_holder is not None:
+            self._held.enter_context(memory_holder(_view(self._memory, 0, (len(self._memory),))))
         self._free = deque(range(n_slots))
         self._resting: deque[tuple[float, int]] = deque()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
@@ -58,11 +59,21 @@ class BlockReport:
     tiles: UInt8[np.ndarray, "n h w 3"] | None  # None: they lie in the ring
 
 
+class _OpenSlides(LRUCache[Path, JpegSlide]):
+    """Open files of JPEG tiles, the one read last; one that makes room is closed."""
+
+    def popitem(self) -> tuple[Path, JpegSlide]:
+        """Close and give up the file that was read longest ago."""
+        path, slide = super().popitem()
+        slide.close()
+        return path, slide
+
+
 class _Worker:
     """What a worker keeps between blocks: the ring, and the file of JPEG tiles that it read last."""
 
     ring: WorkerRing | None = None
-    slide: JpegSlide | None = None
+    slides = _OpenSlides(maxsize=1)
 
 
 def start_worker(ring: Inheritance | None) -> None:
@@ -113,10 +124,9 @@ def read_block(request: TileRequest, plan: ReadingPlan, slot: int | None = None)
 
 def _read_raw(request: TileRequest, plan: ReadingPlan, out: np.ndarray) -> list[int]:
     assert request.tile_um is not None and request.mpp is not None
-    if _Worker.slide is None or _Worker.slide.path != request.path:
-        close_slide()
-        _Worker.slide = open_jpeg_slide(request.path)
-    slide, px, n_read = _Worker.slide, request.tile_px, 0
+    if request.path not in _Worker.slides:
+        _Worker.slides[request.path] = open_jpeg_slide(request.path)
+    slide, px, n_read = _Worker.slides[request.path], request.tile_px, 0
     size = (request.tile_um / request.mpp[0], request.tile_um / request.mpp[1])
     unreadable: list[int] = []
     for index, (x, y) in enumerate(request.coords.tolist()):
@@ -165,6 +175,5 @@ def _read_fields(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> l
 
 def close_slide() -> None:
     """Let go of the file that was read last."""
-    if _Worker.slide is not None:
-        _Worker.slide.close()
-        _Worker.slide = None
+    while _Worker.slides:
+        _Worker.slides.popitem()

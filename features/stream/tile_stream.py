@@ -11,16 +11,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from common.parallel import Outcome, guarded, outcome_of, worker_pool
+from common.parallel import Outcome, WorkerPool, guarded, outcome_of, worker_pool
 from features.stream.shared_ring import HAS_RING, SLOT_BYTES, MemoryHolder, SharedRing
-from features.stream.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
+from features.stream.tile_reader import BlockReport, ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
 BLOCK_TILES = 256  # of a raw slide: 16 x 16 where tissue fills it
 REGION_TILES = 64  # of a slide that is read more slowly
@@ -47,12 +47,17 @@ class _Job:
     plan: ReadingPlan
     rows: np.ndarray
     is_last: bool
-    future: Any = None
+    future: Future[BlockReport] | None = None
     slot: int | None = None
 
 
 def stream_blocks(
-    requests: Iterable[TileRequest], *, workers: int, ahead: int, timeout_s: float, hold: MemoryHolder | None = None
+    requests: Iterable[TileRequest],
+    *,
+    workers: int,
+    ahead: int,
+    timeout_s: float,
+    memory_holder: MemoryHolder | None = None,
 ) -> Generator[tuple[TileRequest, Outcome[TileBlock], bool]]:
     """Yield (request, block or error, is last block) in order; after an error a request's other blocks are dropped.
 
@@ -61,9 +66,9 @@ def stream_blocks(
         workers: number of reading processes.
         ahead: blocks in flight or waiting at any time.
         timeout_s: time limit of a block, seconds.
-        hold: what is done with the shared memory of all blocks as long as they come.
+        memory_holder: what is done with the shared memory of all blocks as long as they come.
     """
-    ring = SharedRing(ahead + SPARE_SLOTS, hold=hold) if HAS_RING else None
+    ring = SharedRing(ahead + SPARE_SLOTS, memory_holder=memory_holder) if HAS_RING else None
     pool = worker_pool(workers, start_worker, (None if ring is None else ring.inheritance,))
     try:
         yield from _Stream(pool, ring, requests, ahead, timeout_s).blocks()
@@ -81,11 +86,11 @@ class _Stream:
     """The parent's side: what was asked of the workers and has not been handed over yet."""
 
     def __init__(
-        self, pool: Any, ring: SharedRing | None, requests: Iterable[TileRequest], ahead: int, timeout_s: float
+        self, pool: WorkerPool, ring: SharedRing | None, requests: Iterable[TileRequest], ahead: int, timeout_s: float
     ) -> None:
         self._pool, self._ring, self._ahead, self._timeout_s = pool, ring, ahead, timeout_s
         self._requests = iter(requests)
-        self._planned: deque[tuple[TileRequest, Any]] = deque()
+        self._planned: deque[tuple[TileRequest, ReadingPlan | Future[ReadingPlan]]] = deque()
         self._jobs: deque[_Job] = deque()  # of the request whose blocks are being given out
         self._waiting: deque[_Job | tuple[TileRequest, Outcome[TileBlock]]] = deque()
         self._failed: set[str] = set()
@@ -136,15 +141,17 @@ class _Stream:
             self._planned.popleft()
             if request.name in self._failed:
                 continue
-            plan = future
-            if not isinstance(future, ReadingPlan):
-                outcome = outcome_of(request.name, future.result, self._timeout_s)
-                if outcome.error is not None:
-                    self._waiting.append((request, Outcome(request.name, None, outcome.error)))
-                    continue
-                plan = outcome.value
-            self._jobs.extend(_jobs_of(request, plan))
+            outcome = self._plan_of(request, future)
+            if outcome.value is None:
+                self._waiting.append((request, Outcome(request.name, None, outcome.error)))
+                continue
+            self._jobs.extend(_jobs_of(request, outcome.value))
         return self._jobs.popleft()
+
+    def _plan_of(self, request: TileRequest, plan: ReadingPlan | Future[ReadingPlan]) -> Outcome[ReadingPlan]:
+        if isinstance(plan, ReadingPlan):
+            return Outcome(request.name, plan, None)
+        return outcome_of(request.name, plan.result, self._timeout_s)
 
     def _plan_ahead(self) -> None:
         while len(self._planned) < PLANS_AHEAD and (request := next(self._requests, None)) is not None:
@@ -155,6 +162,7 @@ class _Stream:
                 self._planned.append((request, plan))
 
     def _result(self, job: _Job) -> Outcome[TileBlock]:
+        assert job.future is not None, "what waits was scheduled"
         outcome = outcome_of(job.request.name, job.future.result, self._timeout_s)
         report = outcome.value
         if report is None:
@@ -164,6 +172,7 @@ class _Stream:
         is_read[report.unreadable] = False
         shape = (report.n_read, job.plan.given_px[1], job.plan.given_px[0], 3)
         if self._ring is None or job.slot is None:
+            assert report.tiles is not None, "without a slot pixels come pickled"
             tiles, release = report.tiles, _nothing_to_release
         else:
             tiles, release = self._ring.view(job.slot, shape), partial(self._ring.give_back, job.slot)
@@ -171,7 +180,8 @@ class _Stream:
         return Outcome(job.request.name, block, None)
 
     def _let_go(self, job: _Job) -> None:
-        job.future.cancel()
+        if job.future is not None:
+            job.future.cancel()
         if self._ring is not None and job.slot is not None:
             self._ring.give_back_later(job.slot)
 

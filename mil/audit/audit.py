@@ -39,6 +39,7 @@ from splits.split_store import cohort_sha256, read_record
 if TYPE_CHECKING:
     from common.cohort import Cohort
     from common.study import Study
+    from features.store.provenance import Provenance
     from mil.bags.bags import BagStore
     from mil.training.covariates import Covariates
 
@@ -128,7 +129,7 @@ def audit_run(
         check_slides("slides that are nearly copies", near, folds, patient_of, len(patient_of)),
         *_site_checks(cohort, patients, means, folds, task=task, seed=seed),
         check_covariates(covariates, *_outcomes(cohort, patients, task)),
-        check_statistics(study, bags.made_by, folds, patient_of),
+        check_statistics(study, bags.provenance, folds, patient_of),
     ]
     return {"checks": checks}
 
@@ -245,17 +246,17 @@ def _outcomes(
 
 
 def check_statistics(
-    study: Study, made_by: Mapping[str, Any], folds: Sequence[Parts], patient_of: Mapping[str, str]
+    study: Study, provenance: Provenance, folds: Sequence[Parts], patient_of: Mapping[str, str]
 ) -> Check:
     """Which statistic is fitted on whom; all on training patients, but for the stain reference, which is looked up."""
-    source = str(made_by.get("encoder_source", "unknown source"))
+    source = str(provenance.encoder_source or "unknown source")
     is_imagenet = "imagenet" in source.lower()
     seen = (
         "no patient of this study"
         if is_imagenet
         else "not in this study; whether it saw these slides is not known here"
     )
-    whom, verdict = _stain_reference(study, str(made_by.get("stain_reference", "none")), folds, patient_of)
+    whom, verdict = _stain_reference(study, str(provenance.stain_reference or "none"), folds, patient_of)
     rows = [
         ["encoder", f"{seen} (frozen; {source})", "features.encoder.registry"],
         ["stain reference", whom, "preprocessing.colour.stain.REFERENCE"],

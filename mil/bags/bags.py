@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, Num
@@ -24,12 +23,13 @@ from common.study import Study
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
 from features.exchange.folder import (
     FeatureFolder,
-    made_alike,
+    common_provenance,
     match_slides,
     open_folder,
     scale_of_table,
     scale_of_tile_files,
 )
+from features.store.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,12 @@ class BagStore:
         self,
         slides: Mapping[str, Sequence[str]],
         folder: FeatureFolder,
-        made_by: Mapping[str, Any],
+        provenance: Provenance,
         *,
         limit_bytes: int,
     ) -> None:
         self._slides = {patient: sorted(own) for patient, own in slides.items()}
-        self._folder, self.made_by = folder, dict(made_by)
+        self._folder, self.provenance = folder, provenance
         self._limit, self._held = limit_bytes, 0
         self._bags: OrderedDict[str, Bag] = OrderedDict()
 
@@ -80,7 +80,7 @@ class BagStore:
         return [self._fingerprint(self._folder.files[slide]) for slide in self._slides[patient_id]]
 
     def _fingerprint(self, path: Path) -> str:
-        is_ours = self.made_by.get("layout") == OWN
+        is_ours = self.provenance.layout == OWN
         return str(read_attributes(path)["content_sha256"]) if is_ours else file_fingerprint(path)
 
     def read(self, patient_id: str) -> Bag:
@@ -137,10 +137,10 @@ def open_bags(
             f"no feature files of this cohort in {folder.root}; "
             + (f"make them with: {command}" if features is None else "their names are not the table's slide_id")
         )
-    made_by = made_alike({folder.files[slide]: header for slide, header in headers.items()}, remedy)
+    provenance = common_provenance({folder.files[slide]: header for slide, header in headers.items()}, remedy)
     lost = sorted(set(cohort.slides["patient_id"]) - set(slides))
     reasons = dict.fromkeys(lost, "none of its slides has features")
-    return BagStore(slides, folder, made_by, limit_bytes=limit_bytes), reasons, sorted(missing)
+    return BagStore(slides, folder, provenance, limit_bytes=limit_bytes), reasons, sorted(missing)
 
 
 def _own(study: Study, encoder: str, wanted: Sequence[str]) -> FeatureFolder:
@@ -175,7 +175,7 @@ def _read_bag(patient_id: str, slides: Sequence[str], folder: FeatureFolder) -> 
     for part in parts:
         if len(part.image_index):
             image_of_tile.append(part.image_index + len(images))
-            images += json.loads(part.attributes["images"])
+            images += json.loads(str(part.attributes["images"]))
     return Bag(
         patient_id=patient_id,
         slide_ids=tuple(part.slide_id for part in parts),

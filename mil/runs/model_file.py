@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float64
 
 from common.files import replacing
-from features.store.feature_store import MADE_ALIKE
+from features.store.provenance import Provenance
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
 
@@ -36,18 +36,18 @@ class Model:
         with torch.inference_mode():
             return self.head.attention(torch.from_numpy(tiles.astype(np.float32))).double().numpy()
 
-    def check_features(self, made_by: Mapping[str, Any]) -> None:
+    def check_features(self, provenance: Provenance) -> None:
         """Refuse features made otherwise than the model's.
 
         Raises:
             ValueError: names the difference.
         """
-        for name in MADE_ALIKE:
-            if made_by.get(name) != self.metadata["encoder"].get(name):
-                raise ValueError(
-                    f"the model was trained on features with {name} {self.metadata['encoder'].get(name)!r}, these have "
-                    f"{made_by.get(name)!r}; make features with the model's setting"
-                )
+        if difference := Provenance.of_record(self.metadata["encoder"]).difference(provenance):
+            name, wanted, found = difference
+            raise ValueError(
+                f"the model was trained on features with {name} {wanted!r}, these have {found!r}; make features with the "
+                f"model's setting"
+            )
 
 
 def write_model(path: Path, head: GatedAttentionHead, metadata: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
-from common.cohort import KNOWN_COLUMNS
+from common.cohort_columns import KNOWN_COLUMNS
 from common.failures import StudyError
 
 if TYPE_CHECKING:

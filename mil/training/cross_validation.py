@@ -143,7 +143,8 @@ def _train_fold(
     means = {patient: bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)}
     record["predictions"] += baseline_rows(plan, targets, classes, means, covariates)
     metadata = {
-        "task": config.task, "classes": list(classes), "encoder": bags.made_by, "repeat": plan.repeat, "fold": plan.fold,
+        "task": config.task, "classes": list(classes), "encoder": bags.provenance.record(),
+        "repeat": plan.repeat, "fold": plan.fold,
         "train_patients": list(plan.train), "val_patients": list(plan.val), "test_patients": list(plan.test),
         "scale": record.get("scale"), "best_epoch": fitted.best_epoch,
         "settings": settings_of(config, without=WITHOUT_EFFECT),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from common.arrays import whats_stale
+from common.arrays import stale_reason
 from common.failures import SlideError, SlideStatus
 from common.files import settings_text, write_text
 from common.settings import settings_of
@@ -70,7 +70,7 @@ def tile_slide(job: SlideJob, study: Study, config: TilingConfig) -> SlideStatus
             "tissue_source": source.kind, "tissue_fingerprint": source.fingerprint,
         }  # fmt: skip
         is_there = outline_file.is_file() and study.preview_file(job.slide_id).is_file()
-        reason = whats_stale(path, wanted) if is_there else "outline or preview missing"
+        reason = stale_reason(path, wanted) if is_there else "outline or preview missing"
         if reason is None:
             return _done(read_tile_sheet(path))
         if path.exists():

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common.arrays import read_arrays, whats_stale, write_arrays
+from common.arrays import read_arrays, stale_reason, write_arrays
 from common.files import content_sha256, replacing, write_json, write_table, write_text
 from common.slide_files import file_fingerprint
 
@@ -58,7 +58,7 @@ def test_a_truncated_array_file_is_noticed(tmp_path, share):
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="delete it and rerun"):
         read_arrays(path)
-    assert "not a complete HDF5 file" in whats_stale(path, {})
+    assert "not a complete HDF5 file" in stale_reason(path, {})
 
 
 def test_a_changed_value_inside_is_noticed(tmp_path):
@@ -72,10 +72,10 @@ def test_a_changed_value_inside_is_noticed(tmp_path):
 
 def test_staleness_names_the_changed_setting(tmp_path):
     path = tmp_path / "a.h5"
-    assert whats_stale(path, {}) == "not made yet"
+    assert stale_reason(path, {}) == "not made yet"
     write_arrays(path, {"x": np.zeros(1)}, {"tile_um": 256.0})
-    assert whats_stale(path, {"tile_um": 256.0}) is None
-    assert whats_stale(path, {"tile_um": 128.0}) == "tile_um changed from 256.0 to 128.0"
+    assert stale_reason(path, {"tile_um": 256.0}) is None
+    assert stale_reason(path, {"tile_um": 128.0}) == "tile_um changed from 256.0 to 128.0"
 
 
 def test_fingerprints_follow_content_not_name_or_date(tmp_path):

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from features.embedding.jobs import Embedder, PendingBag, ReadingSettings, SlideJob
+from features.embedding.jobs import Embedder, EmbeddingJob, PendingBag, ReadingSettings
 from features.encoder.card import EncoderCard
 from features.encoder.registry import Encoder
+from features.store.provenance import Provenance
 from features.stream.tile_reader import TileRequest
 from preprocessing.synthetic.scanner import write_pyramid
 
@@ -42,9 +43,9 @@ def job(folder, slide, runtime, names=("e",), **changes):
     own = request(slide, **changes)
     bags = [
         PendingBag(
-            embedder=Embedder(name=name, runtime=runtime, made_by={}), path=folder / f"{name}.h5",
+            embedder=Embedder(name=name, runtime=runtime, provenance=Provenance(dimension=4)), path=folder / f"{name}.h5",
             wanted={"dimension": 4}, coords=own.coords, coords_attributes={}, image_index=np.empty(0, np.int64),
         )
         for name in names
     ]  # fmt: skip
-    return SlideJob(slide_id="s", requests=[own], bags=bags)
+    return EmbeddingJob(slide_id="s", requests=[own], bags=bags)

@@ -200,11 +200,11 @@ def test_auto_takes_what_was_measured_and_says_so(tf32_as_before, monkeypatch):
     network = tiny_encoder().network
     half = on_gpus(module_of(network), 4, 32, "auto", [FakeGpu()])
     assert half.precision == "float16"
-    assert half.told.startswith("float16 (lowest centred cosine of float16 to float32 0.9999")
+    assert half.description.startswith("float16 (lowest centred cosine of float16 to float32 0.9999")
     monkeypatch.setattr(gpu_runtime, "agreement", lambda _module, tiles: Agreement(0.9, len(tiles)))
     wide = on_gpus(module_of(tiny_encoder().network), 4, 32, "auto", [FakeGpu(), FakeGpu()])
     assert wide.precision == "tf32"
-    assert wide.told.startswith("2 GPUs, tf32 (lowest centred cosine")
+    assert wide.description.startswith("2 GPUs, tf32 (lowest centred cosine")
     assert torch.backends.cuda.matmul.allow_tf32
     assert wide.name == half.name  # the number of GPUs makes no file stale
     old = FakeGpu()

@@ -21,7 +21,7 @@ from features.exchange.bag import (
     slideflow_footprint,
     um_of_corners,
 )
-from features.exchange.folder import made_alike, match_slides, open_folder
+from features.exchange.folder import common_provenance, match_slides, open_folder
 from features.exchange.record import read_record, record_file
 from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 
@@ -370,7 +370,7 @@ def test_damaged_and_foreign_files_get_one_clear_message(tmp_path, monkeypatch):
 
 def refused(folder):
     found = open_folder(folder)
-    return made_alike({found.files[slide]: found.header(slide) for slide in found.files}, "give one kind")
+    return common_provenance({found.files[slide]: found.header(slide) for slide in found.files}, "give one kind")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def refused(folder):
 )
 def test_mixed_folders_are_refused_with_the_reason(tmp_path, second, message):
     peer_trident(tmp_path, "s1")
-    assert refused(tmp_path)["layout"] == "trident"
+    assert refused(tmp_path).layout == "trident"
     peer_trident(tmp_path, "s2", **second)
     with pytest.raises(StudyError, match=message):
         refused(tmp_path)

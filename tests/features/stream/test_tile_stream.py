@@ -157,12 +157,12 @@ def test_what_holds_the_memory_has_all_of_it_until_the_last_block_is_back(slide)
         yield
         events.append("let go")
 
-    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, memory_holder=hold)
     for _, outcome, _ in stream:
         assert events == [4 * SLOT_BYTES]
         outcome.value.release()
     assert events == [4 * SLOT_BYTES, "let go"]
-    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, hold=hold)
+    stream = stream_blocks([request(slide)], workers=1, ahead=2, timeout_s=60, memory_holder=hold)
     next(stream)
     stream.close()
     assert events[2:] == [4 * SLOT_BYTES, "let go"]

@@ -14,6 +14,7 @@ from common.arrays import write_arrays
 from common.cohort import read_cohort
 from common.study import Study
 from features.store.feature_store import read_feature_bag, write_feature_bag
+from features.store.provenance import Provenance
 from mil.audit.audit import FITTED, audit_run, check_statistics
 from mil.audit.checks import LEAK, OK, WARNING, Parts, Sites, check_site_by_class, check_sites_across_folds
 from mil.bags.bags import open_bags
@@ -304,8 +305,8 @@ def test_the_stain_reference_is_traced_to_its_slides(tmp_path, reference, slides
         made = json.loads(reference) | {"slides": dict.fromkeys(slides, "vahadane")}
         (tmp_path / "stain_references" / "default.json").write_text(json.dumps(made))
     patient_of = {f"{patient}-1": patient for patient in "abc"}
-    made_by = {"encoder_source": "x (ImageNet)", "stain_reference": reference}
-    found = check_statistics(Study(tmp_path), made_by, FOLDS, patient_of)
+    provenance = Provenance(encoder_source="x (ImageNet)", stain_reference=reference)
+    found = check_statistics(Study(tmp_path), provenance, FOLDS, patient_of)
     assert found["verdict"] == verdict
     row = next(row for row in found["table"]["rows"] if row[0] == "stain reference")
     assert words in row[1]

@@ -107,8 +107,8 @@ def test_a_converted_folder_trains_to_the_same_predictions_and_keeps_what_is_kno
     assert convert([*source, "--to", layout, "--out", str(out)]) == 0
     bags, _, missing = open_bags(study, read_cohort(study.cohort_table), ENCODER, features=out)
     assert not missing
-    assert bags.made_by["encoder"] == ENCODER
-    assert bags.made_by["licence"] == "none"
+    assert bags.provenance.encoder == ENCODER
+    assert bags.provenance.licence == "none"
     ours, _, _ = open_bags(study, read_cohort(study.cohort_table), ENCODER)
     for patient in ours.patients:
         assert np.array_equal(bags.read(patient).tiles, ours.read(patient).tiles)

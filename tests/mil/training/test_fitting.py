@@ -8,6 +8,7 @@ import torch
 from pytest import approx
 from sklearn.metrics import roc_auc_score
 
+from features.store.provenance import Provenance
 from mil.bags.bags import Bag
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
@@ -214,7 +215,7 @@ def test_two_trainings_and_their_files_are_the_same_bytes(tmp_path):
     assert predict(model.head, bags.__getitem__, patients) == approx(predict(fitted.head, bags.__getitem__, patients))
     assert model.attention(bags["p00"].tiles).sum() == approx(1.0, abs=1e-5)
     with pytest.raises(ValueError, match="encoder 'x', these have 'y'"):
-        model.check_features({"encoder": "y"})
+        model.check_features(Provenance(encoder="y"))
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

@@ -1,0 +1,55 @@
+"""The folds of a study from Python: a value comes back, files are left, other folds are refused, plans are read."""
+
+import pandas as pd
+import pytest
+
+import splits
+from common.failures import StudyError
+from common.study import Study
+from splits.split_settings import SplitConfig
+from splits.split_store import read_plans, read_splits
+from splits.study_splits import make_study_splits
+
+
+@pytest.fixture
+def study(tmp_path):
+    rows = [
+        {"patient_id": f"P{n:02d}", "slide_id": f"S{n:02d}", "subtype": "LMS" if n % 2 else "UPS"} for n in range(20)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "cohort.csv", index=False)
+    return Study(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["study", "folder"])
+def test_folds_are_made_and_returned_with_their_record_and_plans(study, kind):
+    made = make_study_splits(study if kind == "study" else study.root, SplitConfig(folds=4))
+    assert made.path == study.splits_file("default")
+    assert read_splits(made.path).equals(made.table)
+    assert made.record["method"] == "k_fold"
+    assert made.plans == read_plans(made.path)
+    assert [(plan.repeat, plan.fold) for plan in made.plans] == [(0, fold) for fold in range(4)]
+    assert sorted(patient for plan in made.plans for patient in plan.test) == [f"P{n:02d}" for n in range(20)]
+    assert made.summary.endswith(f"{made.path}: 20 patients")
+
+
+def test_plans_over_usable_patients_leave_out_the_others(study):
+    path = make_study_splits(study, SplitConfig(folds=4)).path
+    usable = {f"P{n:02d}" for n in range(15)}
+    for plan, whole in zip(read_plans(path, usable), read_plans(path), strict=True):
+        for own, every in ((plan.train, whole.train), (plan.val, whole.val), (plan.test, whole.test)):
+            assert own == tuple(patient for patient in every if patient in usable)
+
+
+def test_other_folds_of_the_name_are_refused_and_stay(study):
+    path = make_study_splits(study, SplitConfig(folds=4)).path
+    before = path.read_bytes()
+    with pytest.raises(StudyError, match="exists and differs"):
+        make_study_splits(study, SplitConfig(folds=5))
+    assert path.read_bytes() == before
+
+
+def test_the_package_offers_its_functions_and_no_others():
+    assert splits.make_study_splits is make_study_splits
+    assert all(getattr(splits, name) for name in splits.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'deal_cards'"):
+        splits.deal_cards  # noqa: B018
