@@ -60,6 +60,7 @@ def test_help_imports_nothing_heavy(root, script):
     assert run.stdout.splitlines()[-1].split() == ["LOADED"]
 
 
+@pytest.mark.slow
 def test_tiling_never_imports_torch(root):
     code = "import preprocessing.tiling.study_tiles, common.cohort, pandas, sys; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

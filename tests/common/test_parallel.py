@@ -26,6 +26,7 @@ def work(kind: str) -> str:
     return kind.upper()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_other_job_is_done_in_order(workers, capfd):
     kinds = ["a", "abort", "b", "sleep", "kill", "c", "slide error", "defect", "d"]

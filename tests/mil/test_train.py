@@ -21,20 +21,9 @@ from mil.train import main as train
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
 
-FAST = [
-    "--epochs",
-    "30",
-    "--hidden",
-    "16",
-    "--attention",
-    "8",
-    "--bootstrap",
-    "200",
-    "--threads",
-    "1",
-    "--learning_rate",
-    "0.003",
-]
+pytestmark = pytest.mark.slow
+FAST = ["--epochs", "8", "--hidden", "16", "--attention", "8", "--bootstrap", "100", "--threads", "1"]
+FAST += ["--learning_rate", "0.01"]
 
 
 def run(study, task, *flags):
@@ -47,7 +36,7 @@ def metrics(study, task, name="default"):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    study = make_feature_study(tmp_path_factory.mktemp("feature_study"))
+    study = make_feature_study(tmp_path_factory.mktemp("feature_study"), n_patients=30)
     assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
     for task in ("subtype", "survival"):
         assert run(study, task) == 0
@@ -103,7 +92,7 @@ def test_shuffled_labels_are_at_chance(tmp_path):
         study = make_feature_study(tmp_path / str(seed), seed=seed, is_shuffled=True)
         assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
         for task, name in (("subtype", "macro_auroc"), ("survival", "c_index")):
-            assert run(study, task, "--epochs", "10") == 0
+            assert run(study, task, "--epochs", "4") == 0
             found = metrics(study, task)["attention"][name]
             misses.append(max(found["low"] - 0.5, 0.5 - found["high"], 0.0))
     assert sum(miss > 0 for miss in misses) <= 1

@@ -222,6 +222,7 @@ def test_a_second_encoder_in_half_precision_leaves_the_first_ones_tf32_on(tf32_a
     assert torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_gpus", [1, 3])
 def test_embeddings_come_in_order_from_any_number_of_gpus_and_are_the_processors(n_gpus, tf32_as_before):
     expected = bind(tiny_encoder(), device="cpu", batch=8, tile_px=32, threads=1)

@@ -112,6 +112,7 @@ def test_images_of_one_name_keep_their_folder(tmp_path):
     assert usable_images(patient, 256).names == ["a/1.png", "b/1.png"]
 
 
+@pytest.mark.slow
 def test_a_patient_without_images_fails_and_the_others_go_on(tmp_path, capsys):
     for index, name in enumerate(("a", "b")):
         write_image(tmp_path / "tiles" / f"{name}.png", seed=index)
@@ -139,6 +140,7 @@ def test_a_patient_without_images_fails_and_the_others_go_on(tmp_path, capsys):
     assert read_feature_bag(study.feature_file(ENCODER, "p")).features.shape == (2, 1280)
 
 
+@pytest.mark.slow
 def test_an_image_that_opens_but_is_cut_off_is_named_and_its_patient_goes_on(tmp_path, capsys):
     for index, name in enumerate(("whole", "cut", "alone")):
         image = np.random.default_rng(index).integers(0, 255, (512, 256, 3), dtype=np.uint8)

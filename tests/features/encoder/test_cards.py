@@ -258,6 +258,7 @@ def test_wrong_settings_are_named(flags, message):
         ExtractionConfig(**flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -286,6 +287,7 @@ def test_a_torchvision_network_gives_what_its_last_layer_is_given(name, options)
     assert torch.equal(found, heard[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["squeezenet1_0", "vgg11", "vit_h_14", "inception_v3", "regnet_y_400mf", "shufflenet_v2_x0_5"]
 )

@@ -199,6 +199,7 @@ def die(_request, _plan, _slot):
     os.abort()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "reason"), [(hang, "time limit"), (die, "died")])
 def test_a_hanging_or_dying_reader_costs_its_slide_only(slide, monkeypatch, fault, reason):
     monkeypatch.setattr(tile_stream, "read_block", fault)
@@ -258,6 +259,7 @@ def test_sets_come_from_either_column(tmp_path):
         read_tile_table(write_table(tmp_path, ["p,a"], "patient_ID,Path"))
 
 
+@pytest.mark.slow
 def test_a_tile_table_becomes_one_bag_a_patient(tmp_path, capsys, kept_networks):
     folder = tmp_path / "images"
     rows = []

@@ -193,6 +193,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_same_bytes(
     slide, tmp_path, runtime, monkeypatch
 ):
@@ -248,6 +249,7 @@ def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tm
     assert not np.array_equal(features[:, 4:], features[:, :4])
 
 
+@pytest.mark.slow
 def test_a_crash_in_the_middle_of_a_slide_leaves_no_memory_and_no_process(slide, tmp_path):
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
@@ -296,6 +298,7 @@ def test_precisions_of_a_gpu_are_refused_on_a_cpu():
         bind(tiny_encoder(), device="cpu", batch=2, tile_px=32, threads=1, precision="float16")
 
 
+@pytest.mark.slow
 def test_bfloat16_is_another_precision_and_says_so():
     tiles = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     whole = bind(tiny_encoder(), device="cpu", batch=2, tile_px=32, threads=1)

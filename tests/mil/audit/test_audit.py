@@ -83,6 +83,7 @@ def on_one_line(text):
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_clean_cohort_has_no_leak_and_the_audit_stands_beside_the_run(study, capsys):
     for task in ("subtype", "survival"):
         assert all(each["verdict"] != LEAK for each in audited(study, task).values())
@@ -252,6 +253,7 @@ def test_every_statement_on_fitting_points_at_code_that_is_there(place):
     assert callable(getattr(importlib.import_module(module), name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["subtype", "survival"])
 def test_test_patients_change_no_fitted_statistic(study, task):
     """Other embeddings and other outcomes of a fold's test patients leave its whole model as it is, to the bit."""

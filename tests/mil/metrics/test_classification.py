@@ -32,6 +32,7 @@ def ones(n):
     return np.ones((n, 1))
 
 
+@pytest.mark.slow
 @given(classified())
 @settings(max_examples=60, deadline=None)
 def test_classification_metrics_equal_scikit_learn(case):

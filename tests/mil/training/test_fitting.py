@@ -184,6 +184,7 @@ def test_shuffled_labels_are_not_learnt():
     assert 0.15 < np.mean(hits) < 0.52  # chance is 0.33, 72 guesses
 
 
+@pytest.mark.slow
 def test_survival_is_learnt_with_and_without_validation_part():
     rng = np.random.default_rng(4)
     patients = [f"p{i:03d}" for i in range(150)]

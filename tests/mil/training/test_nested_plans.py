@@ -51,6 +51,7 @@ def test_shares_are_read():
     assert parse_shares(None) == ()
 
 
+@pytest.mark.slow
 def test_a_run_with_a_curve_covariates_and_lost_slides_reports_them(tmp_path, capsys):
     study = make_feature_study(tmp_path / "study", n_patients=30)
     rng = np.random.default_rng(0)

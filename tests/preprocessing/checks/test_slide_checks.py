@@ -107,6 +107,7 @@ def test_broken_files_cost_themselves_only(shared_data, tmp_path):
     assert any("no slide's" in finding.found for finding in slide_findings(found, {}))
 
 
+@pytest.mark.slow
 def test_a_slide_that_takes_too_long_costs_itself_only(tmp_path):
     os.mkfifo(tmp_path / "a.tif")  # a pipe that nobody writes into: whoever opens it waits
     write_slide(tmp_path / "b.tif", side=512)

@@ -28,6 +28,7 @@ from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, 
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vahadane", "macenko"])
 def test_known_stains_are_found_and_never_swapped(method):
     angles = []
@@ -207,6 +208,7 @@ def test_unknown_methods_are_refused():
         fit_stain([], method="reinhardt")
 
 
+@pytest.mark.slow
 def test_the_reference_is_the_median_of_the_2021_tiles(shared_data):
     matrices = []
     for path in sorted((shared_data / "sarcoma_tiles").glob("*_0[13].jpg")):

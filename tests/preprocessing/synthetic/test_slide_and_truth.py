@@ -19,6 +19,7 @@ from tests.helpers.slide_recipes import recipe
 from tests.reference.slow_overview import slow_overview
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mpp", [0.25, 0.5])
 def test_openslide_reads_scale_and_levels_and_the_bytes_repeat(tmp_path, mpp):
     for name in ("one", "two"):
