@@ -1,21 +1,16 @@
-"""How the result grows with the number of training patients: nested parts of each fold's training patients.
+"""Nested parts of each fold's training patients, to see how the result grows with their number.
 
-The inner validation part and the test part stay what they are, so only what is learned from differs. Each share is a run of
-its own below learning_curve/, with its own models and records, so it goes on where it was stopped.
+The inner validation part and the test part stay what they are, so only what is learned from differs.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from common.failures import StudyError
-from mil.runs.run_store import CURVE, share_folder
-from mil.training.targets import Targets
 from splits.fold_plan import FoldPlan
 
 
@@ -36,26 +31,15 @@ def parse_shares(text: str | None) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> FoldPlan:
-    """Return a fold with a share of its training patients, of every class (or of events and the censored) alike.
+def nested_plan(plan: FoldPlan, strata: Mapping[str, int], share: float, seed: int) -> FoldPlan:
+    """Return a fold with a share of its training patients, of every stratum (class, or event and censored) alike.
 
-    A smaller share is part of every larger one, and each class keeps at least one patient.
+    A smaller share is part of every larger one, and each stratum keeps at least one patient.
     """
     rng = np.random.default_rng([seed, plan.repeat, plan.fold, 83])
-    code = targets.labels or targets.events
     kept: list[str] = []
-    for stratum in sorted({code[patient] for patient in plan.train}):
-        own = [patient for patient in plan.train if code[patient] == stratum]
+    for stratum in sorted({strata[patient] for patient in plan.train}):
+        own = [patient for patient in plan.train if strata[patient] == stratum]
         order = rng.permutation(len(own))
         kept += [own[index] for index in order[: max(1, round(share * len(own)))]]
     return replace(plan, train=tuple(sorted(kept)))
-
-
-def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
-    """Remove the parts of a learning curve that are no longer wanted."""
-    wanted = {share_folder(run_dir, share).name for share in shares}
-    for folder in sorted((run_dir / CURVE).glob("*")):
-        if folder.name not in wanted:
-            shutil.rmtree(folder)
-    if not wanted and (run_dir / CURVE).is_dir():
-        (run_dir / CURVE).rmdir()
