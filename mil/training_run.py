@@ -27,7 +27,7 @@ from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
-from mil.training.learning_curve import drop_other_shares, train_shares
+from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
 from mil.training.training_settings import TrainConfig
 

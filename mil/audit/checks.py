@@ -44,7 +44,7 @@ def check_covariates(
 
     Args:
         covariates: those of the clinical baseline.
-        outcomes: what is told (a subtype, the event) to 1 or 0 of each patient.
+        outcomes: what is predicted (a subtype, the event) to 1 or 0 of each patient.
         time: follow-up of each patient; empty for a task without.
     """
     rows: list[tuple[str, str, float]] = []

@@ -17,9 +17,9 @@ from mil.heads.head import Head
 from mil.runs.figure_names import ATTENTION, PRIOR
 from mil.runs.model_file import Model
 from mil.training.baseline import fit_classifier
+from mil.training.cohort_flow import known_patients
 from mil.training.image_predictions import image_rows
 from mil.training.packed import ReadBag, in_blocks, pack, predict
-from mil.training.targets import known_patients
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, ImageTable, Row, TargetCounts
 from splits.fold_plan import FoldPlan
 

@@ -19,7 +19,7 @@ from common.files import settings_text
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
-from mil.training.baseline_inputs import baseline_inputs
+from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, model_name, write_fold

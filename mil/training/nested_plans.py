@@ -1,16 +1,24 @@
-"""Nested parts of each fold's training patients, to see how the result grows with their number.
+"""How the result grows with the number of training patients: nested parts of each fold's training patients.
 
-The inner validation part and the test part stay what they are, so only what is learned from differs.
+The inner validation part and the test part stay what they are, so only what is learned from differs. Each share is a run of
+its own below learning_curve/, with its own models and records, so it goes on where it was stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.failures import StudyError
+from mil.runs.run_store import CURVE, share_folder
+from mil.training.covariates import Covariates
+from mil.training.cross_validation import RunInputs, run_folds
+from mil.training.fold_store import write_fold_tables
 from splits.fold_plan import FoldPlan
 
 
@@ -43,3 +51,27 @@ def nested_plan(plan: FoldPlan, strata: Mapping[str, int], share: float, seed: i
         order = rng.permutation(len(own))
         kept += [own[index] for index in order[: max(1, round(share * len(own)))]]
     return replace(plan, train=tuple(sorted(kept)))
+
+
+def train_shares(
+    run_dir: Path, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
+) -> list[dict[str, Any]]:
+    """Train on each share of the training patients; return each share and its mean number of training patients a fold."""
+    without_covariates, strata = replace(inputs, covariates=Covariates()), inputs.task.strata(inputs.targets)
+    points = []
+    for share in shares:
+        nested = [nested_plan(plan, strata, share, inputs.config.seed) for plan in plans]
+        folder = share_folder(run_dir, share)
+        write_fold_tables(folder, run_folds(folder, nested, without_covariates), inputs.columns)
+        points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})
+    return points
+
+
+def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
+    """Remove the parts of a learning curve that are no longer wanted."""
+    wanted = {share_folder(run_dir, share).name for share in shares}
+    for folder in sorted((run_dir / CURVE).glob("*")):
+        if folder.name not in wanted:
+            shutil.rmtree(folder)
+    if not wanted and (run_dir / CURVE).is_dir():
+        (run_dir / CURVE).rmdir()

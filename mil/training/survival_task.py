@@ -19,9 +19,9 @@ from mil.heads.head import Head
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import Model
 from mil.training.baseline import fit_cox
+from mil.training.cohort_flow import known_patients
 from mil.training.packed import ReadBag, in_blocks, pack, predict
 from mil.training.partial_likelihood import efron_gradient, efron_loss
-from mil.training.targets import known_patients
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
 from splits.fold_plan import FoldPlan
 

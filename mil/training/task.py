@@ -59,7 +59,7 @@ class AuditOutcome:
     """The outcome as the audit weighs sites and covariates against it."""
 
     class_of: Mapping[str, str]  # one group of each patient
-    is_so: Mapping[str, Mapping[str, float]]  # what is told (a subtype, the event) to 1 or 0 of each patient
+    is_so: Mapping[str, Mapping[str, float]]  # what is predicted (a subtype, the event) to 1 or 0 of each patient
     times: Mapping[str, float] = field(default_factory=dict)  # follow-up, where the task has one
 
 

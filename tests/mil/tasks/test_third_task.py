@@ -13,12 +13,12 @@ from mil.audit.checks import LEAK
 from mil.runs.model_file import read_model
 from mil.tasks.registry import TASKS, register, task_named
 from mil.tasks.task import Task
+from mil.training.cohort_flow import known_patients
 from mil.training.cross_validation import run_folds
 from mil.training.fold_store import write_fold_tables
-from mil.training.learning_curve import train_shares
+from mil.training.nested_plans import train_shares
 from mil.training.packed import in_blocks, pack, predict
 from mil.training.preparation import prepare
-from mil.training.targets import known_patients
 from mil.training.task import AuditOutcome, FoldRows, TargetCounts, TrainingTask
 from mil.training.training_settings import TrainConfig
 from splits.make_splits import main as make_splits
