@@ -1,90 +1,137 @@
-"""One training run: its folds, its tables, its facts, and the evaluation and report made of them."""
+"""One training run: the audit before it, its folds, its tables, its facts, and the evaluation and report made of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from common.cohort import read_cohort
 from common.files import write_json, write_table, write_text
 from common.settings import settings_of
+from common.study import Study
+from features.exchange.folder import origin
+from mil.audit.audit import audit_run, audit_text, stop_at_leaks
+from mil.audit.checks import Check
 from mil.evaluation.evaluation import evaluate_run
 from mil.report.report import write_report
-from mil.runs.run_store import FACTS, PATIENTS, share_folder
+from mil.runs.run_store import AUDIT, FACTS, PATIENTS
+from mil.tasks.registry import task_named
+from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
-from mil.training.cross_validation import run_folds, write_fold_tables
-from mil.training.image_predictions import write_image_predictions
-from mil.training.nested_plans import drop_other_shares, nested_plan
-from mil.training.preparation import Prepared
+from mil.training.cross_validation import run_folds
+from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
+from mil.training.nested_plans import drop_other_shares, train_shares
+from mil.training.preparation import PreparedRun, prepare
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
 )  # fmt: skip
 ROWS = ("predictions", "validation", "training")  # of a fold's record: kept in tables of their own
+Say = Callable[[str], None]
 
 
-def train_run(run: Prepared, run_dir: Path) -> dict[str, Any]:
-    """Train every fold, evaluate out of fold and write the report into `run_dir`; return the figures of metrics.json."""
-    config, classes = run.config, run.classes
-    (run_dir / "models").mkdir(parents=True, exist_ok=True)
-    records = run_folds(run_dir, run.plans, run.bags, run.targets, classes, config, covariates=run.covariates)
-    write_fold_tables(run_dir, records, config.task, classes)
-    _write_patients(run, run_dir)
-    curve = _learning_curve(run, run_dir)
-    if config.task == "subtype":
-        write_image_predictions(run_dir, run.bags, run.targets.labels, classes)
-    write_json(run_dir / FACTS, _facts(run, records, curve))
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A finished run: where it lies and what came of it."""
+
+    folder: Path
+    metrics: dict[str, Any]  # of metrics.json
+    audit: dict[str, list[Check]]  # of audit.json
+    usable: list[str]  # patients that took part
+    excluded: dict[str, str]  # patient to reason
+    is_evaluated: bool  # whether any patient was tested
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.folder / "report.html"
+
+
+def train_study(study: Study, config: TrainConfig, *, say: Say = print) -> TrainedRun:
+    """Do what the script does: prepare, audit, train, evaluate out of fold and report.
+
+    Args:
+        study: the study folder.
+        config: the settings.
+        say: receives what is to be read before the training, a text at a time.
+
+    Raises:
+        StudyError: something is missing or faulty, or the audit is certain of a leak; nothing was trained.
+    """
+    task = task_named(config.task)
+    prepared = prepare(study, config, task.training)
+    say(origin(prepared.bags.provenance))
+    return train_run(prepared, task, say=say)
+
+
+def audit_study(study: Study, config: TrainConfig, *, say: Say = print) -> dict[str, list[Check]]:
+    """Audit a run without training it, and return the audit in the form of audit.json."""
+    prepared = prepare(study, config, task_named(config.task).training)
+    say(origin(prepared.bags.provenance))
+    audit = audit_run(prepared)
+    say(audit_text(audit, in_full=True))
+    return audit
+
+
+def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> TrainedRun:
+    """Audit the run; unless there is a leak train every fold, evaluate out of fold and write the report.
+
+    Raises:
+        StudyError: the audit is certain of a leak; nothing was trained.
+    """
+    audit = audit_run(prepared)
+    say(audit_text(audit, in_full=False))
+    stop_at_leaks(audit)
+    run_dir, config = prepared.study.run(task.name, prepared.config.name), prepared.config
+    write_json(run_dir / AUDIT, audit)
+    records = run_folds(run_dir, prepared.plans, prepared.inputs)
+    write_fold_tables(run_dir, records, prepared.inputs.columns)
+    _write_patients(prepared, run_dir)
+    drop_other_shares(run_dir, prepared.shares)
+    curve = train_shares(run_dir, prepared.shares, prepared.plans, prepared.inputs)
+    write_image_predictions(
+        run_dir, task.training.predict_images(read_models(run_dir), prepared.bags, prepared.targets)
+    )
+    write_json(run_dir / FACTS, _facts(prepared, records, curve))
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(run_dir / "settings.yaml", settings)
     metrics = evaluate_run(run_dir, n_bootstrap=config.bootstrap, seed=config.seed)
     write_report(run_dir)
-    return metrics
+    return TrainedRun(
+        folder=run_dir, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
+        is_evaluated=prepared.is_evaluated,
+    )  # fmt: skip
 
 
-def _write_patients(run: Prepared, run_dir: Path) -> None:
+def _write_patients(prepared: PreparedRun, run_dir: Path) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
-    patients, covariates = run.cohort.patients, run.covariates
+    patients, covariates = prepared.cohort.patients, prepared.covariates
     has_site = "site" in patients.columns
     rows = []
-    for patient in run.usable:
+    for patient in prepared.usable:
         values = [*([patients.loc[patient, "site"]] if has_site else []), *covariates.of(patient)]
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
     write_table(run_dir / PATIENTS, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
 
 
-def _learning_curve(run: Prepared, run_dir: Path) -> list[dict[str, Any]]:
-    """Train on parts of the training patients, if asked for; return each share and its training patients a fold."""
-    points = []
-    drop_other_shares(run_dir, run.shares)
-    for share in run.shares:
-        nested = [nested_plan(plan, run.targets, share, run.config.seed) for plan in run.plans]
-        folder = share_folder(run_dir, share)
-        (folder / "models").mkdir(parents=True, exist_ok=True)
-        records = run_folds(folder, nested, run.bags, run.targets, run.classes, run.config)
-        write_fold_tables(folder, records, run.config.task, run.classes)
-        points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})
-    return points
-
-
-def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(prepared: PreparedRun, records: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the report says of the run, without clock times and machine names."""
-    config, classes, targets, splits = run.config, run.classes, run.targets, run.splits
-    labels = np.array([targets.labels.get(patient, 0) for patient in run.usable], dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(classes))[: len(classes)]
-    losses = slide_losses(run.study, config.encoder, run.missing_slides)
-    whole = run.cohort if config.where is None else read_cohort(run.study.cohort_table)
+    config, splits = prepared.config, prepared.splits
+    counts = prepared.task.counts(prepared.targets, prepared.usable)
+    losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
+    whole = prepared.cohort if config.where is None else read_cohort(prepared.study.cohort_table)
     return {
-        "task": config.task, "run": config.name, "encoder": run.bags.provenance.record(), "classes": classes,
-        "n_patients": len(run.usable),
-        "class_counts": {name: int(count) for name, count in zip(classes, counts, strict=True)},
-        "n_events": sum(targets.events.get(patient, 0) for patient in run.usable),
+        "task": prepared.task.name, "run": config.name, "encoder": prepared.bags.provenance.record(), "classes": prepared.classes,
+        "n_patients": len(prepared.usable),
+        "class_counts": dict(counts.by_class), "n_events": counts.n_events,
         "split": {
             "name": config.splits, "n_repeats": int(splits["repeat"].nunique()), "n_folds": int(splits["fold"].nunique()),
         },
@@ -92,15 +139,15 @@ def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, A
         "defaults": settings_of(TrainConfig(), without=("study",)),
         "versions": {name: version(name) for name in PACKAGES},
         "command": _command(config),
-        "n_slides": sum(len(run.bags.slides_of(patient)) for patient in run.usable),
-        "n_tiles": sum(len(run.bags.read(patient).tiles) for patient in run.usable),
-        "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(run.excluded.items())],
-        "slides_without_features": run.missing_slides, "slide_losses": losses,
-        "covariates": {"used": run.covariates.names, "left_out": dict(run.covariates.left_out)},
+        "n_slides": sum(len(prepared.bags.slides_of(patient)) for patient in prepared.usable),
+        "n_tiles": sum(len(prepared.bags.read(patient).tiles) for patient in prepared.usable),
+        "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(prepared.excluded.items())],
+        "slides_without_features": prepared.missing_slides, "slide_losses": losses,
+        "covariates": {"used": prepared.covariates.names, "left_out": dict(prepared.covariates.left_out)},
         "learning_curve": curve,
         "folds": [{key: value for key, value in record.items() if key not in ROWS} for record in records],
-        "evaluated": run.is_evaluated,
-        "flow": cohort_flow(whole, run.cohort, losses, run.excluded),
+        "evaluated": prepared.is_evaluated,
+        "flow": cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
     }  # fmt: skip
 
 

@@ -1,0 +1,7 @@
+"""Time to an event."""
+
+from mil.tasks.task import Task
+from mil.training.survival_task import SurvivalTraining
+
+NAME = "survival"
+SURVIVAL = Task(name=NAME, training=SurvivalTraining(name=NAME, possible_covariates=("subtype",)))
