@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests in parallel: a file stays with one worker, so what a file's tests share is made once. Eight workers are the most:
 # each loads PyTorch. Every worker computes on one thread (tests/conftest.py).
-PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 

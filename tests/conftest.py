@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and PyTorch are imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark who asks for the real data."""
+    """Mark who asks for the real data; files with many slow tests go first, so that no worker is left with one at the end."""
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_data)
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -n_slow[item.path])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -33,7 +33,7 @@ DEMO_FLAGS = [
     "1311",
 ]  # few slides and small ones, and yet both scales, pen, folds, a pale one
 FAST = ["--epochs", "8", "--hidden", "32", "--bootstrap", "100"]
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_networks")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("kept_networks")]
 
 
 @pytest.fixture(scope="module")
