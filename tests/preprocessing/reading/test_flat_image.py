@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from pytest import approx
 
 from common.failures import SlideError
-from preprocessing.reading import flat_tiff as flat_image
+from preprocessing.reading import flat_picture, flat_tiff
 from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.reading.survey import survey_slide
 from tests.reference.slow_overview import slow_overview
@@ -91,9 +91,9 @@ def test_areas_across_strips_and_off_the_image_equal_the_array(tmp_path):
 
 
 def test_memory_holds_few_strips(tmp_path, monkeypatch):
-    monkeypatch.setattr(flat_image, "CACHE_BYTES", 3 * 16 * 130 * 3)
+    monkeypatch.setattr(flat_tiff, "CACHE_BYTES", 3 * 16 * 130 * 3)
     tifffile.imwrite(tmp_path / "s.tif", RGB, photometric="rgb", compression="deflate", rowsperstrip=16)
-    tiff = flat_image.FlatTiff(tmp_path / "s.tif")
+    tiff = flat_tiff.FlatTiff(tmp_path / "s.tif")
     tiff.read_region((0, 0), 0, (130, 90))
     assert sum(pixels.nbytes for pixels in tiff._segments.values()) <= 3 * 16 * 130 * 3
     tiff.close()
@@ -136,7 +136,7 @@ def test_pictures_that_are_broken_or_too_large_are_named(tmp_path, monkeypatch):
         pixels_of(tmp_path / "cut.jpg")
     with pytest.raises(SlideError, match=r"text\.png is not readable"):
         pixels_of(tmp_path / "text.png")
-    monkeypatch.setattr(flat_image, "MAX_WHOLE_PX", 1000)
+    monkeypatch.setattr(flat_picture, "MAX_WHOLE_PX", 1000)
     with pytest.raises(SlideError, match="130 x 90 pixels"):
         pixels_of(tmp_path / "whole.jpg")
 
@@ -202,7 +202,7 @@ def test_dots_per_inch_are_no_scale_and_a_true_one_is_read(tmp_path):
 
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     Image.fromarray(RGB).save(tmp_path / "large.png")
-    monkeypatch.setattr(flat_image, "MAX_WHOLE_PX", 1000)
+    monkeypatch.setattr(flat_picture, "MAX_WHOLE_PX", 1000)
     monkeypatch.setattr(Image.Image, "getexif", lambda _: pytest.fail("decoded"))
     with pytest.raises(SlideError, match="130 x 90 pixels"):
-        flat_image.FlatPicture(tmp_path / "large.png")
+        flat_picture.FlatPicture(tmp_path / "large.png")
