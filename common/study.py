@@ -37,6 +37,16 @@ class Study:
         return self.root / "tiles"
 
     @property
+    def status_file(self) -> Path:
+        """What became of each slide in tiling."""
+        return self.tiles / "status.csv"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """The page with the previews of all slides."""
+        return self.tiles / "contact_sheet.html"
+
+    @property
     def previews(self) -> Path:
         """The folder of preview pictures."""
         return self.tiles / "previews"
@@ -80,12 +90,13 @@ class Study:
         return self.root / "runs" / task / name
 
 
-def open_study(root: Path) -> Study:
-    """Return the study in a folder.
+def open_study(folder: Path | str | Study) -> Study:
+    """Return the study in a folder; one that is open already is it.
 
     Raises:
         StudyError: there is no such folder; the message says what a study needs and how to make the demo.
     """
+    root = folder.root if isinstance(folder, Study) else Path(folder)
     if not root.is_dir():
         raise StudyError(
             f"no study folder at {root}. A study is a folder with slides/ (whole-slide images) and cohort.csv (one row "

@@ -18,7 +18,16 @@ def render(package_folder: Path, name: str, /, **values: object) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(package_folder / "templates"), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(package_folder / "templates"), autoescape=True, finalize=_escaped, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     return environment.get_template(name).render(**values)
+
+
+def _escaped(value: object) -> object:
+    """Escape text as the standard library does, which spells quotes by name; what is left, autoescape takes care of."""
+    from html import escape
+
+    from markupsafe import Markup
+
+    return Markup(escape(value)) if isinstance(value, str) and not isinstance(value, Markup) else value

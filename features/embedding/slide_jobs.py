@@ -26,7 +26,8 @@ from features.store.feature_store import SCHEMA
 from features.stream.tile_reader import TileRequest
 from preprocessing.colour.stain import StainFit, stain_map
 from preprocessing.colour.stain_store import read_reference, reference_text
-from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, trident_attributes
+from preprocessing.tiling.slide_tiles import SlideTiles, trident_attributes
+from preprocessing.tiling.tile_store import read_slide_tiles
 
 
 def extract_slides(
@@ -62,40 +63,40 @@ def _slide_job(
     study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
     reference: StainFit,
 ) -> SlideJob:  # fmt: skip
-    sheet = _tile_sheet(study, files, slide_id)
-    is_mapped = config.normalise and sheet.stain.method != "none"
+    tiles = _slide_tiles(study, files, slide_id)
+    is_mapped = config.normalise and tiles.stain.method != "none"
     of_slide = {
         "schema": SCHEMA,
         # which fit a slide's guards allowed may differ between slides of a run; that colours were mapped may not
         "stain": "normalised" if is_mapped else "none",
-        "stain_fit": sheet.stain.method if is_mapped else "none",
+        "stain_fit": tiles.stain.method if is_mapped else "none",
         "stain_reference": reference_text(reference) if is_mapped else "none",
-        "tile_um": sheet.tile_um, "tile_px": sheet.tile_px, "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y,
-        "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
+        "tile_um": tiles.tile_um, "tile_px": tiles.tile_px, "mpp_x": tiles.mpp_x, "mpp_y": tiles.mpp_y,
+        "mpp_source": tiles.mpp_source, "tile_fingerprint": tiles.content_sha256,
     }  # fmt: skip
     try:
-        colour = stain_map(sheet.stain, reference) if is_mapped else None
+        colour = stain_map(tiles.stain, reference) if is_mapped else None
     except ValueError as error:
         raise SlideError(
             str(error), "run preprocessing/tile_slides.py again, or give another --stain_reference"
         ) from error
     requests = [
         TileRequest(
-            name=slide_id, path=files[slide_id], mpp=(sheet.mpp_x, sheet.mpp_y), coords=corners_of_scale(sheet, side_um),
-            tile_um=side_um, tile_px=sheet.tile_px, colour=colour, part=part,
-            stains=reference if is_mapped else sheet.stain,
+            name=slide_id, path=files[slide_id], mpp=(tiles.mpp_x, tiles.mpp_y), coords=corners_of_scale(tiles, side_um),
+            tile_um=side_um, tile_px=tiles.tile_px, colour=colour, part=part,
+            stains=reference if is_mapped else tiles.stain,
         )
-        for part, side_um in _scales(config, sheet).items()
+        for part, side_um in _scales(config, tiles).items()
     ]  # fmt: skip
     bags = [
         PendingBag(
             embedder=embedder,
             path=study.feature_file(embedder.name, slide_id),
             wanted={**embedder.made_by, **of_slide, **_transform_of(config, embedder), **_copies_of(config)},
-            coords=sheet.coords,
-            coords_attributes=trident_attributes(sheet),
+            coords=tiles.coords,
+            coords_attributes=trident_attributes(tiles),
             image_index=np.empty(0, np.int64),
-            datasets=_datasets(config, tuple(_scales(config, sheet))),
+            datasets=_datasets(config, tuple(_scales(config, tiles))),
             copy_strength=config.hed_strength,
         )
         for embedder in embedders
@@ -103,9 +104,9 @@ def _slide_job(
     return SlideJob(slide_id=slide_id, requests=requests, bags=bags)
 
 
-def _scales(config: ExtractionConfig, sheet: TileSheet) -> dict[str, float]:
+def _scales(config: ExtractionConfig, tiles: SlideTiles) -> dict[str, float]:
     """Return part to side in µm; one nameless part where there is one scale, the tile's."""
-    return {f"{side:g} um": side for side in config.scales_um} or {"": sheet.tile_um}
+    return {f"{side:g} um": side for side in config.scales_um} or {"": tiles.tile_um}
 
 
 def _transform_of(config: ExtractionConfig, embedder: Embedder) -> dict[str, Any]:
@@ -133,13 +134,13 @@ def _copies_of(config: ExtractionConfig) -> dict[str, Any]:
     return {"hed_copies": config.hed_copies, "hed_strength": config.hed_strength} if config.hed_copies else {}
 
 
-def corners_of_scale(sheet: TileSheet, side_um: float) -> np.ndarray:
-    """Return the corners of squares of another side around the centres of a sheet's tiles, level-0 pixels."""
-    shift = [(sheet.tile_um - side_um) / 2 / mpp for mpp in (sheet.mpp_x, sheet.mpp_y)]
-    return sheet.coords + np.round(shift).astype(np.int64)
+def corners_of_scale(tiles: SlideTiles, side_um: float) -> np.ndarray:
+    """Return the corners of squares of another side around the centres of a slide's tiles, level-0 pixels."""
+    shift = [(tiles.tile_um - side_um) / 2 / mpp for mpp in (tiles.mpp_x, tiles.mpp_y)]
+    return tiles.coords + np.round(shift).astype(np.int64)
 
 
-def _tile_sheet(study: Study, files: dict[str, Path], slide_id: str) -> TileSheet:
+def _slide_tiles(study: Study, files: dict[str, Path], slide_id: str) -> SlideTiles:
     if slide_id not in files:
         raise SlideError(
             "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
@@ -149,9 +150,9 @@ def _tile_sheet(study: Study, files: dict[str, Path], slide_id: str) -> TileShee
     if not tile_file.is_file():
         raise SlideError("it has no tile file", remedy)
     try:
-        sheet = read_tile_sheet(tile_file)
+        tiles = read_slide_tiles(tile_file)
     except ValueError as error:
         raise SlideError(str(error), remedy) from error
-    if file_fingerprint(files[slide_id]) != sheet.slide_fingerprint:
+    if file_fingerprint(files[slide_id]) != tiles.slide_fingerprint:
         raise SlideError(f"{files[slide_id].name} is not the file its tiles were made from", remedy)
-    return sheet
+    return tiles

@@ -127,28 +127,6 @@ def _decide(
     fine[place] = np.where(in_band, found[inside], fine[place])
 
 
-def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.ndarray, "H W"]:
-    """Return the tissue of a mask image made by another tool: what is not 0; it covers the whole slide, at any scale.
-
-    Pixels larger than the overview's are divided into equal ones: an outline drawn around a mask is exact to a part of
-    its pixel, and a mask may have one pixel a tile.
-
-    Raises:
-        SlideError: its sides are not in the slide's proportion.
-    """
-    ratio = (image.shape[1] / image.shape[0]) / (slide.width * slide.mpp_x / (slide.height * slide.mpp_y))
-    ratio_px = (image.shape[1] / image.shape[0]) / (slide.width / slide.height)
-    if min(abs(math.log(ratio)), abs(math.log(ratio_px))) > max(0.02, 1.5 / min(image.shape)):
-        raise SlideError(
-            f"the mask image is {image.shape[1]} x {image.shape[0]} px, the slide {slide.width} x {slide.height}: "
-            "it does not show the whole slide",
-            "export the mask over the whole slide, at any scale",
-        )
-    rows, columns = slide.height * slide.mpp_y / OVERVIEW_MPP, slide.width * slide.mpp_x / OVERVIEW_MPP
-    parts_y, parts_x = (max(1, math.ceil(n / side)) for n, side in zip((rows, columns), image.shape, strict=True))
-    return np.repeat(np.repeat(image != 0, parts_y, axis=0), parts_x, axis=1)
-
-
 def shrunk(mask: Bool[np.ndarray, "H W"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """Return a mask at another size (rows, columns): what is at least half inside."""
     resized: Any = cv2.resize(mask.view(np.uint8) * np.uint8(255), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
