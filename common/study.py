@@ -90,17 +90,23 @@ class Study:
         return self.root / "runs" / task / name
 
 
-def open_study(folder: Path | str | Study) -> Study:
-    """Return the study in a folder; one that is open already is it.
+def as_study(study: Path | Study) -> Study:
+    """Return the study of a folder, whether the folder is there or not."""
+    return study if isinstance(study, Study) else Study(study)
+
+
+def open_study(study: Path | Study) -> Study:
+    """Return the study in a folder.
 
     Raises:
         StudyError: there is no such folder; the message says what a study needs and how to make the demo.
     """
-    root = folder.root if isinstance(folder, Study) else Path(folder)
+    opened = as_study(study)
+    root = opened.root
     if not root.is_dir():
         raise StudyError(
             f"no study folder at {root}. A study is a folder with slides/ (whole-slide images) and cohort.csv (one row "
             f"a slide: patient_id, slide_id, then subtype, or time and event). Give yours with --study DIR, or make a "
             f"synthetic one: python preprocessing/make_demo_study.py --study {root}"
         )
-    return Study(root)
+    return opened

@@ -3,8 +3,10 @@
 For notebooks and other programs: each function takes a study (its folder will do) and the settings of the script it
 stands for, and returns a value; nothing is printed but progress.
 
+    from pathlib import Path
+
     from preprocessing import TilingConfig, tile_study
-    tiled = tile_study("study", TilingConfig(tile_um=128))
+    tiled = tile_study(Path("study"), TilingConfig(tile_um=128))
 
 Names are imported when they are first asked for, so that a script's --help loads nothing heavy.
 """

@@ -52,7 +52,7 @@ class StudyCheck:
     workers: int
 
 
-def examine_study(study: Study | Path | str, config: CheckConfig) -> StudyCheck:
+def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     """Look over a study; where `config.out` is given, the table of slides is written there, and nothing else.
 
     Raises:

@@ -186,12 +186,12 @@ def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w 
 def _tiff_properties(page: Any) -> Mapping[str, str]:
     """Return the scale where the file gives one in a unit of length; dots per inch of a print fall outside its range."""
     um = {2: 25400.0, 3: 10000.0}.get(page.tags.valueof("ResolutionUnit", 1))
-    found = {}
+    scales = {}
     for name, tag in zip(MPP_PROPERTIES, ("XResolution", "YResolution"), strict=True):
         value = page.tags.valueof(tag)
         if um is not None and value is not None and value[0] and value[1]:
-            found[name] = str(um * value[1] / value[0])
-    return found
+            scales[name] = str(um * value[1] / value[0])
+    return scales
 
 
 def _as_rgb(samples: Shaped[np.ndarray, "h w c"], page: Any) -> UInt8[np.ndarray, "h w 3"]:

@@ -272,9 +272,9 @@ def check_against_openslide(
         except SlideError:
             return
     try:
-        found = slide.read_area(*area)
+        pixels = slide.read_area(*area)
     except SlideError as error:
         raise NotJpegTilesError(f"OpenSlide reads a tile that is unreadable here: {error.reason}") from error
-    difference = np.abs(found.astype(np.int16) - expected)
+    difference = np.abs(pixels.astype(np.int16) - expected)
     if difference.max() > MAX_DIFFERENCE or difference.mean() > MEAN_DIFFERENCE:
         raise NotJpegTilesError(f"other pixels than OpenSlide's (up to {difference.max()} grey levels)")

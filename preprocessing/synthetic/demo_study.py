@@ -9,7 +9,7 @@ from common.failures import StudyError
 from common.files import read_rows, write_table
 from common.machine import default_workers
 from common.parallel import over_slides
-from common.study import Study
+from common.study import Study, as_study
 from preprocessing.synthetic.demo_settings import DemoConfig
 from preprocessing.synthetic.slide_and_truth import make_slide
 from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, truth_rows
@@ -26,13 +26,13 @@ class PaintedStudy:
     n_events: int
 
 
-def paint_study(study: Study | Path | str, config: DemoConfig) -> PaintedStudy:
+def paint_study(study: Path | Study, config: DemoConfig) -> PaintedStudy:
     """Make a synthetic study in a folder, or what is missing of it.
 
     Raises:
         StudyError: the folder holds another study, or a slide could not be painted.
     """
-    study = study if isinstance(study, Study) else Study(Path(study))
+    study = as_study(study)
     patients = make_cohort(config.patients, config.seed)
     table = _as_table(cohort_rows(patients))
     _refuse_another(study, table)

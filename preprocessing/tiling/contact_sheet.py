@@ -58,7 +58,7 @@ class _Card:
     figures: list[_Figure]
 
 
-def draw_contact_sheet(study: Study | Path | str) -> ContactSheet:
+def draw_contact_sheet(study: Path | Study) -> ContactSheet:
     """Write the page of a tiled study out of its status table.
 
     Raises:
@@ -86,12 +86,12 @@ def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previe
         previews_folder: where <slide_id>.jpg lie; the page links to them relative to its own folder.
     """
     folder = Path(os.path.relpath(previews_folder, path.parent)).as_posix()
-    there = {file.name for file in previews_folder.glob("*.jpg")} if previews_folder.is_dir() else set()
+    previews = {file.name for file in previews_folder.glob("*.jpg")} if previews_folder.is_dir() else set()
     ordered = sorted(rows, key=_order)
     cards = []
     for row in ordered:
         name = f"{row['slide_id']}.jpg"
-        cards.append(_card(row, f"{folder}/{name}" if name in there else None))
+        cards.append(_card(row, f"{folder}/{name}" if name in previews else None))
     n_failed, n_flagged = sum(card.is_failed for card in cards), sum(bool(card.flags) for card in cards)
     page = render(
         Path(__file__).parent, "contact_sheet.html", title=f"{len(cards)} slides, {n_failed} failed, {n_flagged} with flags",

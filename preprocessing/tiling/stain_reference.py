@@ -27,7 +27,7 @@ class StainReference:
     left_out: Sequence[str]
 
 
-def aggregate_stains(study: Study | Path | str, config: StainReferenceConfig) -> StainReference:
+def aggregate_stains(study: Path | Study, config: StainReferenceConfig) -> StainReference:
     """Read the fits of the chosen slides, aggregate them and write the reference.
 
     Raises:

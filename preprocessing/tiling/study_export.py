@@ -42,7 +42,7 @@ class StudyExport:
         return sum(status.state == "done" for status in self.statuses)
 
 
-def export_study(study: Study | Path | str, config: ExportConfig) -> StudyExport:
+def export_study(study: Path | Study, config: ExportConfig) -> StudyExport:
     """Write the tiles of a study's slides as images, with the status of each and the tile table.
 
     Raises:

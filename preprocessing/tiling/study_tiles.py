@@ -31,7 +31,7 @@ class TiledStudy:
     contact_sheet: Path
 
 
-def tile_study(study: Study | Path | str, config: TilingConfig) -> TiledStudy:
+def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     """Tile the slides of a study, and write the status of each and the page with all previews.
 
     Slides that `config.where` leaves out keep what an earlier run said of them.

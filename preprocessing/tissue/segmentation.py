@@ -62,11 +62,11 @@ def segment_slide(slide: Slide, *, second_pass: bool = True) -> Segmentation:
     """
     survey = survey_slide(slide, overview_mpp(slide))
     mpp = (survey.mpp[0] + survey.mpp[1]) / 2
-    found = find_tissue(survey.image, mpp=mpp)
-    is_tissue = found.is_tissue & ~survey.is_unreadable
+    first = find_tissue(survey.image, mpp=mpp)
+    is_tissue = first.is_tissue & ~survey.is_unreadable
     if second_pass:
-        is_tissue = _second_pass(slide, is_tissue, found.is_ink | survey.is_unreadable, found.glass, mpp)
-    return Segmentation(survey.image, mpp, is_tissue, found.is_ink, survey.is_unreadable, found.glass)
+        is_tissue = _second_pass(slide, is_tissue, first.is_ink | survey.is_unreadable, first.glass, mpp)
+    return Segmentation(survey.image, mpp, is_tissue, first.is_ink, survey.is_unreadable, first.glass)
 
 
 def _second_pass(
@@ -117,14 +117,14 @@ def _decide(
     except SlideError:
         slide.reopen()
         return
-    found = tissue_near_glass(image, mpp=mpp / 2, glass=glass)
+    is_near = tissue_near_glass(image, mpp=mpp / 2, glass=glass)
     inside = (
         slice(2 * (rows.start - top), 2 * (rows.stop - top)),
         slice(2 * (columns.start - left), 2 * (columns.stop - left)),
     )
     place = (slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop))
     in_band = np.repeat(np.repeat(band[block], 2, axis=0), 2, axis=1)
-    fine[place] = np.where(in_band, found[inside], fine[place])
+    fine[place] = np.where(in_band, is_near[inside], fine[place])
 
 
 def shrunk(mask: Bool[np.ndarray, "H W"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

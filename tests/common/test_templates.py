@@ -1,7 +1,10 @@
 """Templates: values are escaped, missing values and missing templates are refused."""
 
+from html import escape
+
 import pytest
 from jinja2 import TemplateNotFound, UndefinedError
+from markupsafe import Markup
 
 from common.templates import render
 
@@ -16,6 +19,11 @@ def package(tmp_path):
 def test_values_are_escaped_and_tags_leave_no_lines(package):
     assert render(package, "page.html", name="<i>", is_long=True) == "<b>&lt;i&gt;</b>\nmore\nend\n"
     assert render(package, "page.html", name="x", is_long=False) == "<b>x</b>\nend\n"
+
+
+def test_quotes_are_spelled_by_the_standard_library_and_markup_stays(package):
+    assert render(package, "page.html", name="'\"", is_long=False) == f"<b>{escape(chr(39) + chr(34))}</b>\nend\n"
+    assert render(package, "page.html", name=Markup("<i>"), is_long=False) == "<b><i></b>\nend\n"
 
 
 def test_a_value_that_was_not_given_is_refused(package):

@@ -38,7 +38,7 @@ def test_a_notebook_goes_from_nothing_to_tiles_pages_and_references_with_values_
     assert [row[1] for row in check.table] == ["opens"] * painted.n_slides
     assert {finding.where for finding in check.findings} == {"cohort"}  # one patient is none to cross-validate
 
-    tiled = preprocessing.tile_study(str(root), preprocessing.TilingConfig(workers=0, quality=False))
+    tiled = preprocessing.tile_study(root, preprocessing.TilingConfig(workers=0, quality=False))
     assert [status.state for status in tiled.statuses] == ["done"] * painted.n_slides
     assert tiled.status_file.is_file()
     page = tiled.contact_sheet.read_bytes()
