@@ -35,8 +35,8 @@ from preprocessing.synthetic.looks import SUBTYPES
 from preprocessing.synthetic.scanner import PEN_COLOURS
 from preprocessing.synthetic.slide_and_truth import make_slide
 from preprocessing.synthetic.synthetic_cohort import SITES
-from preprocessing.tiling.study_tiles import tile_study
-from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.study_tiles import tile_slides
+from preprocessing.tiling.tile_store import read_slide_tiles
 from preprocessing.tiling.tiling_settings import TilingConfig
 
 KINDS = ("plain", "pale", "pen", "fatty", "plain")
@@ -100,13 +100,13 @@ def paint(folder: Path, recipes: list[SlideRecipe]) -> Study:
 
 def stain_means(path: Path, tile_file: Path) -> np.ndarray:
     """Return the mean optical density of both stains (columns) of stained pixels, before and after the map (rows)."""
-    sheet = read_tile_sheet(tile_file)
-    chosen = sheet.coords[np.linspace(0, len(sheet.coords) - 1, min(N_TILES, len(sheet.coords))).astype(int)]
+    known = read_slide_tiles(tile_file)
+    chosen = known.coords[np.linspace(0, len(known.coords) - 1, min(N_TILES, len(known.coords))).astype(int)]
     with open_slide(path) as slide:
         tiles = np.stack([read_tile(slide, x, y, tile_um=128.0, tile_px=128) for x, y in chosen.tolist()])
-    before = optical_density(tiles, sheet.stain.glass)
-    mapped = apply_map(tiles, stain_map(sheet.stain, REFERENCE)) if sheet.stain.method != "none" else tiles
-    after = optical_density(mapped, WHITE if sheet.stain.method != "none" else sheet.stain.glass)
+    before = optical_density(tiles, known.stain.glass)
+    mapped = apply_map(tiles, stain_map(known.stain, REFERENCE)) if known.stain.method != "none" else tiles
+    after = optical_density(mapped, WHITE if known.stain.method != "none" else known.stain.glass)
     is_stained = before.max(axis=-1) > OD_BACKGROUND
     unmix = np.linalg.pinv(REFERENCE.matrix)
     return np.stack([(od[is_stained] @ unmix).mean(axis=0) for od in (before, after)])
@@ -123,11 +123,11 @@ def measure(source: Study, work: Path, method: str) -> None:
     study = Study(work / method)
     rows = pd.read_csv(source.cohort_table, dtype={"patient_id": str, "slide_id": str})
     files = find_slides(source.slides)
-    statuses = tile_study(study, files, rows.to_dict("records"), TilingConfig(study=study.root, stain=method))
+    statuses = tile_slides(study, files, rows.to_dict("records"), TilingConfig(study=study.root, stain=method))
     done = sorted(status.slide_id for status in statuses if status.state == "done")
-    sheets = {slide_id: read_tile_sheet(study.tile_file(slide_id)) for slide_id in done}
+    tiles_of = {slide_id: read_slide_tiles(study.tile_file(slide_id)) for slide_id in done}
     truths = {slide_id: json.loads((source.truth / f"{slide_id}.json").read_text()) for slide_id in done}
-    fits = [sheets[slide_id].stain for slide_id in done]
+    fits = [tiles_of[slide_id].stain for slide_id in done]
     fallbacks = sum(bool(fit.fallback) for fit in fits)
     print(f"{method}: {len(done)} of {len(statuses)} slides, {fallbacks} fallbacks")
     if method in ("vahadane", "macenko"):

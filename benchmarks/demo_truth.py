@@ -15,7 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from common.cohort import read_cohort
 from common.study import Study
 from preprocessing.synthetic.slide_and_truth import read_truth_mask
-from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.tile_store import read_slide_tiles
 
 MASK_MPP = 8.0
 
@@ -44,7 +44,7 @@ def dice(study: Study, slide_id: str) -> float:
 
 def stain_angles(study: Study, slide_id: str) -> tuple[float, float]:
     """Degrees between the fitted and the painted haematoxylin and eosin vectors."""
-    fitted = read_tile_sheet(study.tile_file(slide_id)).stain.matrix
+    fitted = read_slide_tiles(study.tile_file(slide_id)).stain.matrix
     painted = np.array(json.loads((study.truth / f"{slide_id}.json").read_text())["stain_matrix"])
     cosines = np.clip((fitted * painted).sum(axis=1), -1, 1)
     haematoxylin, eosin = np.degrees(np.arccos(cosines))
@@ -53,10 +53,10 @@ def stain_angles(study: Study, slide_id: str) -> tuple[float, float]:
 
 def tumour_share(study: Study, slide_id: str) -> np.ndarray:
     """Share of painted tumour in each tile of a slide."""
-    sheet = read_tile_sheet(study.tile_file(slide_id))
+    tiles = read_slide_tiles(study.tile_file(slide_id))
     mask = read_truth_mask(study.truth / f"{slide_id}.json", "tumour", MASK_MPP)
-    scale, side = sheet.mpp_x / MASK_MPP, sheet.tile_um / MASK_MPP
-    corners = np.round(sheet.coords * scale).astype(int)
+    scale, side = tiles.mpp_x / MASK_MPP, tiles.tile_um / MASK_MPP
+    corners = np.round(tiles.coords * scale).astype(int)
     return np.array([mask[y : y + round(side), x : x + round(side)].mean() for x, y in corners])
 
 

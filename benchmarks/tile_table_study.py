@@ -19,7 +19,7 @@ from common.study import open_study
 from features.extract_features import main as extract
 from mil.train import main as train
 from preprocessing.reading.slide import open_slide, read_tile
-from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.tile_store import read_slide_tiles
 
 
 def export(study_dir: Path, out: Path, *, n_train: int, n_valid: int, n_tiles: int, side_px: int) -> Path:
@@ -33,13 +33,13 @@ def export(study_dir: Path, out: Path, *, n_train: int, n_valid: int, n_tiles: i
         for number, patient in enumerate(sorted(patients.index)[: n_train + n_valid]):
             chosen = "TRAIN" if number < n_train else "VALID"
             slide_id = cohort.slides.loc[cohort.slides["patient_id"] == patient, "slide_id"].iloc[0]
-            sheet = read_tile_sheet(study.tile_file(slide_id))
-            step = max(1, len(sheet.coords) // n_tiles)
-            with open_slide(files[slide_id], mpp=(sheet.mpp_x, sheet.mpp_y)) as slide:
-                for index, (x, y) in enumerate(sheet.coords[::step][:n_tiles].tolist()):
+            tiles = read_slide_tiles(study.tile_file(slide_id))
+            step = max(1, len(tiles.coords) // n_tiles)
+            with open_slide(files[slide_id], mpp=(tiles.mpp_x, tiles.mpp_y)) as slide:
+                for index, (x, y) in enumerate(tiles.coords[::step][:n_tiles].tolist()):
                     name = f"{patient}_{index:02d}.png"
                     (out / "tiles").mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(read_tile(slide, x, y, tile_um=sheet.tile_um, tile_px=side_px)).save(
+                    Image.fromarray(read_tile(slide, x, y, tile_um=tiles.tile_um, tile_px=side_px)).save(
                         out / "tiles" / name
                     )
                     rows.append([patient, f"tiles\\{name}", subtype, chosen, chosen == "VALID"])

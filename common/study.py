@@ -37,6 +37,16 @@ class Study:
         return self.root / "tiles"
 
     @property
+    def status_file(self) -> Path:
+        """What became of each slide in tiling."""
+        return self.tiles / "status.csv"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """The page with the previews of all slides."""
+        return self.tiles / "contact_sheet.html"
+
+    @property
     def previews(self) -> Path:
         """The folder of preview pictures."""
         return self.tiles / "previews"

@@ -3,7 +3,6 @@
 Reads tiles/status.csv, which tile_slides.py leaves. Open the page in any browser; it needs no network.
 """
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.failures import StudyError, command
+from common.failures import command
 from common.settings import option, parse_config
-from common.study import open_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +26,10 @@ class ContactSheetConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and say where it is."""
     config = parse_config(ContactSheetConfig, argv, section="make_contact_sheet", description=__doc__)
-    study = open_study(config.study)
-    from preprocessing.tiling.contact_sheet import write_contact_sheet
+    from preprocessing.tiling.contact_sheet import draw_contact_sheet
 
-    status_file, page = study.tiles / "status.csv", study.tiles / "contact_sheet.html"
-    if not status_file.is_file():
-        raise StudyError(f"no table {status_file}; run preprocessing/tile_slides.py --study {config.study} first")
-    with status_file.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and "slide_id" not in rows[0]:
-        raise StudyError(f"{status_file} has no column slide_id; run preprocessing/tile_slides.py again")
-    write_contact_sheet(page, rows, study.previews)
-    print(f"{len(rows)} slides: {page}")
+    sheet = draw_contact_sheet(config.study)
+    print(f"{sheet.n_slides} slides: {sheet.path}")
     return 0
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from common.failures import SlideError
-from common.slide_files import file_fingerprint
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import (
@@ -28,7 +27,8 @@ from features.store.provenance import Provenance, Stated, file_attributes
 from features.stream.tile_reader import TileRequest
 from preprocessing.colour.stain import StainFit, stain_map
 from preprocessing.colour.stain_store import read_reference, reference_text
-from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, trident_attributes
+from preprocessing.tiling.slide_tiles import SlideTiles, trident_attributes
+from preprocessing.tiling.tile_store import tiles_of_slide
 
 
 def extract_slides(
@@ -59,38 +59,38 @@ def _slide_job(
     study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
     reference: StainFit,
 ) -> EmbeddingJob:  # fmt: skip
-    sheet = _tile_sheet(study, files, slide_id)
-    is_mapped = config.normalise and sheet.stain.method != "none"
+    tiles = _slide_tiles(study, files, slide_id)
+    is_mapped = config.normalise and tiles.stain.method != "none"
     of_slide: dict[str, Stated] = {
         "schema": SCHEMA,
         # which fit a slide's guards allowed may differ between slides of a run; that colours were mapped may not
-        "stain_fit": sheet.stain.method if is_mapped else "none",
-        "mpp_x": sheet.mpp_x, "mpp_y": sheet.mpp_y, "mpp_source": sheet.mpp_source, "tile_fingerprint": sheet.content_sha256,
+        "stain_fit": tiles.stain.method if is_mapped else "none",
+        "mpp_x": tiles.mpp_x, "mpp_y": tiles.mpp_y, "mpp_source": tiles.mpp_source, "tile_fingerprint": tiles.content_sha256,
     }  # fmt: skip
     reference_used = reference_text(reference) if is_mapped else "none"
     try:
-        colour = stain_map(sheet.stain, reference) if is_mapped else None
+        colour = stain_map(tiles.stain, reference) if is_mapped else None
     except ValueError as error:
         raise SlideError(
             str(error), "run preprocessing/tile_slides.py again, or give another --stain_reference"
         ) from error
     requests = [
         TileRequest(
-            name=slide_id, path=files[slide_id], mpp=(sheet.mpp_x, sheet.mpp_y), coords=corners_of_scale(sheet, side_um),
-            tile_um=side_um, tile_px=sheet.tile_px, colour=colour, part=part,
-            stains=reference if is_mapped else sheet.stain,
+            name=slide_id, path=files[slide_id], mpp=(tiles.mpp_x, tiles.mpp_y), coords=corners_of_scale(tiles, side_um),
+            tile_um=side_um, tile_px=tiles.tile_px, colour=colour, part=part,
+            stains=reference if is_mapped else tiles.stain,
         )
-        for part, side_um in _scales(config, sheet).items()
+        for part, side_um in _scales(config, tiles).items()
     ]  # fmt: skip
     bags = [
         PendingBag(
             embedder=embedder,
             path=study.feature_file(embedder.name, slide_id),
-            wanted=file_attributes(_provenance(embedder, config, sheet, reference_used), of_slide),
-            coords=sheet.coords,
-            coords_attributes=trident_attributes(sheet),
+            wanted=file_attributes(_provenance(embedder, config, tiles, reference_used), of_slide),
+            coords=tiles.coords,
+            coords_attributes=trident_attributes(tiles),
             image_index=np.empty(0, np.int64),
-            datasets=_datasets(config, tuple(_scales(config, sheet))),
+            datasets=_datasets(config, tuple(_scales(config, tiles))),
             copy_strength=config.hed_strength,
         )
         for embedder in embedders
@@ -98,12 +98,12 @@ def _slide_job(
     return EmbeddingJob(slide_id=slide_id, requests=requests, bags=bags)
 
 
-def _scales(config: ExtractionConfig, sheet: TileSheet) -> dict[str, float]:
+def _scales(config: ExtractionConfig, tiles: SlideTiles) -> dict[str, float]:
     """Return part to side in µm; one nameless part where there is one scale, the tile's."""
-    return {f"{side:g} um": side for side in config.scales_um} or {"": sheet.tile_um}
+    return {f"{side:g} um": side for side in config.scales_um} or {"": tiles.tile_um}
 
 
-def _provenance(embedder: Embedder, config: ExtractionConfig, sheet: TileSheet, reference: str) -> Provenance:
+def _provenance(embedder: Embedder, config: ExtractionConfig, tiles: SlideTiles, reference: str) -> Provenance:
     """Return what made a slide's embeddings; several scales stand in the transform, which must agree within a run."""
     own = embedder.provenance
     others: dict[str, Stated] = {}
@@ -114,8 +114,8 @@ def _provenance(embedder: Embedder, config: ExtractionConfig, sheet: TileSheet, 
     if config.hed_copies:
         others |= {"hed_copies": config.hed_copies, "hed_strength": config.hed_strength}
     return replace(
-        own, stain="none" if reference == "none" else "normalised", stain_reference=reference, tile_um=sheet.tile_um,
-        tile_px=sheet.tile_px, others=others,
+        own, stain="none" if reference == "none" else "normalised", stain_reference=reference, tile_um=tiles.tile_um,
+        tile_px=tiles.tile_px, others=others,
     )  # fmt: skip
 
 
@@ -132,25 +132,15 @@ def _datasets(config: ExtractionConfig, parts: tuple[str, ...]) -> dict[str, tup
     return {"features": parts, **copies}
 
 
-def corners_of_scale(sheet: TileSheet, side_um: float) -> np.ndarray:
-    """Return the corners of squares of another side around the centres of a sheet's tiles, level-0 pixels."""
-    shift = [(sheet.tile_um - side_um) / 2 / mpp for mpp in (sheet.mpp_x, sheet.mpp_y)]
-    return sheet.coords + np.round(shift).astype(np.int64)
+def corners_of_scale(tiles: SlideTiles, side_um: float) -> np.ndarray:
+    """Return the corners of squares of another side around the centres of a tiles's tiles, level-0 pixels."""
+    shift = [(tiles.tile_um - side_um) / 2 / mpp for mpp in (tiles.mpp_x, tiles.mpp_y)]
+    return tiles.coords + np.round(shift).astype(np.int64)
 
 
-def _tile_sheet(study: Study, files: dict[str, Path], slide_id: str) -> TileSheet:
+def _slide_tiles(study: Study, files: dict[str, Path], slide_id: str) -> SlideTiles:
     if slide_id not in files:
         raise SlideError(
             "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
         )
-    tile_file = study.tile_file(slide_id)
-    remedy = "run preprocessing/tile_slides.py (its status.csv says why, if the slide failed there)"
-    if not tile_file.is_file():
-        raise SlideError("it has no tile file", remedy)
-    try:
-        sheet = read_tile_sheet(tile_file)
-    except ValueError as error:
-        raise SlideError(str(error), remedy) from error
-    if file_fingerprint(files[slide_id]) != sheet.slide_fingerprint:
-        raise SlideError(f"{files[slide_id].name} is not the file its tiles were made from", remedy)
-    return sheet
+    return tiles_of_slide(study.tile_file(slide_id), files[slide_id])

@@ -52,7 +52,7 @@ def check_installation(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 def _packages() -> Iterator[tuple[str, str, str]]:
     wanted = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
-    found, faults = [], []
+    versions, faults = [], []
     for requirement in wanted:
         match = re.match(r"([\w.-]+)(?:\[[^]]*\])?(?:>=([\d.]+))?", requirement)
         assert match is not None
@@ -62,10 +62,10 @@ def _packages() -> Iterator[tuple[str, str, str]]:
         except importlib.metadata.PackageNotFoundError:
             faults.append(f"{name} is missing")
             continue
-        found.append(f"{name} {version}")
+        versions.append(f"{name} {version}")
         if least is not None and _numbers(version) < _numbers(least):
             faults.append(f"{name} {version} is older than {least}")
-    yield "packages", ", ".join(found), f"{'; '.join(faults)}: {REINSTALL}" if faults else ""
+    yield "packages", ", ".join(versions), f"{'; '.join(faults)}: {REINSTALL}" if faults else ""
 
 
 def _numbers(version: str) -> tuple[int, ...]:

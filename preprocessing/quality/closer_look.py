@@ -42,9 +42,9 @@ def measure_slide(
                 except SlideError:
                     slide.reopen()
                     is_unreadable[index] = True
-        for indices, found in parts:
+        for indices, measured in parts:
             for name in COLUMNS:
-                columns[name][indices] = found[name]
+                columns[name][indices] = measured[name]
     return columns, is_unreadable
 
 

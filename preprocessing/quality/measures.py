@@ -204,7 +204,7 @@ def slide_flags(
     if n_tiles:  # never left out by default, so their shares are of the area
         shares |= {name: max(shares[name], float(columns[name].mean())) for name in ("blood", "necrosis_like")}
     least = dict.fromkeys(REASONS[1:], config.flag_from) | OWN_FLAG_FROM
-    flags = [f"{_said(name)} {shares[name]:.0%}" for name in REASONS[1:] if shares[name] >= max(least[name], 1e-9)]
+    flags = [f"{_flag_name(name)} {shares[name]:.0%}" for name in REASONS[1:] if shares[name] >= max(least[name], 1e-9)]
     if median_sharpness(columns, (reason == 1) | (reason == 2)) < config.min_focus:
         flags.append("out of focus")
     od = columns["od"][~np.isnan(columns["od"])]
@@ -215,5 +215,5 @@ def slide_flags(
     return flags
 
 
-def _said(name: str) -> str:
+def _flag_name(name: str) -> str:
     return name.replace("_", "-")

@@ -156,9 +156,9 @@ def _has_decoder(kind: FrameKind) -> bool:
 def _offsets(header: Any, table: bytes, n_frames: int) -> Sequence[int]:
     """Return where frames begin after the table's item; empty where the file does not say so, or says nonsense."""
     extended = header.get("ExtendedOffsetTable")
-    found = np.frombuffer(extended, "<u8") if extended else np.frombuffer(table[: len(table) // 4 * 4], "<u4")
-    is_sound = len(found) == n_frames and found[0] == 0 and (np.diff(found.astype(np.int64)) > 0).all()
-    return [int(offset) for offset in found] if is_sound else []
+    offsets = np.frombuffer(extended, "<u8") if extended else np.frombuffer(table[: len(table) // 4 * 4], "<u4")
+    is_sound = len(offsets) == n_frames and offsets[0] == 0 and (np.diff(offsets.astype(np.int64)) > 0).all()
+    return [int(offset) for offset in offsets] if is_sound else []
 
 
 def _scanned_spans(file: BinaryIO, n_frames: int) -> list[tuple[int, int]]:
@@ -226,10 +226,10 @@ def _decoded_by_pydicom(content: bytes, kind: FrameKind) -> tuple[Shaped[np.ndar
     }  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where the header's colours are not the codestream's; the latter are taken
-        samples, found = get_decoder(kind.syntax).as_array(
+        samples, decoded = get_decoder(kind.syntax).as_array(
             content if kind.syntax in UNCOMPRESSED else encapsulate([content]), index=0, **described
         )
-    return samples, str(found["photometric_interpretation"])
+    return samples, str(decoded["photometric_interpretation"])
 
 
 def _as_8_bit(samples: Shaped[np.ndarray, "h w c"], kind: FrameKind) -> UInt8[np.ndarray, "h w c"]:

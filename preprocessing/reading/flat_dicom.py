@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from cachetools import LRUCache, cachedmethod
 from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
@@ -23,6 +24,9 @@ from preprocessing.reading.dicom_frames import FrameKind, frame_kind, frame_span
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, RECOPY_REMEDY, overlap
 from preprocessing.reading.flat_tiff import CACHE_BYTES
 from preprocessing.reading.scale import MPP_PROPERTIES
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 BESIDE_THE_SLIDE = frozenset({"LABEL", "OVERVIEW"})
@@ -43,6 +47,8 @@ class Layout:
 class FlatDicom:
     """One instance of a DICOM series."""
 
+    reader, orientation = "pydicom", 1
+
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
@@ -52,20 +58,25 @@ class FlatDicom:
         except OSError as error:
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions, self.properties = self._layout.dimensions, self._layout.properties
-        self.level_count = 1
         self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
-        self.segment_px = (self._layout.kind.width, self._layout.kind.height)
-        self._frames: OrderedDict[int, UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+        self._frame_px = (self._layout.kind.width, self._layout.kind.height)
+        n_kept = max(1, CACHE_BYTES // (3 * math.prod(self._frame_px)))
+        self._frames: LRUCache[Any, UInt8[np.ndarray, "h w 3"]] = LRUCache(n_kept)
 
-    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+    def piece_px(self, level: int) -> tuple[int, int]:
+        """Return width and height of a frame."""
+        assert level == 0
+        return self._frame_px
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Return an RGBA image of the area; what lies off the image or was never scanned is transparent."""
-        from PIL import Image
+        from PIL.Image import fromarray
 
         assert level == 0
         canvas = np.zeros((size[1], size[0], 4), np.uint8)
         x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
         lefts, tops = self._layout.corners.T
-        width, height = self.segment_px
+        width, height = self._frame_px
         is_inside = (lefts < x1) & (lefts + width > x0) & (tops < y1) & (tops + height > y0)
         for index in np.flatnonzero(is_inside) if x1 > x0 and y1 > y0 else ():
             pixels = self._frame(int(index))
@@ -75,26 +86,20 @@ class FlatDicom:
             target = canvas[y - origin[1] : bottom - origin[1], x - origin[0] : right - origin[0]]
             target[..., :3] = pixels[y - top : bottom - top, x - left : right - left]
             target[..., 3] = 255
-        return Image.fromarray(canvas)
+        return fromarray(canvas)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    @cachedmethod(attrgetter("_frames"))
     def _frame(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        if index in self._frames:
-            self._frames.move_to_end(index)
-            return self._frames[index]
         try:
             if index >= len(self._layout.spans):
                 raise ValueError("the file ends before it")
-            pixels = read_frame(self._file, self._layout.spans[index], self._layout.kind)
+            return read_frame(self._file, self._layout.spans[index], self._layout.kind)
         except Exception as error:  # a decoder raises whatever broken bytes lead to
             raise SlideError(f"frame {index} of {self.name} cannot be read ({error})", RECOPY_REMEDY) from error
-        self._frames[index] = pixels
-        while len(self._frames) > max(1, CACHE_BYTES // pixels.nbytes):
-            self._frames.popitem(last=False)
-        return pixels
 
 
 def largest_instance(files: Sequence[Path]) -> Path:

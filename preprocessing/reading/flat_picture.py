@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
 MAX_WHOLE_PX = 250_000_000  # decoded in one piece: 1 GB
@@ -21,6 +24,8 @@ RECOPY_REMEDY = "the file is damaged or truncated; copy or scan it again"
 
 class FlatPicture:
     """A PNG or JPEG file, decoded whole at the first read; turned upright as its EXIF says. It bears no scale."""
+
+    reader, orientation = "Pillow", 1
 
     def __init__(self, path: Path) -> None:
         from PIL import UnidentifiedImageError
@@ -41,19 +46,23 @@ class FlatPicture:
             )
         self.properties: Mapping[str, str] = {}
         self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
-        self.segment_px = self.dimensions
 
-    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+    def piece_px(self, level: int) -> tuple[int, int]:
+        """Return width and height of the whole."""
+        assert level == 0
+        return self.dimensions
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Return an RGBA image of the area; what lies off the image is transparent."""
-        from PIL import Image
+        from PIL.Image import fromarray, new
 
         assert level == 0
         state = self._path.stat()
         pixels = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
         x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
-        canvas = Image.new("RGBA", size)
+        canvas = new("RGBA", size)
         if x1 > x0 and y1 > y0:
-            part = Image.fromarray(pixels[y0:y1, x0:x1]).convert("RGBA")
+            part = fromarray(pixels[y0:y1, x0:x1]).convert("RGBA")
             canvas.paste(part, (x0 - origin[0], y0 - origin[1]))
         return canvas
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache, cachedmethod
 from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
 from preprocessing.reading.scale import MPP_PROPERTIES
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
 MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
@@ -28,8 +32,12 @@ CACHE_BYTES = 96 << 20  # decoded segments kept
 
 
 class FlatTiff:
-    """One page of a TIFF file: the largest, which is the image itself where a thumbnail lies beside it."""
+    """One page of a TIFF file: the largest, which is the image itself where a thumbnail lies beside it.
 
+    It is shown as stored: `upright` turns it by its `stored_orientation`.
+    """
+
+    reader, orientation = "tifffile", 1
     _page: Any
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +52,7 @@ class FlatTiff:
             self._page = largest.aspage()
             self._check()
             self.properties = _tiff_properties(self._page)
-            self.orientation = int(self._page.tags.valueof("Orientation", 1))
+            self.stored_orientation = _orientation_of(self._page)
             self._mapped = _mapped_pixels(path, self._file, self._page)
         except SlideError:
             self.close()
@@ -54,11 +62,16 @@ class FlatTiff:
             raise SlideError(f"{path.name} is not readable as a TIFF ({error})", RECOPY_REMEDY) from error
         self.dimensions = (int(self._page.imagewidth), int(self._page.imagelength))
         self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
-        self._segments: OrderedDict[int, UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+        self._segment_px = self._size_of_a_segment()
+        n_kept = max(1, CACHE_BYTES // (3 * math.prod(self._segment_px)))
+        self._segments: LRUCache[Any, UInt8[np.ndarray, "h w 3"]] = LRUCache(n_kept)
 
-    @property
-    def segment_px(self) -> tuple[int, int]:
-        """Width and height of what is decoded at once."""
+    def piece_px(self, level: int) -> tuple[int, int]:
+        """Return width and height of what is decoded at once."""
+        assert level == 0
+        return self._segment_px
+
+    def _size_of_a_segment(self) -> tuple[int, int]:
         page = self._page
         if self._mapped is not None:
             return self.dimensions[0], max(1, MAPPED_SEGMENT_PX // self.dimensions[0])
@@ -66,14 +79,14 @@ class FlatTiff:
             return int(page.tilewidth), int(page.tilelength)
         return self.dimensions[0], int(min(page.rowsperstrip or page.imagelength, page.imagelength))
 
-    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Return an RGBA image of the area; what lies off the image is transparent."""
-        from PIL import Image
+        from PIL.Image import fromarray
 
         assert level == 0
         canvas = np.zeros((size[1], size[0], 4), np.uint8)
         x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
-        width, height = self.segment_px
+        width, height = self._segment_px
         n_across = math.ceil(self.dimensions[0] / width)
         for row in range(y0 // height, math.ceil(y1 / height) if x1 > x0 else 0):
             for column in range(x0 // width, math.ceil(x1 / width)):
@@ -85,7 +98,7 @@ class FlatTiff:
                     top - row * height : bottom - row * height, left - column * width : right - column * width
                 ]
                 target[..., 3] = 255
-        return Image.fromarray(canvas)
+        return fromarray(canvas)
 
     def close(self) -> None:
         """Close the file."""
@@ -109,14 +122,12 @@ class FlatTiff:
                 CONVERT_REMEDY,
             )
 
+    @cachedmethod(attrgetter("_segments"))
     def _segment(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        if index in self._segments:
-            self._segments.move_to_end(index)
-            return self._segments[index]
         page: Any = self._page
         try:
             if self._mapped is not None:
-                height = self.segment_px[1]
+                height = self._segment_px[1]
                 samples = np.asarray(self._mapped[index * height : (index + 1) * height])
             elif page.planarconfig == 2 and page.samplesperpixel > 1:  # a plane a colour
                 n_segments = len(list(page.dataoffsets)) // page.samplesperpixel
@@ -124,15 +135,11 @@ class FlatTiff:
                 samples = np.concatenate(planes, axis=2)
             else:
                 samples = self._decoded(index)
-            pixels = _as_rgb(samples, page)
+            return _as_rgb(samples, page)
         except SlideError:
             raise
         except Exception as error:  # a decoder raises whatever broken bytes lead to
             raise SlideError(f"segment {index} of {self.name} cannot be read ({error})", RECOPY_REMEDY) from error
-        self._segments[index] = pixels
-        while sum(kept.nbytes for kept in self._segments.values()) > CACHE_BYTES and len(self._segments) > 1:
-            self._segments.popitem(last=False)
-        return pixels
 
     def _decoded(self, index: int) -> Shaped[np.ndarray, "h w c"]:
         page: Any = self._page
@@ -150,6 +157,21 @@ class FlatTiff:
         return np.asarray(samples[0, : shape[1], : shape[2]])
 
 
+def stored_orientation(path: Path) -> int:
+    """Return the orientation that a TIFF says its image lies in; 1 where tifffile cannot tell."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _orientation_of(file.pages.first)
+    except (tifffile.TiffFileError, ValueError, OSError):
+        return 1  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+
+
+def _orientation_of(page: Any) -> int:
+    return int(page.tags.valueof("Orientation", 1))
+
+
 def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w c"] | None:
     """Return the pixels of an uncompressed, contiguous image as a view of the file; None for all others."""
     shape = (int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel))
@@ -164,12 +186,12 @@ def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w 
 def _tiff_properties(page: Any) -> Mapping[str, str]:
     """Return the scale where the file gives one in a unit of length; dots per inch of a print fall outside its range."""
     um = {2: 25400.0, 3: 10000.0}.get(page.tags.valueof("ResolutionUnit", 1))
-    found = {}
+    scales = {}
     for name, tag in zip(MPP_PROPERTIES, ("XResolution", "YResolution"), strict=True):
         value = page.tags.valueof(tag)
         if um is not None and value is not None and value[0] and value[1]:
-            found[name] = str(um * value[1] / value[0])
-    return found
+            scales[name] = str(um * value[1] / value[0])
+    return scales
 
 
 def _as_rgb(samples: Shaped[np.ndarray, "h w c"], page: Any) -> UInt8[np.ndarray, "h w 3"]:

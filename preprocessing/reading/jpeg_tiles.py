@@ -9,12 +9,12 @@ decides), and libjpeg fills a truncated tile with grey instead of failing (the e
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from jaxtyping import UInt8
 
 from common.failures import SlideError
@@ -66,16 +66,38 @@ class JpegLevel:
     colorspace: str  # "RGB" or "YCBCR", of the pixels inside the JPEG streams
 
 
+class _DecodedTiles(LRUCache[tuple[int, int], np.ndarray]):
+    """Decoded tiles by level and index, the last used ones; the buffers of dropped ones are kept for the next."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, getsizeof=lambda tile: tile.nbytes)
+        self.spare: list[np.ndarray] = []  # fresh memory costs a third of the decoding
+
+    def popitem(self) -> tuple[tuple[int, int], np.ndarray]:
+        """Drop the tile that was not used for longest."""
+        place, tile = super().popitem()
+        self.spare.append(tile)
+        return place, tile
+
+
+def _cache_limit(levels: tuple[JpegLevel, ...]) -> int:
+    tile_bytes = max(3 * level.tile_width * level.tile_height for level in levels)
+    return max(CACHE_BYTES, tile_bytes, min(CACHE_TILES * tile_bytes, MOST_BYTES))
+
+
 class JpegSlide:
-    """An open file of JPEG tiles. Coordinates are level-0 pixels, as in `preprocessing.slide.Slide`."""
+    """An open file of JPEG tiles. Coordinates are level-0 pixels, as in `preprocessing.reading.slide.Slide`."""
 
     def __init__(self, path: Path, levels: tuple[JpegLevel, ...], background: tuple[int, int, int]) -> None:
         self.path, self.levels, self.background = path, levels, background
         self._file = path.open("rb")
-        self._decoded: OrderedDict[tuple[int, int], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
-        self.held_bytes = 0
-        self._spare: list[np.ndarray] = []  # buffers of dropped tiles: fresh memory costs a third of the decoding
+        self._decoded = _DecodedTiles(_cache_limit(levels))
         self.n_decoded = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of decoded tiles kept."""
+        return int(self._decoded.currsize)
 
     def close(self) -> None:
         """Close the file and let go of the decoded tiles."""
@@ -139,18 +161,11 @@ class JpegSlide:
         return is_aligned and window.size == (level.tile_width, level.tile_height) and min(window.corner) >= 0
 
     def _tile(self, level: int, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        found = self._decoded.get((level, index))
-        if found is not None:
-            self._decoded.move_to_end((level, index))
-            return found
-        tile = self._decode(self.levels[level], index, self._spare.pop() if self._spare else None)
-        self._decoded[level, index] = tile
-        self.held_bytes += tile.nbytes
-        limit = max(CACHE_BYTES, min(CACHE_TILES * tile.nbytes, MOST_BYTES))
-        while self.held_bytes > limit and len(self._decoded) > 1:
-            _, oldest = self._decoded.popitem(last=False)
-            self.held_bytes -= oldest.nbytes
-            self._spare.append(oldest)
+        tile = self._decoded.get((level, index))
+        if tile is None:
+            spare = self._decoded.spare
+            tile = self._decode(self.levels[level], index, spare.pop() if spare else None)
+            self._decoded[level, index] = tile
         return tile
 
     def _decode(self, level: JpegLevel, index: int, buffer: np.ndarray | None) -> UInt8[np.ndarray, "h w 3"]:
@@ -257,9 +272,9 @@ def check_against_openslide(
         except SlideError:
             return
     try:
-        found = slide.read_area(*area)
+        pixels = slide.read_area(*area)
     except SlideError as error:
         raise NotJpegTilesError(f"OpenSlide reads a tile that is unreadable here: {error.reason}") from error
-    difference = np.abs(found.astype(np.int16) - expected)
+    difference = np.abs(pixels.astype(np.int16) - expected)
     if difference.max() > MAX_DIFFERENCE or difference.mean() > MEAN_DIFFERENCE:
         raise NotJpegTilesError(f"other pixels than OpenSlide's (up to {difference.max()} grey levels)")

@@ -6,16 +6,18 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
-from preprocessing.reading.handles import open_handle, reader_of
+from preprocessing.reading.handle import SlideHandle
+from preprocessing.reading.handles import open_handle
 from preprocessing.reading.scale import check_scale, file_scale
 
-DEFAULT_TILE_PX = 256  # of a file that does not say how it is cut
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_REGION_PX = 4_500_000  # of a level, read at once
 LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
@@ -24,35 +26,28 @@ LEVEL_TOLERANCE = 1.02  # a level this much coarser than asked still serves
 class Slide:
     """An open slide. Coordinates are pixels of level 0 (x right, y down), scales are µm a pixel of level 0."""
 
-    def __init__(self, path: Path, handle: Any, mpp: tuple[float, float], mpp_source: str) -> None:
+    def __init__(self, path: Path, handle: SlideHandle, mpp: tuple[float, float], mpp_source: str) -> None:
         self.path, self._handle = path, handle
         self.mpp_x, self.mpp_y = mpp
         self.mpp_source = mpp_source
         self.width, self.height = handle.dimensions
-        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(handle.level_dimensions)
-        self.level_downsamples: tuple[float, ...] = tuple(handle.level_downsamples)
-        self.reader = reader_of(handle)
-        self.orientation: int = getattr(handle, "orientation", 1) if hasattr(handle, "stored") else 1
+        self.level_dimensions, self.level_downsamples = handle.level_dimensions, handle.level_downsamples
+        self.reader, self.orientation = handle.reader, handle.orientation
         self._background = "#" + handle.properties.get("openslide.background-color", "ffffff")
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Left, top, width and height of the scanned area, level-0 pixels; the whole slide where the file has none."""
         names = ("x", "y", "width", "height")
-        texts = [self._handle.properties.get(f"openslide.bounds-{name}") for name in names]
-        if any(text is None or not text.isdecimal() for text in texts):
+        texts = [self._handle.properties.get(f"openslide.bounds-{name}", "") for name in names]
+        if not all(text.isdecimal() for text in texts):
             return 0, 0, self.width, self.height
         left, top, width, height = (int(text) for text in texts)
         return left, top, width, height
 
-    def tile_px(self, level: int) -> tuple[int, int]:
+    def piece_px(self, level: int) -> tuple[int, int]:
         """Width and height of what the file compresses as one piece, pixels of the level."""
-        if hasattr(self._handle, "segment_px"):
-            width, height = self._handle.segment_px
-            return int(width), int(height)
-        texts = [self._handle.properties.get(f"openslide.level[{level}].tile-{side}") for side in ("width", "height")]
-        sides = [int(text) if text is not None and text.isdecimal() else 0 for text in texts]
-        return sides[0] or DEFAULT_TILE_PX, sides[1] or DEFAULT_TILE_PX
+        return self._handle.piece_px(level)
 
     def reopen(self) -> None:
         """Open the file anew: after one unreadable region OpenSlide refuses every other."""
@@ -71,7 +66,7 @@ class Slide:
         Raises:
             SlideError: the area cannot be read. It is never replaced by white.
         """
-        from PIL import Image
+        from PIL.Image import Resampling
 
         level = self.level_for(min(size_level0[0] / size_px[0], size_level0[1] / size_px[1]))
         downsample = self.level_downsamples[level]
@@ -81,11 +76,12 @@ class Slide:
         origin = (round(start[0]), round(start[1]))
         offset = [(corner - at) / downsample for corner, at in zip(corner_level0, origin, strict=True)]
         offset = [max(0.0, value) for value in offset]
-        box = (*offset, *(at + size / downsample for at, size in zip(offset, size_level0, strict=True)))
-        region = self._read(origin, level, (math.ceil(box[2] - 1e-6), math.ceil(box[3] - 1e-6)))
+        right, bottom = (at + size / downsample for at, size in zip(offset, size_level0, strict=True))
+        box = (offset[0], offset[1], right, bottom)
+        region = self._read(origin, level, (math.ceil(right - 1e-6), math.ceil(bottom - 1e-6)))
         if any(abs(edge - whole) > 1e-6 for edge, whole in zip(box, (0, 0, *size_px), strict=True)):
-            box = (*box[:2], min(box[2], region.width), min(box[3], region.height))
-            region = region.resize(size_px, Image.Resampling.BILINEAR, box=box)  # antialiased over the exact box
+            box = (box[0], box[1], min(right, region.width), min(bottom, region.height))
+            region = region.resize(size_px, Resampling.BILINEAR, box=box)  # antialiased over the exact box
         return np.asarray(region)
 
     def _read_halves(
@@ -109,7 +105,7 @@ class Slide:
         ]
         return max(fine_enough, default=0)
 
-    def read_level(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Any:
+    def read_level(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Image:
         """Return an area of a level, corner and size in its own pixels, as an RGB image.
 
         Raises:
@@ -118,21 +114,14 @@ class Slide:
         downsample = self.level_downsamples[level]
         return self._read((round(corner[0] * downsample), round(corner[1] * downsample)), level, size)
 
-    def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
-        import openslide
-        from PIL import Image
+    def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        from PIL.Image import new
 
-        try:
-            region = self._handle.read_region(origin, level, size)
-        except openslide.OpenSlideError as error:
-            raise SlideError(
-                f"the region at {origin} of level {level} cannot be read ({error})",
-                "the file is damaged or truncated; copy or scan it again",
-            ) from error
+        region = self._handle.read_region(origin, level, size)
         opacity = region.getchannel("A")
         if opacity.getextrema()[0] == 255:
             return region.convert("RGB")
-        ground = Image.new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
+        ground = new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
         ground.paste(region, mask=opacity)
         return ground
 

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -18,6 +18,8 @@ from jaxtyping import Bool, UInt8
 from common.failures import SlideError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from preprocessing.reading.slide import Slide
 
 BLOCK_PX = 2048  # side of a read, pixels of the level read
@@ -91,7 +93,7 @@ def _whole_factor(level_px: tuple[int, int], wanted: list[int]) -> tuple[int, in
 def _blocks(slide: Slide, level: int, unit: tuple[int, int]) -> Iterator[Block]:
     """Cut a level into blocks whose corners are whole pixels of the level and of level 0, along the file's tiles."""
     width, height = slide.level_dimensions[level]
-    downsample, tile = slide.level_downsamples[level], slide.tile_px(level)
+    downsample, tile = slide.level_downsamples[level], slide.piece_px(level)
     if tile[0] >= width > 2 * BLOCK_PX:  # strips as wide as the image: read to their full width
         across, down = width, max(1, BLOCK_PX * BLOCK_PX // width)
     else:
@@ -124,13 +126,15 @@ def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
     return itertools.pairwise(cuts)
 
 
-def _read_parts(slide: Slide, level: int, block: Block, unit: tuple[int, int]) -> Iterator[tuple[Block, Any]]:
+def _read_parts(
+    slide: Slide, level: int, block: Block, unit: tuple[int, int]
+) -> Iterator[tuple[Block, Image | SlideError]]:
     """Yield the block with its pixels; or its quarters, down to about a tile of the file, then the error."""
     try:
         pixels = slide.read_level(level, (block.left, block.top), (block.width, block.height))
     except SlideError as error:
         slide.reopen()
-        tile = slide.tile_px(level)
+        tile = slide.piece_px(level)
         columns = _halves(block.left, block.width, tile[0], unit[0])
         rows = _halves(block.top, block.height, tile[1], unit[1])
         if len(columns) == len(rows) == 1:
@@ -169,14 +173,14 @@ def _area(
     return bounds[0], bounds[1]
 
 
-def _shrunk(pixels: Any, factor: tuple[int, int] | None, area: tuple[slice, slice]) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import Image
+def _shrunk(pixels: Image, factor: tuple[int, int] | None, area: tuple[slice, slice]) -> UInt8[np.ndarray, "h w 3"]:
+    from PIL.Image import Resampling
 
     size_px = (area[1].stop - area[1].start, area[0].stop - area[0].start)
     if factor is None:
         if 0 in size_px:
             return np.empty((size_px[1], size_px[0], 3), np.uint8)
-        return np.asarray(pixels.resize(size_px, Image.Resampling.BOX))  # averages; half the cost of bilinear
+        return np.asarray(pixels.resize(size_px, Resampling.BOX))  # averages; half the cost of bilinear
     if factor != (1, 1):
         pixels = pixels.reduce(factor)
     return np.asarray(pixels)

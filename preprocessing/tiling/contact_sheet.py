@@ -4,22 +4,75 @@ Pictures are linked, not inlined: a few hundred previews would make a page of a 
 loaded as they come into view, so that thousands of slides open at once. The page needs no network and no server.
 """
 
+import csv
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from common.failures import StudyError
 from common.files import write_text
+from common.study import Study, open_study
+from common.templates import render
 
 EXCLUDED = "n_excluded_"
 SORTS = (  # header, key of the row's number or text
     ("slide", "slide_id"), ("flags", "n_flags"), ("tiles", "n_tiles"), ("left out", "n_out"),
     ("tissue mm²", "tissue_mm2"), ("µm/px", "mpp_x"), ("sharpness", "sharpness"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """A page that was written, and how many slides are on it."""
+
+    path: Path
+    n_slides: int
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A cell: its label, its text, and what is shown when one points at it."""
+
+    label: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Card:
+    """A slide on the page."""
+
+    slide_id: str
+    link: str | None  # to its preview
+    is_failed: bool
+    flags: list[str]
+    names: str  # of flags, without their shares, parted by |
+    sort_values: Mapping[str, str]
+    reason: str
+    remedy: str
+    figures: list[_Figure]
+
+
+def draw_contact_sheet(study: Path | Study) -> ContactSheet:
+    """Write the page of a tiled study out of its status table.
+
+    Raises:
+        StudyError: there is no study or no table, or it is of another kind.
+    """
+    study = open_study(study)
+    if not study.status_file.is_file():
+        raise StudyError(f"no table {study.status_file}; run preprocessing/tile_slides.py --study {study.root} first")
+    with study.status_file.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "slide_id" not in rows[0]:
+        raise StudyError(f"{study.status_file} has no column slide_id; run preprocessing/tile_slides.py again")
+    write_contact_sheet(study.contact_sheet, rows, study.previews)
+    return ContactSheet(study.contact_sheet, len(rows))
 
 
 def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previews_folder: Path) -> None:
@@ -33,19 +86,24 @@ def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previe
         previews_folder: where <slide_id>.jpg lie; the page links to them relative to its own folder.
     """
     folder = Path(os.path.relpath(previews_folder, path.parent)).as_posix()
-    there = {file.name for file in previews_folder.glob("*.jpg")} if previews_folder.is_dir() else set()
+    previews = {file.name for file in previews_folder.glob("*.jpg")} if previews_folder.is_dir() else set()
     ordered = sorted(rows, key=_order)
     cards = []
     for row in ordered:
         name = f"{row['slide_id']}.jpg"
-        cards.append(_card(row, f"{folder}/{name}" if name in there else None))
-    write_text(path, _page(ordered, cards))
+        cards.append(_card(row, f"{folder}/{name}" if name in previews else None))
+    n_failed, n_flagged = sum(card.is_failed for card in cards), sum(bool(card.flags) for card in cards)
+    page = render(
+        Path(__file__).parent, "contact_sheet.html", title=f"{len(cards)} slides, {n_failed} failed, {n_flagged} with flags",
+        choices=_choices(cards, n_failed, n_flagged), sorts=SORTS, cards=cards,
+    )  # fmt: skip
+    write_text(path, page)
 
 
 def flags_of(row: Mapping[str, object]) -> list[str]:
     """Return a row's flags."""
-    found = row.get("flags") or ""
-    parts = found.split(";") if isinstance(found, str) else [str(part) for part in found]  # type: ignore[attr-defined]
+    flags = row.get("flags") or ""
+    parts = flags.split(";") if isinstance(flags, str) else [str(part) for part in flags]  # type: ignore[attr-defined]
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -73,39 +131,22 @@ def _n_out(row: Mapping[str, object]) -> float | None:
     return sum(known) if known else None
 
 
-def _card(row: Mapping[str, object], link: str | None) -> str:
-    slide_id, flags = str(row["slide_id"]), flags_of(row)
-    is_failed = row.get("state") == "failed"
-    numbers: dict[str, float | str | None] = {key: _number(row, key) for _, key in SORTS}
-    numbers |= {"slide_id": slide_id, "n_flags": len(flags) + 100 * is_failed, "n_out": _n_out(row)}
-    keys = "".join(
-        f' data-{key}="{escape(str(value) if isinstance(value, str) else f"{value:.6g}")}"'
-        for key, value in numbers.items()
-        if value is not None
-    )
-    names = [flag_name(flag) for flag in flags] + ["failed"] * is_failed
-    if link is None:
-        picture = '<span class="none">no preview</span>'
-    else:
-        url = escape(quote(link, safe="/"))
-        picture = (
-            f'<a href="{url}" target="_blank"><img loading="lazy" decoding="async" src="{url}" '
-            f'alt="preview of {escape(slide_id)}"></a>'
-        )
-    said = "".join(f'<span class="flag">{escape(flag)}</span> ' for flag in flags)
-    if is_failed:
-        said = '<span class="flag bad">failed</span> '
-        said += f"{escape(str(row.get('reason', '')))} <em>{escape(str(row.get('remedy', '')))}</em>"
-    return (
-        f'<tr tabindex="0"{keys} data-names="{escape("|".join(names))}"{" class=failed" * is_failed}>'
-        f'<td class="picture">{picture}</td><td class="name">{escape(slide_id)}</td><td class="said">{said}</td>'
-        f"{_figures(row)}</tr>"
-    )
+def _card(row: Mapping[str, object], link: str | None) -> _Card:
+    slide_id, flags, is_failed = str(row["slide_id"]), flags_of(row), row.get("state") == "failed"
+    values: dict[str, float | str | None] = {key: _number(row, key) for _, key in SORTS}
+    values |= {"slide_id": slide_id, "n_flags": len(flags) + 100 * is_failed, "n_out": _n_out(row)}
+    return _Card(
+        slide_id=slide_id, link=None if link is None else quote(link, safe="/"), is_failed=is_failed, flags=flags,
+        names="|".join([flag_name(flag) for flag in flags] + ["failed"] * is_failed),
+        sort_values={
+            key: value if isinstance(value, str) else f"{value:.6g}" for key, value in values.items() if value is not None
+        },
+        reason=str(row.get("reason", "")), remedy=str(row.get("remedy", "")), figures=_figures(row),
+    )  # fmt: skip
 
 
-def _figures(row: Mapping[str, object]) -> str:
+def _figures(row: Mapping[str, object]) -> list[_Figure]:
     """Return the cells with numbers; what was not measured is empty."""
-    n_out = _n_out(row)
     parts = [
         f"{key.removeprefix(EXCLUDED).replace('_', '-')} {count:g}"
         for key in sorted(row)
@@ -117,141 +158,23 @@ def _figures(row: Mapping[str, object]) -> str:
         mpp += f" × {mpp_y:.4g}"
     stain = str(row.get("stain", "") or "")
     fallback = str(row.get("stain_fallback", "") or "")
-    cells = (
-        ("tiles", _shown(_number(row, "n_tiles"), "g"), ""),
-        ("left out", _shown(n_out, "g"), ", ".join(parts)),
-        ("mm²", _shown(_number(row, "tissue_mm2"), ".1f"), ""),
-        ("µm/px", mpp, f"from: {row['mpp_source']}" if row.get("mpp_source") else ""),
-        ("sharpness", _shown(_number(row, "sharpness"), ".2f"), ""),
-        ("stain", f"{stain} (fallback)" if fallback else stain, fallback),
-    )
-    return "".join(
-        f'<td class="figure" data-label="{label}"'
-        + (f' title="{escape(more)}"' if more else "")
-        + f">{escape(text)}</td>"
-        for label, text, more in cells
-    )
+    return [
+        _Figure("tiles", _shown(_number(row, "n_tiles"), "g")),
+        _Figure("left out", _shown(_n_out(row), "g"), ", ".join(parts)),
+        _Figure("mm²", _shown(_number(row, "tissue_mm2"), ".1f")),
+        _Figure("µm/px", mpp, f"from: {row['mpp_source']}" if row.get("mpp_source") else ""),
+        _Figure("sharpness", _shown(_number(row, "sharpness"), ".2f")),
+        _Figure("stain", f"{stain} (fallback)" if fallback else stain, fallback),
+    ]
 
 
 def _shown(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def _page(rows: list[Mapping[str, object]], cards: list[str]) -> str:
-    n_failed = sum(row.get("state") == "failed" for row in rows)
-    n_flagged = sum(bool(flags_of(row)) for row in rows)
-    counts = Counter(name for row in rows for name in {flag_name(flag) for flag in flags_of(row)})
-    options = [("", f"all {len(rows)}"), ("*", f"any flag or failure ({n_failed + n_flagged})")]
-    options += [("failed", f"failed ({n_failed})")] if n_failed else []
-    options += [(name, f"{name} ({counts[name]})") for name in sorted(counts)]
-    choices = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in options)
-    heads = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button" data-key="{key}">{name}</button></th>'
-        for name, key in SORTS
-    )
-    title = f"{len(rows)} slides, {n_failed} failed, {n_flagged} with flags"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Contact sheet: {title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style></head>\n'
-        f'<body class="cards"><header><h1>{title}</h1>\n'
-        f'<label>show <select id="flag">{choices}</select></label>\n'
-        '<label>find <input id="text" type="search" placeholder="press / to type"></label>\n'
-        '<label><input id="list" type="checkbox"> as a list</label> <output id="shown"></output>\n'
-        "<small>j, k: next, previous; Enter: open the picture; click a heading to sort, again to turn round</small></header>\n"
-        f'<table><thead><tr><th class="by">sort by</th>{heads}<th class="rest">stain</th></tr></thead>\n'
-        f'<tbody id="rows">\n{chr(10).join(cards)}\n</tbody></table>\n<script>{SCRIPT}</script></body></html>\n'
-    )
-
-
-STYLE = """
-body{font:14px/1.35 system-ui,sans-serif;margin:0;color:#222;background:#fff}
-header{padding:8px 14px;position:sticky;top:0;background:#fff;z-index:2;border-bottom:1px solid #ddd}
-h1{font-size:17px;margin:0 16px 0 0;display:inline-block} label{margin-right:14px} small{color:#666;margin-left:12px}
-table{border-collapse:collapse;width:100%} th button{font:inherit;background:none;border:1px solid #ccc;border-radius:4px;
-cursor:pointer;padding:2px 7px} th[aria-sort=ascending] button::after{content:" ▲"} th{text-align:left;padding:5px}
-th[aria-sort=descending] button::after{content:" ▼"} .by{font-weight:normal;color:#666} [hidden]{display:none!important}
-td{padding:4px 8px;border-top:1px solid #e4e4e4;vertical-align:top} .picture img{max-width:100%;height:90px;object-fit:contain}
-.flag{background:#fff0c2;border:1px solid #d9a400;border-radius:3px;padding:0 5px;white-space:nowrap}
-.flag.bad{background:#ffdcdc;border-color:#c00} .none{color:#999} .name{font-weight:600;overflow-wrap:anywhere;min-width:9em}
-tr:focus{outline:3px solid #1e5adc;outline-offset:-2px} em{color:#555} .said{overflow-wrap:anywhere}
-.cards table,.cards tbody,.cards thead{display:block} .cards thead tr{display:flex;flex-wrap:wrap;align-items:center;padding:0 9px}
-.cards thead .rest{display:none}
-.cards tbody{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:10px;padding:8px 14px}
-.cards tbody tr{display:block;border:1px solid #ddd;border-radius:5px;padding:6px;content-visibility:auto;
-contain-intrinsic-size:auto 360px} .cards td{display:inline;border:0;padding:0 6px 0 0}
-.cards tr.failed{border-color:#c00} .cards .picture{display:block;text-align:center;padding:0 0 4px}
-.cards .picture img{height:270px;width:100%} .cards .name,.cards .said{display:block}
-.cards .figure:not(:empty)::before{content:attr(data-label) " ";color:#777} .cards
-.figure{display:inline-block;white-space:nowrap}
-.cards .figure:empty{display:none}
-@media print{header label,header small,thead,header output{display:none!important} header{position:static}
-.cards tbody{grid-template-columns:repeat(3,1fr)} .cards tbody tr{content-visibility:visible}
-tr{break-inside:avoid} .cards .picture img{height:150px}}
-"""
-
-SCRIPT = """
-"use strict";
-const body = document.getElementById("rows"), flag = document.getElementById("flag"), text = document.getElementById("text");
-const all = Array.from(body.rows), found = all.map(row => row.textContent.toLowerCase());
-const collator = new Intl.Collator("en", {numeric: true});
-function filter() {
-  const words = text.value.toLowerCase().split(/\\s+/).filter(Boolean);
-  let shown = 0;
-  all.forEach((row, index) => {
-    const names = row.dataset.names ? row.dataset.names.split("|") : [];
-    const flagged = !flag.value || (flag.value === "*" ? names.length > 0 : names.includes(flag.value));
-    row.hidden = !(flagged && words.every(word => found[index].includes(word)));
-    if (!row.hidden) shown += 1;
-  });
-  document.getElementById("shown").textContent = shown + " shown";
-}
-function sort(button) {
-  const key = button.dataset.key, head = button.closest("th"), isText = key === "slide_id";
-  const before = head.getAttribute("aria-sort");
-  const first = key === "n_flags" || key === "n_out" ? "descending" : "ascending";
-  const other = {ascending: "descending", descending: "ascending"};
-  const now = before === "none" ? first : other[before], sign = now === "ascending" ? 1 : -1;
-  document.querySelectorAll("th[aria-sort]").forEach(each => each.setAttribute("aria-sort", "none"));
-  head.setAttribute("aria-sort", now);
-  const value = row => row.getAttribute("data-" + key);
-  const rows = Array.from(body.rows).sort((a, b) => {
-    const x = value(a), y = value(b);
-    if (x === null || y === null) return (x === null) - (y === null);  // what was not measured stays last
-    return sign * (isText ? collator.compare(x, y) : x - y)
-      || collator.compare(value2(a), value2(b));
-  });
-  const part = document.createDocumentFragment();
-  rows.forEach(row => part.append(row));
-  body.append(part);
-}
-function value2(row) { return row.getAttribute("data-slide_id"); }
-function move(step) {
-  const rows = Array.from(body.rows).filter(row => !row.hidden);
-  if (!rows.length) return;
-  const at = rows.indexOf(document.activeElement.closest ? document.activeElement.closest("#rows tr") : null);
-  const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
-  next.focus();
-  next.scrollIntoView({block: "center"});
-}
-document.querySelectorAll("th button").forEach(button => button.addEventListener("click", () => sort(button)));
-flag.addEventListener("change", filter);
-text.addEventListener("input", filter);
-document.getElementById("list").addEventListener("change", event => {
-  document.body.classList.toggle("cards", !event.target.checked);
-});
-document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (["INPUT", "SELECT"].includes(event.target.tagName)) {
-    if (event.key === "Escape") event.target.blur();
-    return;
-  }
-  if (event.key === "/") { event.preventDefault(); text.focus(); }
-  else if (event.key === "j" || event.key === "k") move(event.key === "j" ? 1 : -1);
-  else if (event.key === "Enter" && event.target.tagName === "TR") {
-    const link = event.target.querySelector("a");
-    if (link) link.click();
-  }
-});
-window.addEventListener("beforeprint", () => document.querySelectorAll("img").forEach(image => { image.loading = "eager"; }));
-filter();
-"""
+def _choices(cards: list[_Card], n_failed: int, n_flagged: int) -> list[tuple[str, str]]:
+    """Return value and text of what the page can be filtered by."""
+    counts = Counter(name for card in cards for name in {flag_name(flag) for flag in card.flags})
+    choices = [("", f"all {len(cards)}"), ("*", f"any flag or failure ({n_failed + n_flagged})")]
+    choices += [("failed", f"failed ({n_failed})")] if n_failed else []
+    return choices + [(name, f"{name} ({counts[name]})") for name in sorted(counts)]

@@ -1,24 +1,55 @@
-"""The slides of a study to tile files: which slides there are, and the loop over them."""
+"""The slides of a study to tile files: which slides there are, the loop over them, status table and contact sheet."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.failures import SlideError, SlideStatus, StudyError, failed
+from common.cohort import read_cohort
+from common.failures import SlideError, SlideStatus, StudyError, earlier_statuses, failed, status_row, write_status
 from common.machine import default_workers
 from common.parallel import over_slides
-from common.study import Study
+from common.slide_files import find_slides
+from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
-from preprocessing.tiling.slide_tiles import STEP, SlideJob, tile_slide
+from preprocessing.tiling.contact_sheet import write_contact_sheet
+from preprocessing.tiling.slide_tiles import STEP
+from preprocessing.tiling.tiling_job import TilingJob, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.source import SEGMENTED
 
 
-def tile_study(
+@dataclasses.dataclass(frozen=True)
+class TiledStudy:
+    """What became of each slide that was to be tiled, and where the tables of all slides lie."""
+
+    statuses: Sequence[SlideStatus]
+    status_file: Path
+    contact_sheet: Path
+
+
+def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
+    """Tile the slides of a study, and write the status of each and the page with all previews.
+
+    Slides that `config.where` leaves out keep what an earlier run said of them.
+
+    Raises:
+        StudyError: the study, its clinical table or the folder of masks is missing or wrong.
+    """
+    study = open_study(study)
+    cohort = read_cohort(study.cohort_table, where=config.where)
+    statuses = tile_slides(study, find_slides(study.slides), cohort.rows, config)
+    tiled = TiledStudy(statuses, study.status_file, study.contact_sheet)
+    known = [*statuses, *earlier_statuses(tiled.status_file, cohort.left_out)]
+    write_status(tiled.status_file, known)
+    write_contact_sheet(tiled.contact_sheet, [status_row(status) for status in known], study.previews)
+    return tiled
+
+
+def tile_slides(
     study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig
 ) -> list[SlideStatus]:
     """Tile every slide that has a row and a file; the others are failures of their own.
@@ -36,10 +67,8 @@ def tile_study(
         raise StudyError(f"--masks: no folder {config.masks}; give the one with <slide>.png or .tif")
     if config.masks is None and study.masks.is_dir():
         config = dataclasses.replace(config, masks=study.masks)
-    flag = None if config.mpp is None else parse_scale(config.mpp)
     statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
-    jobs = [_job(row, files, flag) for row in rows if row["slide_id"] in files]
-    work = [(job.slide_id, (job, study, config)) for job in sorted(jobs, key=lambda job: job.slide_id)]
+    work = [(job.slide_id, (job, config)) for job in _jobs(study, files, rows, config)]
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
@@ -66,11 +95,19 @@ def _unmatched(files: Mapping[str, Path], with_row: set[str], *, is_whole_table:
             yield failed(slide_id, STEP, error)
 
 
-def _job(row: Mapping[str, Any], files: Mapping[str, Path], flag: tuple[float, float] | None) -> SlideJob:
-    slide_id = row["slide_id"]
-    scale = given_scale(row, flag)
-    mpp, source = (None, "") if scale is None else scale
-    return SlideJob(slide_id, files[slide_id], mpp, source)
+def _jobs(
+    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig
+) -> Iterator[TilingJob]:
+    """Yield a job for each slide with a row and a file, by name."""
+    flag = None if config.mpp is None else parse_scale(config.mpp)
+    for row in sorted(rows, key=lambda row: str(row["slide_id"])):
+        slide_id = row["slide_id"]
+        if slide_id in files:
+            mpp, source = given_scale(row, flag) or (None, "")
+            yield TilingJob(
+                slide_id=slide_id, path=files[slide_id], mpp=mpp, mpp_source=source, tile_file=study.tile_file(slide_id),
+                outline_file=study.outline_file(slide_id), preview_file=study.preview_file(slide_id),
+            )  # fmt: skip
 
 
 def summary(statuses: Sequence[SlideStatus]) -> str:

@@ -1,35 +1,25 @@
-"""Normalised tiles as image files, a folder a patient and slide, with the tile table of the 2021 notebook beside them."""
+"""The tiles of one slide as images, their colours mapped to a reference; they are read and mapped as they are written."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
-from common.failures import SlideError, SlideStatus, StudyError
-from common.files import settings_text, write_text
-from common.slide_files import file_fingerprint
+from common.failures import SlideError, SlideStatus
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.colour_map import apply_map, paying_table
 from preprocessing.colour.stain import StainFit, stain_map
 from preprocessing.colour.stain_store import reference_text
-from preprocessing.reading.slide import Slide, open_slide, read_tile
-from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet
-
-if TYPE_CHECKING:
-    import pandas as pd
+from preprocessing.reading.slide import open_slide, read_tile
+from preprocessing.tiling.export_folder import read_export, write_export
+from preprocessing.tiling.slide_tiles import SlideTiles
+from preprocessing.tiling.tile_store import tiles_of_slide
 
 STEP = "export_tiles"
-FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
-RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
-TABLE_SETS = {"train": ("TRAIN", False), "val": ("TRAIN", False), "test": ("VALID", True)}  # training_set, is_valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +41,26 @@ def export_slide(job: ExportJob) -> SlideStatus:
     Raises:
         SlideError: the slide has no tile file, is another file than its tiles were made from, or cannot be read.
     """
-    sheet = _sheet_of(job)
+    tiles = tiles_of_slide(job.tile_file, job.slide)
     try:
-        colour = None if job.reference is None else stain_map(sheet.stain, job.reference)
+        colour = None if job.reference is None else stain_map(tiles.stain, job.reference)
     except ValueError as error:
         raise SlideError(str(error), "run preprocessing/tile_slides.py again, or give another reference") from error
-    if sheet.stain.method == "none":
+    if tiles.stain.method == "none":
         colour = None
+    chosen = chosen_tiles(len(tiles.coords), job.max_tiles)
     made_of = {
-        "slide_id": job.slide_id, "tile_fingerprint": sheet.content_sha256, "format": job.format,
-        "n_wanted": len(chosen_tiles(len(sheet.coords), job.max_tiles)),
+        "slide_id": job.slide_id, "tile_fingerprint": tiles.content_sha256, "format": job.format,
+        "n_wanted": len(chosen),
         "stain_reference": "none" if colour is None or job.reference is None else reference_text(job.reference),
     }  # fmt: skip
-    record = _whole_record(job.folder, made_of)
+    record = read_export(job.folder, made_of)
     if record is None:
-        record = _write_tiles(job, sheet, colour, made_of)
-    names, n_unreadable = list(record["tiles"]), int(record["n_unreadable"])
-    figures: dict[str, object] = {"n_tiles": len(names), "n_unreadable": n_unreadable, "stain": sheet.stain.method}
+        images = _mapped_tiles(job, tiles, chosen, colour)
+        record = write_export(job.folder, images, made_of, n_wanted=len(chosen), kind=job.format)
+    figures: dict[str, object] = {
+        "n_tiles": len(record.tiles), "n_unreadable": record.n_unreadable, "stain": tiles.stain.method,
+    }  # fmt: skip
     return SlideStatus(slide_id=job.slide_id, step=STEP, state="done", figures=figures)
 
 
@@ -78,133 +71,24 @@ def chosen_tiles(n_tiles: int, max_tiles: int | None) -> list[int]:
     return [(2 * index + 1) * n_tiles // (2 * max_tiles) for index in range(max_tiles)]
 
 
-def tile_names(folder: Path) -> list[str]:
-    """Return the file names of a slide's exported tiles, in the order of the tile file."""
-    return list(json.loads((folder / RECORD).read_text(encoding="utf-8"))["tiles"])
-
-
-def remove_export(folder: Path) -> None:
-    """Remove a slide's exported folder, at one stroke; one that was not written here is left."""
-    old = _hidden(folder, "old")
-    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
-    if (folder / RECORD).is_file():
-        folder.rename(old)
-        shutil.rmtree(old)
-
-
-def _hidden(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}.partial")
-
-
-def _sheet_of(job: ExportJob) -> TileSheet:
-    remedy = "run preprocessing/tile_slides.py (its status.csv says why, if the slide failed there)"
-    if not job.tile_file.is_file():
-        raise SlideError("it has no tile file", remedy)
-    try:
-        sheet = read_tile_sheet(job.tile_file)
-    except ValueError as error:
-        raise SlideError(str(error), remedy) from error
-    if file_fingerprint(job.slide) != sheet.slide_fingerprint:
-        raise SlideError(f"{job.slide.name} is not the file its tiles were made from", remedy)
-    return sheet
-
-
-def _whole_record(folder: Path, made_of: Mapping[str, object]) -> dict | None:
-    """Return the record of a folder that is whole and was made of this, else None."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        is_same = record["made_of"] == made_of and record["sha256"] == _checksum(folder, record["tiles"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record if is_same else None
-
-
-def _checksum(folder: Path, names: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _write_tiles(job: ExportJob, sheet: TileSheet, colour: StainMap | None, made_of: Mapping[str, object]) -> dict:
-    """Write into a folder beside the target and rename it: it appears whole or not at all."""
-    if job.folder.exists() and not (job.folder / RECORD).is_file():
-        raise SlideError(
-            f"{job.folder} is there and was not exported", "move it away, or give another folder with --out"
-        )
-    partial = _hidden(job.folder, "new")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-    partial.mkdir(parents=True)
-    names: list[str] = []
-    try:
-        chosen = chosen_tiles(len(sheet.coords), job.max_tiles)
-        table = None if colour is None else paying_table(colour, n_pixels=len(chosen) * sheet.tile_px**2)
-        with open_slide(job.slide, mpp=(sheet.mpp_x, sheet.mpp_y), mpp_source=sheet.mpp_source) as slide:
-            for x, y in sheet.coords[chosen].tolist():
-                tile = _read_or_none(slide, x, y, sheet)
-                if tile is None:
-                    continue
-                mapped = tile if colour is None else apply_map(tile, colour, table=table)
-                names.append(_write_image(partial, f"{job.slide_id}_x{x}_y{y}", mapped, job.format))
-        if not names:
-            raise SlideError(
-                f"none of its {len(chosen)} tiles can be read", "the file is damaged; copy or scan it again"
-            )
-        record = {
-            "made_of": made_of, "n_unreadable": len(chosen) - len(names), "tiles": names,
-            "sha256": _checksum(partial, names),
-        }  # fmt: skip
-        write_text(partial / RECORD, settings_text(record) + "\n")
-        remove_export(job.folder)
-        partial.rename(job.folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return record
-
-
-def _read_or_none(slide: Slide, x: int, y: int, sheet: TileSheet) -> UInt8[np.ndarray, "px px 3"] | None:
-    try:
-        return read_tile(slide, x, y, tile_um=sheet.tile_um, tile_px=sheet.tile_px)
-    except SlideError:
-        slide.reopen()  # this tile is left out and counted
-        return None
-
-
-def _write_image(folder: Path, stem: str, tile: UInt8[np.ndarray, "px px 3"], kind: str) -> str:
-    from PIL import Image
-
-    ending, options = FORMATS[kind]
-    name = f"{stem}.{ending}"
-    Image.fromarray(tile).save(folder / name, format=kind.upper(), **options)
-    return name
-
-
-def sets_of_patients(patients: pd.DataFrame, splits: Path | None, *, repeat: int, fold: int) -> dict[str, str] | None:
-    """Return each patient's set ("train", "val" or "test"), from a table of folds or the clinical table; else None.
+def _mapped_tiles(
+    job: ExportJob, tiles: SlideTiles, chosen: list[int], colour: StainMap | None
+) -> Iterator[tuple[str, UInt8[np.ndarray, "px px 3"]]]:
+    """Yield name and mapped pixels of every tile that can be read.
 
     Raises:
-        StudyError: the table of folds is missing, lacks a column, has no such fold, or names an unknown set.
+        SlideError: none can.
     """
-    import pandas as pd
-
-    if splits is None:
-        if "set" not in patients.columns:
-            return None
-        return {str(patient): str(value) for patient, value in patients["set"].items()}
-    if not splits.is_file():
-        raise StudyError(f"no table of folds at {splits}; make one with splits/make_splits.py")
-    try:
-        table = pd.read_csv(splits, dtype=str, encoding="utf-8-sig")
-    except ValueError as error:
-        raise StudyError(f"{splits}: not readable as a CSV table ({error})") from error
-    missing = [name for name in ("repeat", "fold", "patient_id", "set") if name not in table.columns]
-    if missing:
-        raise StudyError(f"{splits}: no column {', '.join(missing)}; wanted repeat, fold, patient_id, set")
-    rows = table[(table["repeat"] == str(repeat)) & (table["fold"] == str(fold))]
-    if rows.empty:
-        folds = ", ".join(sorted(set(table["repeat"] + "/" + table["fold"])))
-        raise StudyError(f"{splits}: no fold {fold} of repeat {repeat}; it has (repeat/fold) {folds}")
-    unknown = sorted(set(rows["set"]) - set(TABLE_SETS))
-    if unknown:
-        raise StudyError(f"{splits}: set {', '.join(unknown)} is not train, val or test")
-    return dict(zip(rows["patient_id"], rows["set"], strict=True))
+    n_read = 0
+    table = None if colour is None else paying_table(colour, n_pixels=len(chosen) * tiles.tile_px**2)
+    with open_slide(job.slide, mpp=(tiles.mpp_x, tiles.mpp_y), mpp_source=tiles.mpp_source) as slide:
+        for x, y in tiles.coords[chosen].tolist():
+            try:
+                tile = read_tile(slide, x, y, tile_um=tiles.tile_um, tile_px=tiles.tile_px)
+            except SlideError:
+                slide.reopen()  # this tile is left out and counted
+                continue
+            n_read += 1
+            yield f"{job.slide_id}_x{x}_y{y}", tile if colour is None else apply_map(tile, colour, table=table)
+    if not n_read:
+        raise SlideError(f"none of its {len(chosen)} tiles can be read", "the file is damaged; copy or scan it again")

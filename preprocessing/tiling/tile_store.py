@@ -1,132 +1,70 @@
-"""The tile file: where a slide's tiles are, how much tissue each holds, the slide's scale and its stain fit. No pixels."""
+"""The tile file: the tiles of a slide on disk, proven whole, and opened only for the slide they were made from."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float32, Int32, Int64, UInt8
-
-from common.arrays import read_arrays, write_arrays
-from preprocessing.colour.stain import StainFit
+from common.arrays import read_arrays, stale_reason, write_arrays
+from common.failures import SlideError
+from common.slide_files import file_fingerprint
 from preprocessing.colour.stain_store import fit_arrays, fit_attributes, fit_of
+from preprocessing.tiling.slide_tiles import Exclusions, SlideTiles, trident_attributes
 
 SCHEMA = "tiles/2"
 QUALITY_PREFIX = "quality_"  # of the arrays that hold quality columns
 
 
-@dataclass(frozen=True)
-class Exclusions:
-    """Tiles with enough tissue that were left out all the same, each with the number of its reason."""
-
-    coords: Int64[np.ndarray, "m 2"]
-    reason: UInt8[np.ndarray, " m"]
-    names: tuple[str, ...]  # of the reasons; number 0 is "" and never occurs
-
-    def counts(self) -> dict[str, int]:
-        """Return how many tiles each reason took."""
-        found = np.bincount(self.reason, minlength=len(self.names))
-        return {name: int(count) for name, count in zip(self.names[1:], found[1:], strict=True)}
-
-
-NO_EXCLUSIONS = Exclusions(np.empty((0, 2), np.int64), np.empty(0, np.uint8), ("",))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileSheet:
-    """The tiles of one slide. Coordinates are top left corners in level-0 pixels, row by row."""
-
-    slide_id: str
-    coords: Int64[np.ndarray, "n 2"]
-    tissue_fraction: Float32[np.ndarray, " n"]
-    piece: Int32[np.ndarray, " n"]  # the tissue piece most of the tile lies on, as numbered in the outline
-    n_pieces: int
-    quality: Mapping[str, Float32[np.ndarray, " n"]] = field(default_factory=dict)
-    exclusions: Exclusions = NO_EXCLUSIONS
-    flags: tuple[str, ...] = ()  # of the slide
-    mpp_x: float
-    mpp_y: float
-    mpp_source: str
-    tile_um: float
-    tile_px: int
-    stride_um: float
-    slide_width: int
-    slide_height: int
-    tissue_mm2: float
-    tissue_source: str  # "segmented", "edited outline" or "mask image"
-    tissue_fingerprint: str  # of an edited outline or mask image
-    stain: StainFit
-    slide_fingerprint: str
-    settings: str  # canonical JSON of what decides the content
-    content_sha256: str = ""  # of the file, set by reading
-
-
-def write_tile_sheet(path: Path, sheet: TileSheet) -> None:
+def write_slide_tiles(path: Path, tiles: SlideTiles) -> None:
     """Write a tile file; `coords` carries the attributes TRIDENT's readers expect."""
     arrays = {
-        "coords": sheet.coords,
-        "tissue_fraction": sheet.tissue_fraction,
-        "piece": sheet.piece,
-        **{f"{QUALITY_PREFIX}{name}": values for name, values in sorted(sheet.quality.items())},
-        "excluded_coords": sheet.exclusions.coords,
-        "excluded_reason": sheet.exclusions.reason,
-        **fit_arrays(sheet.stain),
+        "coords": tiles.coords,
+        "tissue_fraction": tiles.tissue_fraction,
+        "piece": tiles.piece,
+        **{f"{QUALITY_PREFIX}{name}": values for name, values in sorted(tiles.quality.items())},
+        "excluded_coords": tiles.exclusions.coords,
+        "excluded_reason": tiles.exclusions.reason,
+        **fit_arrays(tiles.stain),
     }
     attributes: dict[str, str | int | float | bool] = {
         "schema": SCHEMA,
-        "slide_id": sheet.slide_id,
-        "slide_fingerprint": sheet.slide_fingerprint,
-        "mpp_x": sheet.mpp_x,
-        "mpp_y": sheet.mpp_y,
-        "mpp_source": sheet.mpp_source,
-        "tile_um": sheet.tile_um,
-        "tile_px": sheet.tile_px,
-        "stride_um": sheet.stride_um,
-        "slide_width": sheet.slide_width,
-        "slide_height": sheet.slide_height,
-        "tissue_mm2": sheet.tissue_mm2,
-        "tissue_source": sheet.tissue_source,
-        "tissue_fingerprint": sheet.tissue_fingerprint,
-        "n_pieces": sheet.n_pieces,
-        "exclusion_reasons": json.dumps(sheet.exclusions.names),
-        "flags": json.dumps(sheet.flags),
-        **fit_attributes(sheet.stain),
-        "settings": sheet.settings,
+        "slide_id": tiles.slide_id,
+        "slide_fingerprint": tiles.slide_fingerprint,
+        "mpp_x": tiles.mpp_x,
+        "mpp_y": tiles.mpp_y,
+        "mpp_source": tiles.mpp_source,
+        "tile_um": tiles.tile_um,
+        "tile_px": tiles.tile_px,
+        "stride_um": tiles.stride_um,
+        "slide_width": tiles.slide_width,
+        "slide_height": tiles.slide_height,
+        "tissue_mm2": tiles.tissue_mm2,
+        "tissue_source": tiles.tissue_source,
+        "tissue_fingerprint": tiles.tissue_fingerprint,
+        "n_pieces": tiles.n_pieces,
+        "exclusion_reasons": json.dumps(tiles.exclusions.names),
+        "flags": json.dumps(tiles.flags),
+        **fit_attributes(tiles.stain),
+        "settings": tiles.settings,
     }
-    write_arrays(path, arrays, attributes, array_attributes={"coords": trident_attributes(sheet)})
+    write_arrays(path, arrays, attributes, array_attributes={"coords": trident_attributes(tiles)})
 
 
-def trident_attributes(sheet: TileSheet) -> dict[str, str | int | float]:
-    """Return what TRIDENT keeps beside coordinates; its magnification is 10 / mpp."""
-    return {
-        "patch_size": sheet.tile_px,
-        "patch_size_level0": round(sheet.tile_um / sheet.mpp_x),
-        "level0_magnification": round(10 / sheet.mpp_x, 3),
-        "target_magnification": round(10 * sheet.tile_px / sheet.tile_um, 3),
-        "overlap": round((sheet.tile_um - sheet.stride_um) * sheet.tile_px / sheet.tile_um),
-        "name": sheet.slide_id,
-        "savetodir": "",
-        "level0_width": sheet.slide_width,
-        "level0_height": sheet.slide_height,
-    }
-
-
-def read_tile_sheet(path: Path) -> TileSheet:
+def read_slide_tiles(path: Path) -> SlideTiles:
     """Read a tile file.
 
     Raises:
         ValueError: the file is truncated, damaged or of another kind.
     """
     file = read_arrays(path)
-    found = file.attributes
-    if found.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: format {found.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
+    attributes = file.attributes
+    if attributes.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: format {attributes.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
         "tissue_mm2", "tissue_source", "tissue_fingerprint", "n_pieces", "slide_fingerprint", "settings",
     )  # fmt: skip
-    sheet = TileSheet(
+    tiles = SlideTiles(
         coords=file.arrays["coords"],
         tissue_fraction=file.arrays["tissue_fraction"],
         piece=file.arrays["piece"],
@@ -138,10 +76,44 @@ def read_tile_sheet(path: Path) -> TileSheet:
         exclusions=Exclusions(
             file.arrays["excluded_coords"],
             file.arrays["excluded_reason"],
-            tuple(json.loads(found["exclusion_reasons"])),
+            tuple(json.loads(attributes["exclusion_reasons"])),
         ),
-        flags=tuple(json.loads(found["flags"])),
-        stain=fit_of(file.arrays, found),
-        **{name: found[name] for name in names},
+        flags=tuple(json.loads(attributes["flags"])),
+        stain=fit_of(file.arrays, attributes),
+        **{name: attributes[name] for name in names},
     )
-    return replace(sheet, content_sha256=found["content_sha256"])
+    return replace(tiles, content_sha256=attributes["content_sha256"])
+
+
+def read_if_current(
+    path: Path, made_of: Mapping[str, object], *, beside: Sequence[Path]
+) -> tuple[SlideTiles | None, str]:
+    """Return the tiles of a file that is whole and was made of this; else None, and the reason to make it again.
+
+    Args:
+        path: the tile file.
+        made_of: attributes it must have.
+        beside: outline and preview, which must be there too.
+    """
+    if not all(file.is_file() for file in beside):
+        return None, "outline or preview missing"
+    reason = stale_reason(path, made_of)
+    return (read_slide_tiles(path), "") if reason is None else (None, reason)
+
+
+def tiles_of_slide(path: Path, slide_path: Path) -> SlideTiles:
+    """Read the tile file of a slide, for a step that goes on with both.
+
+    Raises:
+        SlideError: there is none, it is not whole, or it was made from another slide file.
+    """
+    remedy = "run preprocessing/tile_slides.py (its status.csv says why, if the slide failed there)"
+    if not path.is_file():
+        raise SlideError("it has no tile file", remedy)
+    try:
+        tiles = read_slide_tiles(path)
+    except ValueError as error:
+        raise SlideError(str(error), remedy) from error
+    if file_fingerprint(slide_path) != tiles.slide_fingerprint:
+        raise SlideError(f"{slide_path.name} is not the file its tiles were made from", remedy)
+    return tiles

@@ -1,4 +1,4 @@
-"""The settings of tile_slides.py, in a module that imports nothing heavy."""
+"""The settings of tile_slides.py, make_stain_reference.py and export_tiles.py, in a module that imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from preprocessing.quality.measures import QualityConfig
 from preprocessing.reading.scale import parse_scale
 
 STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
+FORMAT_NAMES = ("jpeg", "png")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
 WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks")
@@ -68,3 +69,55 @@ class TilingConfig(QualityConfig):
             raise ValueError(f"--timeout_s is a time above 0 s, got {self.timeout_s}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"--workers is a number from 0, got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StainReferenceConfig:
+    """The settings of make_stain_reference.py."""
+
+    study: Path = option(Path("study"), help="study folder, tiled", group="study")
+    where: str | None = option(
+        None, help="slides of rows for which this holds, such as \"set == 'train'\"", group="study"
+    )
+    slides: str | None = option(None, help="instead: slide ids, separated by commas", group="study")
+    name: str = option("default", help="name of the file, without ending", group="reference")
+
+    def __post_init__(self) -> None:
+        """Check that one choice was made and that the name can be a file's."""
+        if self.where is not None and self.slides is not None:
+            raise ValueError("give --where or --slides, not both")
+        if not self.name or self.name.startswith(".") or any(sign in self.name for sign in "/\\\0"):
+            raise ValueError(f"--name is the name of a file, without folder and ending, got {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """The settings of export_tiles.py."""
+
+    study: Path = option(Path("study"), help="study folder, tiled", group="study")
+    where: str | None = option(
+        None,
+        help="only slides of rows for which this holds, such as \"site == 'A'\"; key.csv names these alone",
+        group="study",
+    )
+    out: Path | None = option(None, help="folder for the images; unset: export in the study folder", group="images")
+    format: str = option("jpeg", help="jpeg (quality 95) or png", group="images")
+    max_tiles: int | None = option(None, help="most tiles of a slide, spread evenly; unset: all", group="images")
+    normalise: bool = option(True, help="map each slide's colours to the reference by its fit", group="colour")
+    stain_reference: Path | None = option(
+        None, help="colours to map to: an image, or a JSON of make_stain_reference.py; unset: built in", group="colour"
+    )
+    splits: Path | None = option(None, help="table of folds that says who trains; unset: column set", group="sets")
+    repeat: int = option(0, help="repeat of the table of folds", group="sets")
+    fold: int = option(0, help="fold of the table of folds", group="sets")
+    workers: int | None = option(None, help="worker processes; unset: one a processor", group="work")
+    timeout_s: float = option(1800.0, help="time limit of a slide, seconds", group="work")
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.format not in FORMAT_NAMES:
+            raise ValueError(f"--format is {' or '.join(FORMAT_NAMES)}, got {self.format!r}")
+        if self.max_tiles is not None and self.max_tiles < 1:
+            raise ValueError(f"--max_tiles is a number from 1, got {self.max_tiles}")
+        if self.timeout_s <= 0:
+            raise ValueError(f"--timeout_s is a time above 0 s, got {self.timeout_s}")

@@ -155,8 +155,8 @@ def _polygons(geometry: Any) -> list[Any]:
 
 def _class_of(feature: dict[str, Any]) -> str:
     """Return the class an annotation has in QuPath, lower case; of one derived from it ("Ignore: fold") the first part."""
-    found = (feature.get("properties") or {}).get("classification") or {}
-    name = (found.get("name") or (found.get("names") or [""])[0]) if isinstance(found, dict) else found
+    kind = (feature.get("properties") or {}).get("classification") or {}
+    name = (kind.get("name") or (kind.get("names") or [""])[0]) if isinstance(kind, dict) else kind
     return str(name).split(":")[0].strip().rstrip("*").lower()
 
 

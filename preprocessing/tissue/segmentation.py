@@ -62,11 +62,11 @@ def segment_slide(slide: Slide, *, second_pass: bool = True) -> Segmentation:
     """
     survey = survey_slide(slide, overview_mpp(slide))
     mpp = (survey.mpp[0] + survey.mpp[1]) / 2
-    found = find_tissue(survey.image, mpp=mpp)
-    is_tissue = found.is_tissue & ~survey.is_unreadable
+    first = find_tissue(survey.image, mpp=mpp)
+    is_tissue = first.is_tissue & ~survey.is_unreadable
     if second_pass:
-        is_tissue = _second_pass(slide, is_tissue, found.is_ink | survey.is_unreadable, found.glass, mpp)
-    return Segmentation(survey.image, mpp, is_tissue, found.is_ink, survey.is_unreadable, found.glass)
+        is_tissue = _second_pass(slide, is_tissue, first.is_ink | survey.is_unreadable, first.glass, mpp)
+    return Segmentation(survey.image, mpp, is_tissue, first.is_ink, survey.is_unreadable, first.glass)
 
 
 def _second_pass(
@@ -117,36 +117,14 @@ def _decide(
     except SlideError:
         slide.reopen()
         return
-    found = tissue_near_glass(image, mpp=mpp / 2, glass=glass)
+    is_near = tissue_near_glass(image, mpp=mpp / 2, glass=glass)
     inside = (
         slice(2 * (rows.start - top), 2 * (rows.stop - top)),
         slice(2 * (columns.start - left), 2 * (columns.stop - left)),
     )
     place = (slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop))
     in_band = np.repeat(np.repeat(band[block], 2, axis=0), 2, axis=1)
-    fine[place] = np.where(in_band, found[inside], fine[place])
-
-
-def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.ndarray, "H W"]:
-    """Return the tissue of a mask image made by another tool: what is not 0; it covers the whole slide, at any scale.
-
-    Pixels larger than the overview's are divided into equal ones: an outline drawn around a mask is exact to a part of
-    its pixel, and a mask may have one pixel a tile.
-
-    Raises:
-        SlideError: its sides are not in the slide's proportion.
-    """
-    ratio = (image.shape[1] / image.shape[0]) / (slide.width * slide.mpp_x / (slide.height * slide.mpp_y))
-    ratio_px = (image.shape[1] / image.shape[0]) / (slide.width / slide.height)
-    if min(abs(math.log(ratio)), abs(math.log(ratio_px))) > max(0.02, 1.5 / min(image.shape)):
-        raise SlideError(
-            f"the mask image is {image.shape[1]} x {image.shape[0]} px, the slide {slide.width} x {slide.height}: "
-            "it does not show the whole slide",
-            "export the mask over the whole slide, at any scale",
-        )
-    rows, columns = slide.height * slide.mpp_y / OVERVIEW_MPP, slide.width * slide.mpp_x / OVERVIEW_MPP
-    parts_y, parts_x = (max(1, math.ceil(n / side)) for n, side in zip((rows, columns), image.shape, strict=True))
-    return np.repeat(np.repeat(image != 0, parts_y, axis=0), parts_x, axis=1)
+    fine[place] = np.where(in_band, is_near[inside], fine[place])
 
 
 def shrunk(mask: Bool[np.ndarray, "H W"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

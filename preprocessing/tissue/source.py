@@ -8,15 +8,14 @@ import numpy as np
 
 from common.failures import SlideError
 from common.files import content_sha256
-from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 from preprocessing.reading.slide import Slide
+from preprocessing.tissue.mask_image import read_mask
 from preprocessing.tissue.outline import Outline, filled, outlines, read_geojson
 from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
-from preprocessing.tissue.segmentation import Segmentation, segment_slide, tissue_of_mask
+from preprocessing.tissue.segmentation import Segmentation, segment_slide
 
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
 MASK_ENDINGS = (".png", ".tif", ".tiff")
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and a value of it
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: t
     edited: Outline | None = None
     if outline_file.is_file():
         try:
-            found = read_geojson(outline_file.read_text(encoding="utf-8-sig"), origin=origin)
+            outline = read_geojson(outline_file.read_text(encoding="utf-8-sig"), origin=origin)
         except (ValueError, UnicodeDecodeError) as error:
             raise SlideError(
                 f"{outline_file}: {error}", "export it from QuPath again, or delete it to have it made anew"
             ) from error
-        edited = found if found.is_edited else None
+        edited = outline if outline.is_edited else None
     fingerprint = content_sha256(outline_file) if edited is not None else ""
     if edited is not None and edited.pieces:
         return TissueSource(EDITED, edited, None, fingerprint)
@@ -84,7 +83,8 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
         pieces: list[Any] = list(source.outline.pieces)  # what a person drew is taken as it is
     elif source.kind == MASK:
         assert source.mask_file is not None
-        pieces = outlines(tissue_of_mask(_read_mask(source.mask_file), slide), slide_px=slide_px)
+        is_tissue = read_mask(source.mask_file, slide)
+        pieces = outlines(is_tissue, slide_px=slide_px)
     else:
         pieces = outlines(masks.is_tissue, slide_px=slide_px, min_area_level0=min_area)
     shape = (2 * masks.is_ink.shape[0], 2 * masks.is_ink.shape[1])
@@ -94,23 +94,3 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
     if masks.is_unreadable.any():
         is_tissue &= ~np.repeat(np.repeat(masks.is_unreadable, 2, axis=0), 2, axis=1)
     return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions)
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    """Return a mask as grey levels; what is transparent is 0."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with without_pixel_limit(), Image.open(path) as file:
-            if file.width * file.height > MAX_WHOLE_PX:
-                reason = f"{path.name} has {file.width} x {file.height} pixels, more than {MAX_WHOLE_PX:,}"
-                raise SlideError(reason, "export the mask at a smaller scale; 8 µm a pixel is enough")
-            if file.mode == "1" and getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
-                reason = f"{path.name} has one bit a pixel, of which 0 is white: programs disagree which of the two is tissue"
-                raise SlideError(reason, "save the mask with 8 bits a pixel, 0 where there is no tissue")
-            grey = np.asarray(file.convert("L"))
-            if file.has_transparency_data:
-                grey = np.where(np.asarray(file.convert("RGBA").getchannel("A")) == 0, 0, grey).astype(np.uint8)
-            return grey
-    except (OSError, UnidentifiedImageError) as error:
-        raise SlideError(f"{path.name} cannot be read as a mask image ({error})", "export the mask again") from error

@@ -21,7 +21,7 @@ from preprocessing.make_demo_study import main as make_demo
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.synthetic.slide_and_truth import read_truth_mask
 from preprocessing.tile_slides import main as tile
-from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.tile_store import read_slide_tiles
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from splits.make_splits import main as make_splits
 
@@ -81,13 +81,13 @@ def test_every_step_leaves_what_it_says(study):
 def test_tissue_and_stains_come_near_the_truth(study):
     dices, angles = [], []
     for path in sorted(study.tiles.glob("*.h5")):
-        sheet, truth_file = read_tile_sheet(path), study.truth / f"{path.stem}.json"
+        tiles, truth_file = read_slide_tiles(path), study.truth / f"{path.stem}.json"
         truth = read_truth_mask(truth_file, "tissue", OVERVIEW_MPP) & ~read_truth_mask(truth_file, "pen", OVERVIEW_MPP)
         dices.append(
-            abs(sheet.tissue_mm2 / (truth.mean() * sheet.slide_width * sheet.slide_height * sheet.mpp_x**2 / 1e6) - 1)
+            abs(tiles.tissue_mm2 / (truth.mean() * tiles.slide_width * tiles.slide_height * tiles.mpp_x**2 / 1e6) - 1)
         )
         painted = np.array(json.loads(truth_file.read_text())["stain_matrix"])
-        angles.append(np.degrees(np.arccos(np.clip((sheet.stain.matrix * painted).sum(axis=1), -1, 1))))
+        angles.append(np.degrees(np.arccos(np.clip((tiles.stain.matrix * painted).sum(axis=1), -1, 1))))
     assert np.median(dices) < 0.05
     assert np.median(angles) < 5
 
@@ -137,9 +137,9 @@ def test_truncated_files_are_noticed_and_made_again(study, copied, capfd):
 
 def test_changed_settings_make_tiles_and_features_anew(copied):
     slide = sorted(path.stem for path in copied.tiles.glob("*.h5"))[0]
-    n_before = len(read_tile_sheet(copied.tile_file(slide)).coords)
+    n_before = len(read_slide_tiles(copied.tile_file(slide)).coords)
     assert tile(["--study", str(copied.root), "--min_tissue", "0.9"]) == 0
-    assert len(read_tile_sheet(copied.tile_file(slide)).coords) < n_before
+    assert len(read_slide_tiles(copied.tile_file(slide)).coords) < n_before
     old = read_attributes(copied.feature_file(ENCODER, slide))["tile_fingerprint"]
     assert extract(["--study", str(copied.root)]) == 0
     assert read_attributes(copied.feature_file(ENCODER, slide))["tile_fingerprint"] != old
@@ -195,8 +195,8 @@ def test_a_mpp_column_wins_over_the_file(study, tmp_path):
     shutil.copy(slide, other.slides / "s.tif")
     other.cohort_table.write_text("patient_id,slide_id,mpp\np,s,0.4\n")
     assert tile(["--study", str(other.root), "--mpp", "0.3", "--workers", "1"]) == 0
-    sheet = read_tile_sheet(other.tile_file("s"))
-    assert (sheet.mpp_x, sheet.mpp_y, sheet.mpp_source) == (0.4, 0.4, "cohort table")
+    tiles = read_slide_tiles(other.tile_file("s"))
+    assert (tiles.mpp_x, tiles.mpp_y, tiles.mpp_source) == (0.4, 0.4, "cohort table")
 
 
 def test_real_slides_go_through_to_features(shared_data, tmp_path):
@@ -216,7 +216,7 @@ def test_real_slides_go_through_to_features(shared_data, tmp_path):
             rows.append(f"p{index},{path.stem},{scales.get(path.stem, '')}\n")
     real.cohort_table.write_text("patient_id,slide_id,mpp\n" + "".join(rows))
     assert tile(["--study", str(real.root)]) == 0
-    n_tiles = {path.stem: len(read_tile_sheet(path).coords) for path in real.tiles.glob("*.h5")}
+    n_tiles = {path.stem: len(read_slide_tiles(path).coords) for path in real.tiles.glob("*.h5")}
     assert n_tiles.keys() == expected.keys()
     for name, count in expected.items():
         assert abs(n_tiles[name] - count) <= max(2, 0.05 * count), name

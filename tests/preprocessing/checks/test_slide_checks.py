@@ -9,9 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from preprocessing import check_study
 from preprocessing.check_study import main
-from preprocessing.checks import installation
+from preprocessing.checks import installation, study_check
 from preprocessing.checks import slide_checks as preflight
 from preprocessing.checks.slide_checks import SlideCheck, check_slides, estimated_effort, off_scale, slide_findings
 
@@ -169,7 +168,7 @@ def test_what_is_missing_is_named_with_a_remedy(monkeypatch, capsys, tmp_path):
 
 
 def test_columns_are_aligned():
-    assert check_study.aligned([["a", "bb"], [10, 2]]) == "a   bb\n10  2"
+    assert study_check.aligned([["a", "bb"], [10, 2]]) == "a   bb\n10  2"
 
 
 @pytest.mark.parametrize(("ground", "corner", "is_dark"), [(230, 10, False), (10, 230, True)])

@@ -21,7 +21,8 @@ from preprocessing.colour.stain_store import (
     write_reference,
 )
 from preprocessing.make_stain_reference import main as make_reference
-from preprocessing.tiling.tile_store import TileSheet, write_tile_sheet
+from preprocessing.tiling.slide_tiles import SlideTiles
+from preprocessing.tiling.tile_store import write_slide_tiles
 from tests.helpers.painted_stains import painted_patches, random_stains, some_fit, unit
 
 
@@ -88,13 +89,13 @@ def make_study(root, fits):
     for index, fit in enumerate(fits):
         slide_id = f"S{index}"
         rows.append(f"P{index},{slide_id},LMS,{'train' if index < 3 else 'test'}")
-        sheet = TileSheet(
+        tiles = SlideTiles(
             slide_id=slide_id, coords=np.zeros((1, 2), np.int64), tissue_fraction=np.ones(1, np.float32), mpp_x=0.5,
             mpp_y=0.5, mpp_source="file", tile_um=256.0, tile_px=256, slide_width=900, slide_height=900, tissue_mm2=0.1,
             piece=np.ones(1, np.int32), n_pieces=1, stride_um=256.0, tissue_source="segmented", tissue_fingerprint="",
             stain=fit, slide_fingerprint="", settings="{}",
         )  # fmt: skip
-        write_tile_sheet(root / "tiles" / f"{slide_id}.h5", sheet)
+        write_slide_tiles(root / "tiles" / f"{slide_id}.h5", tiles)
     (root / "cohort.csv").write_text("\n".join([rows[0], *rows[:0:-1]]) + "\n")  # in any order
 
 

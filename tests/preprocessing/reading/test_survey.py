@@ -172,13 +172,20 @@ def test_real_slides_are_the_overview(shared_data):
 
 
 class SparseHandle:
-    """An OpenSlide of an MRXS: only the middle was scanned, the rest is transparent."""
+    """As OpenSlide opens an MRXS: only the middle was scanned, the rest is transparent."""
 
+    reader, orientation = "openslide mirax", 1
     dimensions, level_dimensions, level_downsamples = (400, 300), ((400, 300),), (1.0,)
     properties: ClassVar = {
         "openslide.background-color": "F0E0D0", "openslide.bounds-x": "100", "openslide.bounds-y": "60",
         "openslide.bounds-width": "200", "openslide.bounds-height": "120",
     }  # fmt: skip
+
+    def piece_px(self, level):
+        return 256, 256
+
+    def close(self):
+        pass
 
     def read_region(self, origin, level, size):
         whole = Image.new("RGBA", self.dimensions)

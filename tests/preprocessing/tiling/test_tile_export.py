@@ -17,8 +17,9 @@ from preprocessing.colour.stain import REFERENCE, stain_map
 from preprocessing.export_tiles import main as export
 from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.synthetic.scanner import write_pyramid
+from preprocessing.tiling.slide_tiles import SlideTiles
 from preprocessing.tiling.tile_export import chosen_tiles
-from preprocessing.tiling.tile_store import TileSheet, read_tile_sheet, write_tile_sheet
+from preprocessing.tiling.tile_store import read_slide_tiles, write_slide_tiles
 from tests.helpers.painted_stains import painted_patches, some_fit
 
 SLIDES = (("P1", "A-1", "LMS", "train"), ("P1", "A-2", "LMS", "train"), ("P2", "B-1", "UPS", "test"))
@@ -35,13 +36,13 @@ def made(tmp_path_factory):
         parts = painted_patches(fit.matrix, np.random.default_rng(number), n_patches=16, side=144)
         image = np.vstack([np.hstack(parts[row * 4 : row * 4 + 4]) for row in range(4)])
         write_pyramid(path, image, 0.5)
-        sheet = TileSheet(
+        tiles = SlideTiles(
             slide_id=slide_id, coords=COORDS, tissue_fraction=np.ones(4, np.float32), mpp_x=0.5, mpp_y=0.5,
             mpp_source="file", tile_um=128.0, tile_px=256, slide_width=576, slide_height=576, tissue_mm2=0.1, stain=fit,
             slide_fingerprint=file_fingerprint(path), settings="{}", piece=np.ones(4, np.int32), n_pieces=1,
             stride_um=128.0, tissue_source="segmented", tissue_fingerprint="",
         )  # fmt: skip
-        write_tile_sheet(study.tile_file(slide_id), sheet)
+        write_slide_tiles(study.tile_file(slide_id), tiles)
     study.cohort_table.write_text("\n".join(rows) + "\n")
     return study
 
@@ -87,10 +88,10 @@ def test_the_table_has_the_notebook_s_form_and_is_read_as_a_tile_table(study, tm
 def test_png_tiles_are_the_mapped_pixels(study, tmp_path, normalise):
     out = tmp_path / "out"
     assert run(study, out, "--format", "png", "--normalise", normalise) == 0
-    sheet = read_tile_sheet(study.tile_file("A-2"))
+    tiles = read_slide_tiles(study.tile_file("A-2"))
     with open_slide(study.slides / "A-2.tif") as slide:
         tile = read_tile(slide, 256, 0, tile_um=128.0, tile_px=256)
-    wanted = apply_map(tile, stain_map(sheet.stain, REFERENCE)) if normalise == "true" else tile
+    wanted = apply_map(tile, stain_map(tiles.stain, REFERENCE)) if normalise == "true" else tile
     assert np.array_equal(np.asarray(Image.open(out / "P1" / "A-2" / "A-2_x256_y0.png")), wanted)
 
 
@@ -147,8 +148,8 @@ def test_failures_are_named_and_the_rest_is_done(study, tmp_path, capsys):
 
 
 def test_a_reinhard_slide_needs_a_reference_with_lab(study, tmp_path, capsys):
-    sheet = read_tile_sheet(study.tile_file("A-1"))
-    write_tile_sheet(study.tile_file("A-1"), replace(sheet, stain=some_fit(5, "reinhard")))
+    tiles = read_slide_tiles(study.tile_file("A-1"))
+    write_slide_tiles(study.tile_file("A-1"), replace(tiles, stain=some_fit(5, "reinhard")))
     assert run(study, tmp_path / "out") == 0
     reference = tmp_path / "old.json"
     reference.write_text(

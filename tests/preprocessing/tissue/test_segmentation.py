@@ -12,9 +12,10 @@ from common.failures import SlideError
 from preprocessing.reading.slide import open_slide
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
-from preprocessing.tissue import source as tissue_source
+from preprocessing.tissue import mask_image
+from preprocessing.tissue.mask_image import tissue_of_mask
 from preprocessing.tissue.outline import filled, geojson, outlines
-from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk, tissue_of_mask
+from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk
 from preprocessing.tissue.source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
 from tests.helpers.slide_recipes import recipe
 
@@ -138,6 +139,6 @@ def test_masks_that_can_be_misread_are_refused_and_transparent_ones_are_no_tissu
         found = find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)
         assert found.masks.is_tissue.mean() == approx(20 * 40 / (65 * 80), abs=0.01)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tissue_source, "MAX_WHOLE_PX", 5000)
+            patch.setattr(mask_image, "MAX_WHOLE_PX", 5000)
             with pytest.raises(SlideError, match="80 x 65 pixels, more than 5,000"):
                 find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)

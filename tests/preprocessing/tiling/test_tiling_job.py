@@ -13,7 +13,7 @@ from shapely.geometry import shape
 from common.study import Study
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tile_slides import main as tile
-from preprocessing.tiling.tile_store import read_tile_sheet
+from preprocessing.tiling.tile_store import read_slide_tiles
 from tests.helpers.slide_recipes import recipe
 
 
@@ -39,8 +39,8 @@ def run(study, *flags):
     return tile(["--study", str(study.root), "--workers", "0", "--tile_um", "128", *flags])
 
 
-def sheet_of(study):
-    return read_tile_sheet(study.tile_file("s"))
+def tiles_of(study):
+    return read_slide_tiles(study.tile_file("s"))
 
 
 def status_of(study):
@@ -69,64 +69,64 @@ def shares(study, kind, coords):
 
 
 def test_pen_and_blur_are_left_out_counted_and_flagged(tiled):
-    sheet, status = sheet_of(tiled), status_of(tiled)
-    assert shares(tiled, "pen", sheet.coords).max() < 0.25
-    counts = sheet.exclusions.counts()
+    tiles, status = tiles_of(tiled), status_of(tiled)
+    assert shares(tiled, "pen", tiles.coords).max() < 0.25
+    counts = tiles.exclusions.counts()
     assert counts["blurred"] > 0
     assert {name: int(status[f"n_excluded_{name}"]) for name in counts} == counts
-    assert any(flag.startswith("blurred") for flag in sheet.flags)
-    assert status["flags"].split("; ") == list(sheet.flags)
-    left_out = sheet.exclusions.coords[sheet.exclusions.reason == sheet.exclusions.names.index("blurred")]
+    assert any(flag.startswith("blurred") for flag in tiles.flags)
+    assert status["flags"].split("; ") == list(tiles.flags)
+    left_out = tiles.exclusions.coords[tiles.exclusions.reason == tiles.exclusions.names.index("blurred")]
     assert shares(tiled, "blur", left_out).min() > 0.3
-    both = {tuple(row) for row in sheet.coords.tolist()} & {tuple(row) for row in sheet.exclusions.coords.tolist()}
+    both = {tuple(row) for row in tiles.coords.tolist()} & {tuple(row) for row in tiles.exclusions.coords.tolist()}
     assert not both
-    assert set(sheet.quality) == {"sharpness", "pen", "fold", "blood", "necrosis_like", "od"}
-    assert all(len(values) == len(sheet.coords) for values in sheet.quality.values())
+    assert set(tiles.quality) == {"sharpness", "pen", "fold", "blood", "necrosis_like", "od"}
+    assert all(len(values) == len(tiles.coords) for values in tiles.quality.values())
 
 
 def test_without_the_closer_look_nothing_is_left_out(study):
-    n_before = len(sheet_of(study).coords)
+    n_before = len(tiles_of(study).coords)
     assert run(study, "--quality", "false") == 0
-    sheet = sheet_of(study)
-    assert len(sheet.coords) > n_before
-    assert not len(sheet.exclusions.coords)
-    assert not sheet.quality
+    tiles = tiles_of(study)
+    assert len(tiles.coords) > n_before
+    assert not len(tiles.exclusions.coords)
+    assert not tiles.quality
 
 
 def test_every_tile_knows_its_piece(tiled):
-    sheet = sheet_of(tiled)
+    tiles = tiles_of(tiled)
     pieces = [shape(feature["geometry"]) for feature in json.loads(tiled.outline_file("s").read_text())["features"]]
-    assert sheet.n_pieces == len(pieces)
-    assert sheet.piece.min() >= 1
-    for (x, y), number in zip(sheet.coords[::7].tolist(), sheet.piece[::7].tolist(), strict=True):
+    assert tiles.n_pieces == len(pieces)
+    assert tiles.piece.min() >= 1
+    for (x, y), number in zip(tiles.coords[::7].tolist(), tiles.piece[::7].tolist(), strict=True):
         box = shape({"type": "Polygon", "coordinates": [[(x, y), (x + 256, y), (x + 256, y + 256), (x, y + 256)]]})
         areas = [piece.intersection(box).area for piece in pieces]
         assert int(np.argmax(areas)) + 1 == number
 
 
 def test_an_edited_outline_is_used_kept_and_noticed(study, capsys):
-    assert sheet_of(study).tissue_source == "segmented"
+    assert tiles_of(study).tissue_source == "segmented"
     edited(study, lambda features: [square(1300)])
     text = study.outline_file("s").read_text()
     assert run(study) == 0
     assert "made again, because tissue_source changed" in capsys.readouterr().out
-    sheet = sheet_of(study)
-    assert sheet.tissue_source == "edited outline"
-    assert sheet.tissue_mm2 == approx((1300 * 0.5 / 1000) ** 2, rel=0.01)
-    assert sheet.coords.max() < 1300
+    tiles = tiles_of(study)
+    assert tiles.tissue_source == "edited outline"
+    assert tiles.tissue_mm2 == approx((1300 * 0.5 / 1000) ** 2, rel=0.01)
+    assert tiles.coords.max() < 1300
     assert study.outline_file("s").read_text() == text
     assert run(study) == 0
     assert "made again" not in capsys.readouterr().out
     study.outline_file("s").unlink()  # back to the segmentation
     assert run(study) == 0
-    assert sheet_of(study).tissue_source == "segmented"
+    assert tiles_of(study).tissue_source == "segmented"
 
 
 def test_an_exclusion_cuts_tiles_away_and_stays(study):
-    before = sheet_of(study)
+    before = tiles_of(study)
     edited(study, lambda features: [*features, square(1500, "Ignore*")])
     assert run(study) == 0
-    after = sheet_of(study)
+    after = tiles_of(study)
     inside = (before.coords + 256 <= 1500).all(axis=1)
     assert inside.any()
     assert not (after.coords + 256 <= 1500).all(axis=1).any()
@@ -146,27 +146,27 @@ def test_a_mask_of_another_tool_in_the_study_is_used(study):
     study.masks.mkdir()
     Image.fromarray(mask).save(study.masks / "s.png")
     assert run(study) == 0
-    sheet = sheet_of(study)
-    assert sheet.tissue_source == "mask image"
-    assert sheet.tissue_mm2 == approx(30 / 90 * 40 / 110 * 2.2 * 1.8, rel=0.02)
+    tiles = tiles_of(study)
+    assert tiles.tissue_source == "mask image"
+    assert tiles.tissue_mm2 == approx(30 / 90 * 40 / 110 * 2.2 * 1.8, rel=0.02)
 
 
 def test_tiles_may_overlap_by_a_stride_in_micrometres(study):
-    n_before = len(sheet_of(study).coords)
+    n_before = len(tiles_of(study).coords)
     assert run(study, "--stride_um", "64") == 0
-    sheet = sheet_of(study)
-    assert len(sheet.coords) > 3 * n_before
-    assert np.unique(np.diff(np.unique(sheet.coords[:, 0]))).tolist() == [128]
-    order = np.lexsort((sheet.coords[:, 0], sheet.coords[:, 1]))
+    tiles = tiles_of(study)
+    assert len(tiles.coords) > 3 * n_before
+    assert np.unique(np.diff(np.unique(tiles.coords[:, 0]))).tolist() == [128]
+    order = np.lexsort((tiles.coords[:, 0], tiles.coords[:, 1]))
     assert (order == np.arange(len(order))).all()
 
 
 def test_two_scales_can_be_given_for_two_axes(study):
     assert run(study, "--mpp", "0.5,1.0") == 0
-    sheet = sheet_of(study)
-    assert (sheet.mpp_x, sheet.mpp_y, sheet.mpp_source) == (0.5, 1.0, "--mpp")
-    assert np.unique(np.diff(np.unique(sheet.coords[:, 1]))).min() == 128
-    assert np.unique(np.diff(np.unique(sheet.coords[:, 0]))).min() == 256
+    tiles = tiles_of(study)
+    assert (tiles.mpp_x, tiles.mpp_y, tiles.mpp_source) == (0.5, 1.0, "--mpp")
+    assert np.unique(np.diff(np.unique(tiles.coords[:, 1]))).min() == 128
+    assert np.unique(np.diff(np.unique(tiles.coords[:, 0]))).min() == 256
 
 
 def test_the_same_bytes_on_two_runs(study, tiled):

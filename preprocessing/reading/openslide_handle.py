@@ -1,0 +1,69 @@
+"""A slide that OpenSlide reads, as a handle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.failures import SlideError
+from preprocessing.reading.flat_picture import RECOPY_REMEDY
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+UNKNOWN_REMEDY = "check that the file is whole; convert other formats to pyramidal TIFF or DICOM"
+DEFAULT_PIECE_PX = 256  # of a file that does not say how it is cut
+GENERIC_TIFF = "generic-tiff"  # OpenSlide's name for tiled TIFF of no scanner
+
+
+class OpenSlideHandle:
+    """A file of a format that OpenSlide knows."""
+
+    orientation = 1
+
+    def __init__(self, path: Path) -> None:
+        import openslide
+
+        try:
+            self._slide = openslide.OpenSlide(path)
+        except openslide.OpenSlideUnsupportedFormatError as error:
+            reason = f"{path.name} is no slide that OpenSlide {openslide.__library_version__} knows"
+            raise SlideError(reason, UNKNOWN_REMEDY) from error
+        except (openslide.OpenSlideError, OSError) as error:
+            raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
+        self.dimensions: tuple[int, int] = self._slide.dimensions
+        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(self._slide.level_dimensions)
+        self.level_downsamples: tuple[float, ...] = tuple(self._slide.level_downsamples)
+        self.properties: Mapping[str, str] = self._slide.properties
+
+    @property
+    def vendor(self) -> str:
+        """OpenSlide's name of the format."""
+        return self.properties.get("openslide.vendor", "")
+
+    @property
+    def reader(self) -> str:
+        """OpenSlide and the format."""
+        return f"openslide {self.vendor}".strip()
+
+    def piece_px(self, level: int) -> tuple[int, int]:
+        """Return width and height of the level's tiles."""
+        texts = [self.properties.get(f"openslide.level[{level}].tile-{side}") for side in ("width", "height")]
+        sides = [int(text) if text is not None and text.isdecimal() else 0 for text in texts]
+        return sides[0] or DEFAULT_PIECE_PX, sides[1] or DEFAULT_PIECE_PX
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        """Return an RGBA image of the area; what was never scanned is transparent."""
+        import openslide
+
+        try:
+            return self._slide.read_region(origin, level, size)
+        except openslide.OpenSlideError as error:
+            raise SlideError(
+                f"the region at {origin} of level {level} cannot be read ({error})", RECOPY_REMEDY
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._slide.close()

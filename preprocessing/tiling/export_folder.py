@@ -1,0 +1,100 @@
+"""The folder of a slide's exported tiles: image files with a record of what they were made of; it appears whole or not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from common.failures import SlideError
+from common.files import settings_text, write_text
+
+FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
+RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What a folder holds: the names of its images in the order of the tile file, and how many could not be read."""
+
+    tiles: tuple[str, ...]
+    n_unreadable: int
+
+
+def read_export(folder: Path, made_of: Mapping[str, object]) -> ExportRecord | None:
+    """Return the record of a folder that is whole and was made of this, else None."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        is_same = record["made_of"] == made_of and record["sha256"] == _checksum(folder, record["tiles"])
+        return ExportRecord(tuple(record["tiles"]), int(record["n_unreadable"])) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_export(
+    folder: Path, images: Iterable[tuple[str, UInt8[np.ndarray, "px px 3"]]], made_of: Mapping[str, object],
+    *, n_wanted: int, kind: str,
+) -> ExportRecord:  # fmt: skip
+    """Write images (name without ending, pixels) into a folder beside the target and rename it.
+
+    Raises:
+        SlideError: the folder is there and was not exported.
+    """
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise SlideError(f"{folder} is there and was not exported", "move it away, or give another folder with --out")
+    partial = _hidden(folder, "new")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    partial.mkdir(parents=True)
+    try:
+        names = tuple(_write_image(partial, stem, pixels, kind) for stem, pixels in images)
+        record = ExportRecord(names, n_wanted - len(names))
+        content = {
+            "made_of": made_of, "n_unreadable": record.n_unreadable, "tiles": record.tiles,
+            "sha256": _checksum(partial, record.tiles),
+        }  # fmt: skip
+        write_text(partial / RECORD, settings_text(content) + "\n")
+        remove_export(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return record
+
+
+def tile_names(folder: Path) -> list[str]:
+    """Return the file names of a slide's exported tiles, in the order of the tile file."""
+    return list(json.loads((folder / RECORD).read_text(encoding="utf-8"))["tiles"])
+
+
+def remove_export(folder: Path) -> None:
+    """Remove a slide's exported folder, at one stroke; one that was not written here is left."""
+    old = _hidden(folder, "old")
+    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
+    if (folder / RECORD).is_file():
+        folder.rename(old)
+        shutil.rmtree(old)
+
+
+def _hidden(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}.partial")
+
+
+def _checksum(folder: Path, names: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _write_image(folder: Path, stem: str, tile: UInt8[np.ndarray, "px px 3"], kind: str) -> str:
+    from PIL import Image
+
+    ending, options = FORMATS[kind]
+    name = f"{stem}.{ending}"
+    Image.fromarray(tile).save(folder / name, format=kind.upper(), **options)
+    return name

@@ -1,0 +1,69 @@
+"""One slide to its tile file, outline and preview: kept where they are whole and current, else made, then written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.failures import SlideStatus
+from common.files import settings_text, write_text
+from common.settings import settings_of
+from common.slide_files import file_fingerprint
+from preprocessing.reading.slide import open_slide
+from preprocessing.tiling.preview import write_preview
+from preprocessing.tiling.slide_tiles import SlideTiles, done_status
+from preprocessing.tiling.tile_store import SCHEMA, read_if_current, write_slide_tiles
+from preprocessing.tiling.tiled_slide import SlideOrigin, tile_open_slide
+from preprocessing.tiling.tiling_settings import WITHOUT_EFFECT, TilingConfig
+from preprocessing.tissue.source import find_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilingJob:
+    """A slide to tile: its file, the scale given for it (µm a pixel, x and y) with its source, and where results go."""
+
+    slide_id: str
+    path: Path
+    mpp: tuple[float, float] | None
+    mpp_source: str
+    tile_file: Path
+    outline_file: Path
+    preview_file: Path
+
+
+def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
+    """Tile one slide and return its status; whole files of the same slide, tissue and settings are kept.
+
+    Raises:
+        SlideError: the slide cannot be read, has no scale, no tissue, or no whole tile of tissue.
+    """
+    tiles = _current_tiles(job, config)
+    return done_status(tiles)
+
+
+def _current_tiles(job: TilingJob, config: TilingConfig) -> SlideTiles:
+    """Keep or make the slide's files: first all is reckoned, then all is written."""
+    with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
+        source = find_source(job.outline_file, config.masks, job.slide_id, slide.bounds[:2])
+        origin = SlideOrigin(
+            slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
+            settings=settings_text(settings_of(config, without=WITHOUT_EFFECT)),
+        )  # fmt: skip
+        made_of = {
+            "schema": SCHEMA, "settings": origin.settings, "slide_fingerprint": origin.slide_fingerprint,
+            "mpp_x": slide.mpp_x, "mpp_y": slide.mpp_y, "mpp_source": slide.mpp_source,
+            "tissue_source": source.kind, "tissue_fingerprint": source.fingerprint,
+        }  # fmt: skip
+        kept, reason = read_if_current(job.tile_file, made_of, beside=(job.outline_file, job.preview_file))
+        if kept is not None:
+            return kept
+        if job.tile_file.exists():
+            print(f"{job.slide_id}: made again, because {reason}", flush=True)
+        tiled = tile_open_slide(slide, source, origin, config)
+    write_preview(job.preview_file, tiled.picture)
+    if tiled.refusal is not None:
+        raise tiled.refusal
+    if tiled.outline is not None:
+        write_text(job.outline_file, tiled.outline)
+    write_slide_tiles(job.tile_file, tiled.tiles)  # last: its presence says that outline and preview are there
+    return tiled.tiles
