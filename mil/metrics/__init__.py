@@ -1,1 +1,15 @@
-"""metrics."""
+"""Numbers about predictions, pure NumPy: arrays in, metrics, intervals and tests out.
+
+No run, no file and no cohort is known here: which metrics a task gets is `evaluation`'s choice.
+
+    classification.py   classification metrics, of a thousand resamples at once
+    calibration.py      Brier, log loss, calibration error and slope; temperature scaling
+    conformal.py        prediction sets with a promised coverage
+    selective.py        accuracy on the most certain patients
+    concordance.py      concordance of risks with follow-up
+    survival_curves.py  Kaplan-Meier, log-rank, Breslow's baseline hazard
+    censoring.py        Uno's C, AUC and Brier score over time
+    bootstrap.py        patient bootstrap, BCa intervals
+    delong.py           two AUROCs on the same patients
+    paired_tests.py     Holm's correction, bootstrap p, corrected resampled t
+"""

@@ -18,7 +18,7 @@ from mil.metrics.delong import auroc_covariance, compare_aurocs
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.report.verdict import comparison_table
 from mil.runs.run_store import read_run
-from tests.mil.report.test_report import subtype_run, survival_run
+from tests.helpers.run_folders import subtype_run, survival_run
 from tests.reference.slow_metrics import slow_delong
 
 
