@@ -28,9 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from common.files import write_json
     from features.exchange.folder import origin
-    from mil.audit.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
+    from mil.audit.audit import audit_run, audit_text, stop_at_leaks
     from mil.report.image_section import image_line
     from mil.report.verdict import results_table, verdict
+    from mil.runs.run_folder import RunFolder
     from mil.training.preparation import prepare
     from mil.training_run import train_run
 
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_at_leaks(audit)
     if config.audit:
         return 0
-    run_dir = study.run(config.task, config.name)
-    write_json(run_dir / AUDIT_FILE, audit)
-    metrics = train_run(run, run_dir)
+    folder = RunFolder(study.run(config.task, config.name))
+    write_json(folder.audit, audit)
+    metrics = train_run(run, folder)
     for patient, reason in sorted(run.excluded.items()):
         print(f"left out: {patient}: {reason}")
     if run.is_evaluated:
@@ -54,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(
             f"trained on {len(run.usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. "
-            f"Models: {run_dir / 'models'}"
+            f"Models: {folder.models}"
         )
-    print(f"report: {run_dir / 'report.html'}")
+    print(f"report: {folder.report}")
     return 0
 
 

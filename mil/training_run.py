@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from common.cohort import read_cohort
-from common.files import write_json, write_table, write_text
+from common.files import write_table, write_text
 from common.settings import settings_of
-from mil.evaluation.evaluation import evaluate_run
+from mil.evaluation.evaluation import metrics_of_run
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
 from mil.report.report import write_report
-from mil.runs.run_store import FACTS, PATIENTS, share_folder
+from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
+from mil.runs.record import write_record
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import read_run
+from mil.task_parts import TASKS
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds, write_fold_tables
 from mil.training.image_predictions import write_image_predictions
@@ -27,28 +30,30 @@ from mil.training.training_settings import TrainConfig
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
 )  # fmt: skip
-ROWS = ("predictions", "validation", "training")  # of a fold's record: kept in tables of their own
 
 
-def train_run(run: Prepared, run_dir: Path) -> dict[str, Any]:
-    """Train every fold, evaluate out of fold and write the report into `run_dir`; return the figures of metrics.json."""
+def train_run(run: Prepared, folder: RunFolder) -> RunMetrics | NotEvaluated:
+    """Train every fold, evaluate out of fold and write the report; return the metrics."""
     config, classes = run.config, run.classes
-    (run_dir / "models").mkdir(parents=True, exist_ok=True)
-    records = run_folds(run_dir, run.plans, run.bags, run.targets, classes, config, covariates=run.covariates)
-    write_fold_tables(run_dir, records, config.task, classes)
-    _write_patients(run, run_dir)
-    curve = _learning_curve(run, run_dir)
+    task = TASKS[config.task]
+    folder.models.mkdir(parents=True, exist_ok=True)
+    records = run_folds(folder, run.plans, run.bags, run.targets, classes, config, covariates=run.covariates)
+    write_fold_tables(folder, records, config.task, classes)
+    _write_patients(run, folder)
+    curve = _learning_curve(run, folder)
     if config.task == "subtype":
-        write_image_predictions(run_dir, run.bags, run.targets.labels, classes)
-    write_json(run_dir / FACTS, _facts(run, records, curve))
+        write_image_predictions(folder, run.bags, run.targets.labels, classes)
+    write_record(folder.facts, _facts(run, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
-    write_text(run_dir / "settings.yaml", settings)
-    metrics = evaluate_run(run_dir, n_bootstrap=config.bootstrap, seed=config.seed)
-    write_report(run_dir)
+    write_text(folder.settings, settings)
+    finished = read_run(folder)
+    metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
+    write_metrics(folder, metrics)
+    write_report(finished, metrics, task.report)
     return metrics
 
 
-def _write_patients(run: Prepared, run_dir: Path) -> None:
+def _write_patients(run: Prepared, folder: RunFolder) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
     patients, covariates = run.cohort.patients, run.covariates
     has_site = "site" in patients.columns
@@ -56,52 +61,49 @@ def _write_patients(run: Prepared, run_dir: Path) -> None:
     for patient in run.usable:
         values = [*([patients.loc[patient, "site"]] if has_site else []), *covariates.of(patient)]
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
-    write_table(run_dir / PATIENTS, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
+    write_table(folder.patients, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
 
 
-def _learning_curve(run: Prepared, run_dir: Path) -> list[dict[str, Any]]:
+def _learning_curve(run: Prepared, folder: RunFolder) -> list[ShareFacts]:
     """Train on parts of the training patients, if asked for; return each share and its training patients a fold."""
     points = []
-    drop_other_shares(run_dir, run.shares)
+    drop_other_shares(folder, run.shares)
     for share in run.shares:
         nested = [nested_plan(plan, run.targets, share, run.config.seed) for plan in run.plans]
-        folder = share_folder(run_dir, share)
-        (folder / "models").mkdir(parents=True, exist_ok=True)
-        records = run_folds(folder, nested, run.bags, run.targets, run.classes, run.config)
-        write_fold_tables(folder, records, run.config.task, run.classes)
-        points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})
+        own = folder.share(share)
+        own.models.mkdir(parents=True, exist_ok=True)
+        records = run_folds(own, nested, run.bags, run.targets, run.classes, run.config)
+        write_fold_tables(own, records, run.config.task, run.classes)
+        points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
     return points
 
 
-def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(run: Prepared, records: list[FoldRecord], curve: list[ShareFacts]) -> RunFacts:
     """Return what the report says of the run, without clock times and machine names."""
     config, classes, targets, splits = run.config, run.classes, run.targets, run.splits
     labels = np.array([targets.labels.get(patient, 0) for patient in run.usable], dtype=np.int64)
     counts = np.bincount(labels, minlength=len(classes))[: len(classes)]
     losses = slide_losses(run.study, config.encoder, run.missing_slides)
     whole = run.cohort if config.where is None else read_cohort(run.study.cohort_table)
-    return {
-        "task": config.task, "run": config.name, "encoder": run.bags.made_by, "classes": classes,
-        "n_patients": len(run.usable),
-        "class_counts": {name: int(count) for name, count in zip(classes, counts, strict=True)},
-        "n_events": sum(targets.events.get(patient, 0) for patient in run.usable),
-        "split": {
-            "name": config.splits, "n_repeats": int(splits["repeat"].nunique()), "n_folds": int(splits["fold"].nunique()),
-        },
-        "settings": settings_of(config, without=("study",)), "seed": config.seed,
-        "defaults": settings_of(TrainConfig(), without=("study",)),
-        "versions": {name: version(name) for name in PACKAGES},
-        "command": _command(config),
-        "n_slides": sum(len(run.bags.slides_of(patient)) for patient in run.usable),
-        "n_tiles": sum(len(run.bags.read(patient).tiles) for patient in run.usable),
-        "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(run.excluded.items())],
-        "slides_without_features": run.missing_slides, "slide_losses": losses,
-        "covariates": {"used": run.covariates.names, "left_out": dict(run.covariates.left_out)},
-        "learning_curve": curve,
-        "folds": [{key: value for key, value in record.items() if key not in ROWS} for record in records],
-        "evaluated": run.is_evaluated,
-        "flow": cohort_flow(whole, run.cohort, losses, run.excluded),
-    }  # fmt: skip
+    return RunFacts(
+        task=config.task, run=config.name, encoder=run.bags.made_by, classes=tuple(classes), n_patients=len(run.usable),
+        class_counts={name: int(count) for name, count in zip(classes, counts, strict=True)},
+        n_events=sum(targets.events.get(patient, 0) for patient in run.usable),
+        split=SplitFacts(
+            name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())
+        ),
+        settings=settings_of(config, without=("study",)), seed=config.seed,
+        defaults=settings_of(TrainConfig(), without=("study",)),
+        versions={name: version(name) for name in PACKAGES},
+        command=_command(config),
+        n_slides=sum(len(run.bags.slides_of(patient)) for patient in run.usable),
+        n_tiles=sum(len(run.bags.read(patient).tiles) for patient in run.usable),
+        excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in sorted(run.excluded.items())),
+        slides_without_features=tuple(run.missing_slides), slide_losses=losses,
+        covariates=CovariateFacts(used=tuple(run.covariates.names), left_out=dict(run.covariates.left_out)),
+        learning_curve=tuple(curve), folds=tuple(record.facts() for record in records), evaluated=run.is_evaluated,
+        flow=cohort_flow(whole, run.cohort, losses, run.excluded),
+    )  # fmt: skip
 
 
 def _command(config: TrainConfig) -> str:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from mil.bags.bags import BagStore
     from mil.training.covariates import Covariates
 
-AUDIT_FILE = "audit.json"
 TRAINING = "training patients of the fold"
 # statistic, on whom it is fitted, where in the code: a test imports each
 FITTED = (

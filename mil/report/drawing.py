@@ -1,4 +1,4 @@
-"""Axes, colours and SVG text of every figure."""
+"""Axes, colours and SVG text of every picture."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#9c6b4e", "#a463f2", "#9
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and the table behind it."""
+class Picture:
+    """A drawing and the table behind it."""
 
     figure: Figure
     names: Sequence[str]

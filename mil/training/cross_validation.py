@@ -7,21 +7,21 @@ killed goes on at the first unfinished fold and ends with the same bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.failures import StudyError
-from common.files import settings_text, write_json
+from common.files import settings_text
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.gated_attention import GatedAttentionHead
+from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord, ScaleFacts
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import write_model
-from mil.runs.run_store import FOLLOW_UP, PREDICTIONS, VALIDATION
+from mil.runs.record import read_record, write_record
+from mil.runs.run_folder import RunFolder
 from mil.training.classification_task import softmax, subtype_rows
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
@@ -53,7 +53,7 @@ def check_plans(plans: Sequence[FoldPlan], targets: Targets, classes: Sequence[s
 
 
 def run_folds(
-    run_dir: Path,
+    folder: RunFolder,
     plans: Sequence[FoldPlan],
     bags: BagStore,
     targets: Targets,
@@ -61,22 +61,21 @@ def run_folds(
     config: TrainConfig,
     *,
     covariates: Covariates | None = None,
-) -> list[dict[str, Any]]:
+) -> list[FoldRecord]:
     """Train every fold that is not finished and return the records of all."""
     from tqdm import tqdm
 
     records, known = [], covariates or Covariates()
     for plan in tqdm(plans, desc=f"training {config.task}", unit="fold", disable=None):
-        record_file = run_dir / "models" / f"{plan.stem}.json"
         fingerprint = _fingerprint(plan, bags, targets, classes, config, known)
-        record = _finished(record_file, fingerprint)
+        record = _finished(folder, plan, fingerprint)
         if record is None:
-            record = _train_fold(run_dir, plan, bags, targets, classes, config, known) | {"fingerprint": fingerprint}
-            write_json(record_file, record)
+            record = _train_fold(folder, plan, bags, targets, classes, config, known, fingerprint)
+            write_record(folder.fold_record(plan.stem), record, FOLD_SCHEMA)
         records.append(record)
-    wanted = {f"{plan.stem}{ending}" for plan in plans for ending in (".json", ".safetensors")}
-    for path in sorted((run_dir / "models").iterdir()):
-        if path.name not in wanted:
+    wanted = {path for plan in plans for path in (folder.fold_record(plan.stem), folder.model_file(plan.stem))}
+    for path in sorted(folder.models.iterdir()):
+        if path not in wanted:
             path.unlink()  # of folds that are no longer part of the run
     return records
 
@@ -111,47 +110,49 @@ def _numeric_versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")}
 
 
-def _finished(record_file: Path, fingerprint: str) -> dict[str, Any] | None:
+def _finished(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> FoldRecord | None:
     try:
-        record = json.loads(record_file.read_text(encoding="utf-8"))
+        record = read_record(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
     except (OSError, ValueError):
         return None
-    model_file = record_file.with_suffix(".safetensors")
-    if record.get("fingerprint") != fingerprint or not model_file.is_file():
+    model_file = folder.model_file(plan.stem)
+    if record.fingerprint != fingerprint or not model_file.is_file():
         return None
-    is_same = hashlib.sha256(model_file.read_bytes()).hexdigest() == record["model_sha256"]
+    is_same = hashlib.sha256(model_file.read_bytes()).hexdigest() == record.model_sha256
     return record if is_same else None
 
 
 def _train_fold(
-    run_dir: Path,
+    folder: RunFolder,
     plan: FoldPlan,
     bags: BagStore,
     targets: Targets,
     classes: Sequence[str],
     config: TrainConfig,
     covariates: Covariates,
-) -> dict[str, Any]:
+    fingerprint: str,
+) -> FoldRecord:
     fitted = fit(bags.read, plan.train, plan.val, targets, config, seed=[config.seed, plan.repeat, plan.fold])
-    record: dict[str, Any] = {
-        "repeat": plan.repeat, "fold": plan.fold, "n_train": len(plan.train), "n_val": len(plan.val),
-        "n_test": len(plan.test), "stopped_by": fitted.stopped_by, "best_epoch": fitted.best_epoch,
-        "n_epochs": len(fitted.history), "history": list(fitted.history), "model_file": f"models/{plan.stem}.safetensors",
-        "covariate_medians": covariates.medians(plan.train),
-    }  # fmt: skip
-    record |= _attention_rows(fitted.head, plan, bags, targets, classes)
+    rows = _attention_rows(fitted.head, plan, bags, targets, classes)
     means = {patient: bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)}
-    record["predictions"] += baseline_rows(plan, targets, classes, means, covariates)
+    rows["predictions"] += baseline_rows(plan, targets, classes, means, covariates)
+    scale = rows.get("scale")
     metadata = {
         "task": config.task, "classes": list(classes), "encoder": bags.made_by, "repeat": plan.repeat, "fold": plan.fold,
         "train_patients": list(plan.train), "val_patients": list(plan.val), "test_patients": list(plan.test),
-        "scale": record.get("scale"), "best_epoch": fitted.best_epoch,
-        "settings": settings_of(config, without=WITHOUT_EFFECT),
+        "scale": scale, "best_epoch": fitted.best_epoch, "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip
-    model_file = run_dir / record["model_file"]
+    model_file = folder.model_file(plan.stem)
     write_model(model_file, fitted.head, metadata)
-    record["model_sha256"] = hashlib.sha256(model_file.read_bytes()).hexdigest()
-    return record
+    return FoldRecord(
+        repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
+        stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history),
+        history=fitted.history, model_file=f"{folder.models.name}/{model_file.name}",
+        covariate_medians=covariates.medians(plan.train), predictions=tuple(rows["predictions"]),
+        validation=tuple(rows["validation"]), training=tuple(rows["training"]) if "training" in rows else None,
+        scale=ScaleFacts(**scale) if scale else None, n_train_events=rows.get("n_train_events"),
+        model_sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(), fingerprint=fingerprint,
+    )  # fmt: skip
 
 
 def _attention_rows(
@@ -178,11 +179,13 @@ def _attention_rows(
     return {"predictions": tested, "validation": held, "training": trained, "scale": scale, "n_train_events": n_events}
 
 
-def write_fold_tables(run_dir: Path, records: Sequence[dict[str, Any]], task: str, classes: Sequence[str]) -> None:
+def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], task: str, classes: Sequence[str]) -> None:
     """Write what all folds predicted: out of fold, for the inner validation part, and (survival) for training patients."""
-    tables = {PREDICTIONS: "predictions", VALIDATION: "validation", FOLLOW_UP: "training"}
-    for name, part in tables.items():
-        if part == "training" and task == "subtype":
-            continue
-        rows = [row for record in records for row in record[part]]
-        write_predictions(run_dir / name, rows, task, classes)
+    tables = {
+        folder.predictions: [record.predictions for record in records],
+        folder.validation: [record.validation for record in records],
+        folder.follow_up: [record.training for record in records if record.training is not None],
+    }
+    for path, parts in tables.items():
+        if parts:
+            write_predictions(path, [row for rows in parts for row in rows], task, classes)

@@ -18,6 +18,7 @@ import torch
 from common.failures import StudyError
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
+from mil.runs.facts import Epoch
 from mil.training.classification_task import subtype_epoch, subtype_validation
 from mil.training.packed import ReadBag, standardise
 from mil.training.survival_task import SURVIVAL_RATE, survival_epoch, survival_validation
@@ -32,7 +33,7 @@ class Fitted:
     head: GatedAttentionHead
     best_epoch: int
     stopped_by: str
-    history: tuple[dict[str, float | int | None], ...]
+    history: tuple[Epoch, ...]
 
 
 def fit(
@@ -87,7 +88,7 @@ def fit(
                 f"training diverged in epoch {epoch} (loss {train_loss:g}); give a smaller --learning_rate than "
                 f"{config.learning_rate:g}"
             )
-        history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
+        history.append(Epoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss))
         if val_loss is None or val_loss < best_loss:
             best, best_epoch, best_loss = (
                 copy.deepcopy(head.state_dict()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float64
 
 from common.files import write_table
 from mil.bags.bags import Bag, BagStore
-from mil.runs.run_store import FILE
+from mil.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,9 @@ def predict_images(head: torch.nn.Module, bag: Bag) -> Float64[np.ndarray, "imag
         return torch.softmax(logits.double(), dim=1).numpy()
 
 
-def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, int], classes: Sequence[str]) -> None:
+def write_image_predictions(
+    folder: RunFolder, bags: BagStore, labels: Mapping[str, int], classes: Sequence[str]
+) -> None:
     """Write predictions_tiles.csv: every image of every test patient, by the model of the fold that tested it.
 
     Without images or test patients there is no such file.
@@ -37,7 +38,7 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
     from mil.runs.model_file import read_model
 
     rows: list[list[Any]] = []
-    for model_file in sorted((run_dir / "models").glob("*.safetensors")):
+    for model_file in sorted(folder.models.glob("*.safetensors")):
         model = read_model(model_file)
         known = model.metadata
         for patient in known["test_patients"]:
@@ -50,7 +51,7 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
                     continue  # it could not be decoded: its feature file and status row say so
                 start = [known["repeat"], known["fold"], patient, image, int(n_fields), classes[labels[patient]]]
                 rows.append([*start, *map(float, probabilities)])
-    path = run_dir / FILE
+    path = folder.image_predictions
     if not rows:
         path.unlink(missing_ok=True)
         return

@@ -9,12 +9,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from common.failures import StudyError
-from mil.runs.run_store import CURVE, share_folder
+from mil.runs.run_folder import RunFolder
 from mil.training.targets import Targets
 from splits.fold_plan import FoldPlan
 
@@ -51,11 +50,11 @@ def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> Fo
     return replace(plan, train=tuple(sorted(kept)))
 
 
-def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
+def drop_other_shares(folder: RunFolder, shares: Sequence[float]) -> None:
     """Remove the parts of a learning curve that are no longer wanted."""
-    wanted = {share_folder(run_dir, share).name for share in shares}
-    for folder in sorted((run_dir / CURVE).glob("*")):
-        if folder.name not in wanted:
-            shutil.rmtree(folder)
-    if not wanted and (run_dir / CURVE).is_dir():
-        (run_dir / CURVE).rmdir()
+    wanted = {folder.share(share).root for share in shares}
+    for path in sorted(folder.learning_curve.glob("*")):
+        if path not in wanted:
+            shutil.rmtree(path)
+    if not wanted and folder.learning_curve.is_dir():
+        folder.learning_curve.rmdir()
