@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(EvaluateConfig, argv, section="evaluate", description=__doc__)
     study = open_study(config.study)
     from mil.evaluation.comparison import compare_runs
-    from mil.evaluation.comparison_record import write_comparison
     from mil.evaluation.evaluation import metrics_of_run
     from mil.evaluation.metrics_record import write_metrics
     from mil.report.report import write_report
     from mil.report.verdict import comparison_table, results_table, verdict
+    from mil.runs.comparison_record import write_comparison
     from mil.runs.run_folder import RunFolder
     from mil.runs.run_store import read_run
     from mil.task_parts import TASKS
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         other = read_run(folder.beside(config.against))
         compared = compare_runs(run, other, task.evaluation, n_bootstrap=config.bootstrap, seed=seed)
         write_comparison(folder, compared)
+        run = replace(run, comparison=compared)
     metrics = metrics_of_run(run, task.evaluation, n_bootstrap=config.bootstrap, seed=seed)
     write_metrics(folder, metrics)
     write_report(run, metrics, task.report)

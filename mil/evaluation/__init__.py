@@ -15,5 +15,4 @@ The formulas are in `metrics`, pictures and words in `report`; nothing is traine
     image_metrics.py           metrics by image for tile tables
     learning_curve.py          the main metric over growing parts of the training patients
     comparison.py              two runs on the same patients
-    comparison_record.py       what comparison.json holds, written and read back
 """

@@ -12,10 +12,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from common.failures import StudyError
-from mil.evaluation.comparison_record import Comparison, FoldTest, PairedMetric
 from mil.evaluation.task import EvaluationTask
 from mil.metrics.bootstrap import Resamples, intervals
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
+from mil.runs.comparison_record import Comparison, FoldTest, PairedMetric
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from mil.evaluation.comparison_record import ClassTest
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
 from mil.evaluation.subtype_metrics import ClassMetrics, SubtypeFold, SubtypeMetrics
@@ -22,6 +21,7 @@ from mil.metrics.calibration import calibration_metrics, recalibrate
 from mil.metrics.classification import Weights
 from mil.metrics.delong import compare_aurocs
 from mil.metrics.paired_tests import holm
+from mil.runs.comparison_record import ClassTest
 from mil.runs.figure_names import ATTENTION, CALIBRATION, DISCRIMINATION, PRIOR
 from mil.runs.run_store import FinishedRun, by_patient
 

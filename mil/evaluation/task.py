@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from mil.evaluation.comparison_record import ClassTest
 from mil.evaluation.metrics_record import FoldMetrics, Named, RunMetrics
 from mil.metrics.bootstrap import Resamples, Resampling
+from mil.runs.comparison_record import ClassTest
 from mil.runs.run_store import FinishedRun
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ No metric is computed here.
     comparison_section.py  the comparison with another run
     image_section.py       results by image
     verdict.py             what was found, in words and for the screen
-    figures.py             every picture of a run as SVG, with its numbers as CSV
+    figures.py             every picture of a run, with its numbers
     drawing.py             axes, colours and SVG text of every picture
     subtype_figures.py     confusion, ROC, reliability, selective accuracy
     survival_figures.py    Kaplan-Meier curves of the risk groups, scores beside follow-up

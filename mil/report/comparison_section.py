@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mil.evaluation.comparison_record import ClassTest, Comparison, FoldTest
 from mil.report.blocks import Block, Paragraph, Section, Table, number, p_value, table, with_interval
+from mil.runs.comparison_record import ClassTest, Comparison, FoldTest
 from mil.runs.figure_names import NAMES
 
 

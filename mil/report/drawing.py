@@ -35,7 +35,7 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def as_svg(figure: Figure) -> str:
-    """Return a figure as SVG text."""
+    """Return a drawing as SVG text that is the same on every run: no dates, no random ids."""
     import matplotlib
     from matplotlib.text import Text
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mil.evaluation.comparison_record import Comparison
 from mil.evaluation.metrics_record import RunMetrics
 from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, table, with_interval
 from mil.report.comparison_section import comparison_section
 from mil.report.task import Pictures, ReportTask
+from mil.runs.comparison_record import Comparison
 from mil.runs.figure_names import ATTENTION, CALIBRATION, MEAN_POOL, MODEL_NAMES, NAMES
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mil.evaluation.comparison_record import Comparison, FoldTest
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.metrics.bootstrap import Interval
+from mil.runs.comparison_record import Comparison, FoldTest
 from mil.runs.figure_names import MODEL_NAMES, NAMES
 
 SHOWN = (

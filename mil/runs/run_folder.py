@@ -121,5 +121,5 @@ class RunFolder:
 
 def evaluated_runs(study: Study) -> list[tuple[str, RunFolder]]:
     """Return the task and the folder of every run of a study that has metrics, sorted."""
-    found = sorted((study.root / "runs").glob("*/*/metrics.json"))
-    return [(path.parent.parent.name, RunFolder(path.parent)) for path in found]
+    paths = sorted((study.root / "runs").glob("*/*/metrics.json"))
+    return [(path.parent.parent.name, RunFolder(path.parent)) for path in paths]

@@ -1,15 +1,17 @@
-"""What a run folder holds, read once: facts, out-of-fold predictions, inner validation, patients, images, shares."""
+"""What a run folder holds, read once: facts, predictions, patients, shares, audit, comparison."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.failures import StudyError
+from mil.runs.comparison_record import Comparison, current_comparison
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
 from mil.runs.record import read_record
@@ -32,6 +34,8 @@ class FinishedRun:
     patients: pd.DataFrame
     images: pd.DataFrame
     shares: Mapping[float, pd.DataFrame]  # predictions of the learning curve
+    audit: Mapping[str, Any] | None  # audit.json
+    comparison: Comparison | None  # with another run, while it holds
 
     @property
     def task(self) -> str:
@@ -82,7 +86,13 @@ def read_run(folder: RunFolder) -> FinishedRun:
         patients=read_predictions(folder.patients, text=_categories(facts)),
         images=read_predictions(folder.image_predictions, text=["image"]),
         shares={point.share: read_predictions(folder.share(point.share).predictions) for point in facts.learning_curve},
+        audit=_read_audit(folder),
+        comparison=current_comparison(folder),
     )
+
+
+def _read_audit(folder: RunFolder) -> dict[str, Any] | None:
+    return json.loads(folder.audit.read_text(encoding="utf-8")) if folder.audit.is_file() else None
 
 
 def _categories(facts: RunFacts) -> list[str]:

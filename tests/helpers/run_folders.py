@@ -102,6 +102,8 @@ def run_of(folder, predictions, *, facts=FACTS, **tables):
         predictions=predictions,
         predictions_sha256=None,
         shares={},
+        audit=None,
+        comparison=None,
         **empty | tables,
     )
 

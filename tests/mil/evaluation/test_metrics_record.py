@@ -7,10 +7,10 @@ import pytest
 
 from common.failures import StudyError
 from mil.evaluation.comparison import compare_runs
-from mil.evaluation.comparison_record import read_comparison, write_comparison
 from mil.evaluation.metrics_record import NotEvaluated, read_metrics
 from mil.evaluation.subtype_metrics import SubtypeMetrics
 from mil.evaluation.survival_metrics import SurvivalMetrics
+from mil.runs.comparison_record import read_comparison, write_comparison
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.task_parts import TASKS

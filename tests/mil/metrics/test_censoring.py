@@ -118,7 +118,9 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
     train = Surv.from_dataframe("event", "time", trained.astype({"event": bool}))
     test = Surv.from_dataframe("event", "time", tested.astype({"event": bool}))
     moments = np.array([row[0] for row in found.brier])
-    hazard = curves.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    hazard = curves.baseline_hazard(
+        trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy()
+    )
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moments))
     expected = theirs.integrated_brier_score(train, test, survival, moments)
     assert found.integrated_brier.value == approx(expected, abs=1e-9)
@@ -143,7 +145,9 @@ def test_brier_scores_end_while_somebody_is_followed(tmp_path):
     brier = evaluate_over_time(run, plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0))).brier
     assert brier[-1][0] < 6.0
     train, test = (Surv.from_dataframe("event", "time", part.astype({"event": bool})) for part in (trained, tested))
-    hazard = curves.baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    hazard = curves.baseline_hazard(
+        trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy()
+    )
     moment = np.array([brier[-1][0]])
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moment))
     assert brier[-1][1] == approx(theirs.brier_score(train, test, survival, moment)[1][0], abs=1e-9)

@@ -13,9 +13,9 @@ from pytest import approx
 from common.failures import StudyError
 from common.files import write_json
 from mil.evaluation.comparison import compare_runs
-from mil.evaluation.comparison_record import write_comparison
 from mil.metrics.concordance import c_index
 from mil.report.verdict import results_table, verdict
+from mil.runs.comparison_record import write_comparison
 from mil.runs.facts import RUN_SCHEMA
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder

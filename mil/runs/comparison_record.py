@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mil.metrics.bootstrap import Interval
-from mil.runs.record import keyed, read_record, write_record
+from mil.runs.record import SchemaError, keyed, read_record, write_record
 from mil.runs.run_folder import RunFolder
 
 SCHEMA = "comparison/1"
@@ -77,6 +77,22 @@ def read_comparison(folder: RunFolder) -> Comparison:
 
     Raises:
         SchemaError: it is of another schema.
-        StudyError: it is damaged.
+        StudyError: it is damaged; names the file, the key and what to do.
     """
     return read_record(folder.comparison, Comparison, SCHEMA, "compare again with python mil/evaluate.py --against")
+
+
+def current_comparison(folder: RunFolder) -> Comparison | None:
+    """Return a run's comparison with another; None if one of the two was trained anew since, or the version is another.
+
+    Raises:
+        StudyError: comparison.json is damaged.
+    """
+    if not folder.comparison.is_file():
+        return None
+    try:
+        known = read_comparison(folder)
+    except SchemaError:
+        return None
+    own, other = folder.predictions_sha256(), folder.beside(known.against).predictions_sha256()
+    return known if (known.predictions_sha256, known.second_predictions_sha256) == (own, other) else None
