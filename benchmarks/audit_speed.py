@@ -11,16 +11,10 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from mil.audit.checks import (
-    Parts,
-    Sites,
-    check_patients,
-    check_site_by_class,
-    check_site_from_embeddings,
-    check_sites_across_folds,
-    nearly_copied_slides,
-)
+from mil.audit.checks import check_patients, nearly_copied_slides
 from mil.audit.leakage import SlideSummary, summarise
+from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
+from splits.fold_plan import FoldPlan
 
 N_PATIENTS, N_SITES, N_CLASSES, DIM, N_TILES = 1000, 30, 5, 1280, 2000
 
@@ -34,7 +28,7 @@ def main() -> None:
     folds = []
     for fold in range(5):
         sides = [tuple(np.array(ids)[(fold_of == fold) == side]) for side in (False, True)]
-        folds.append(Parts(repeat=0, fold=fold, train=sides[0], val=(), test=sides[1]))
+        folds.append(FoldPlan(repeat=0, fold=fold, train=sides[0], val=(), test=sides[1]))
     known = Sites(
         patients=ids, site_names=[f"H{n}" for n in range(N_SITES)], class_names=[f"C{n}" for n in range(N_CLASSES)],
         sites=sites, classes=classes, n_unknown=0,

@@ -71,10 +71,11 @@ def set_coverage(n_parts: int) -> None:
 
 def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     """Labels shuffled anew for every seed, then folds, training, prediction and interval as in a run, with a small head."""
-    from mil.training.classification_task import softmax
+    from mil.tasks.subtype import SUBTYPE
+    from mil.training.classification_task import ClassTargets, softmax
     from mil.training.fitting import fit
     from mil.training.packed import predict
-    from mil.training.targets import Targets
+    from mil.training.task import FoldInputs
     from mil.training.training_settings import TrainConfig
     from splits.folds import k_fold_sets
 
@@ -83,14 +84,16 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     for seed in range(n_seeds):
         rng = np.random.default_rng([seed, 5])
         shuffled = rng.permutation(labels)
-        targets = Targets(labels=dict(zip(patients, shuffled.tolist(), strict=True)), n_classes=n_classes)
+        labels_of = dict(zip(patients, shuffled.tolist(), strict=True))
+        targets = ClassTargets(labels=labels_of, classes=[str(number) for number in range(n_classes)])
         probabilities = np.empty((len(patients), n_classes))
         for _, fold, sets in k_fold_sets(shuffled[:, None], n_folds=5, n_repeats=1, val_fraction=0.2, seed=seed):
             part = {
                 name: [p for p, own in zip(patients, sets, strict=True) if own == name]
                 for name in ("train", "val", "test")
             }
-            head = fit(read, part["train"], part["val"], targets, config, seed=[seed, fold]).head
+            inputs = FoldInputs(read=read, train=part["train"], val=part["val"], targets=targets, config=config)
+            head = fit(SUBTYPE.training, inputs, seed=[seed, fold]).head
             probabilities[sets == "test"] = softmax(predict(head, read, part["test"]))
         draws = resample(
             lambda w, p=probabilities, y=shuffled: {"f": classification_metrics(p, y, w)["macro_auroc"]},

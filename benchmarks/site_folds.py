@@ -16,8 +16,9 @@ import pandas as pd
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from mil.audit.audit import audit_text
-from mil.audit.checks import Parts, Sites, check_site_by_class, check_sites_across_folds
+from mil.audit.site_checks import Sites, check_site_by_class, check_sites_across_folds
 from splits.cohort_strata import categories
+from splits.fold_plan import FoldPlan
 from splits.site_folds import assign_sites, best_bound
 from splits.site_programme import site_cost
 
@@ -85,7 +86,7 @@ def main(folder: Path) -> None:
     folds = []
     for fold in range(N_FOLDS):
         sides = [tuple(np.array(ids)[(fold_of_site[sites] == fold) == side]) for side in (False, True)]
-        folds.append(Parts(repeat=0, fold=fold, train=sides[0], val=(), test=sides[1]))
+        folds.append(FoldPlan(repeat=0, fold=fold, train=sides[0], val=(), test=sides[1]))
     by_class = check_site_by_class(known, 0)
     across = check_sites_across_folds(known, folds, is_confounded=True, seed=0)
     print(audit_text({"checks": [by_class, across]}, in_full=True))

@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.runs.comparison_record import write_comparison
     from mil.runs.run_folder import RunFolder
     from mil.runs.run_store import read_run
-    from mil.task_parts import TASKS
+    from mil.tasks.registry import task_named
 
-    task, folder = TASKS[config.task], RunFolder(study.run(config.task, config.name))
+    task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
     run = read_run(folder)
     seed = run.facts.seed if config.seed is None else config.seed
     compared = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 if __package__ in {None, ""}:
@@ -26,38 +27,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
     study = open_study(config.study)
-    from common.files import write_json
-    from features.exchange.folder import origin
-    from mil.audit.audit import audit_run, audit_text, stop_at_leaks
+    from mil.audit.audit import stop_at_leaks
     from mil.report.image_section import image_line
     from mil.report.verdict import results_table, verdict
-    from mil.runs.run_folder import RunFolder
-    from mil.training.preparation import prepare
-    from mil.training_run import train_run
+    from mil.training_run import audit_study, train_study
 
-    run = prepare(study, config)
-    print(origin(run.bags.made_by), flush=True)
-    audit = audit_run(
-        study, run.cohort, bags=run.bags, plans=run.plans, splits_file=study.splits_file(config.splits), task=config.task,
-        seed=config.seed, covariates=run.covariates,
-    )  # fmt: skip
-    print(audit_text(audit, in_full=config.audit))
-    stop_at_leaks(audit)
+    say = partial(print, flush=True)
     if config.audit:
+        stop_at_leaks(audit_study(study, config, say=say))
         return 0
-    folder = RunFolder(study.run(config.task, config.name))
-    write_json(folder.audit, audit)
-    metrics = train_run(run, folder)
-    for patient, reason in sorted(run.excluded.items()):
+    trained = train_study(study, config, say=say)
+    for patient, reason in sorted(trained.excluded.items()):
         print(f"left out: {patient}: {reason}")
-    if run.is_evaluated:
+    if trained.is_evaluated:
+        metrics = trained.metrics
         print("\n".join(filter(None, [results_table(metrics), image_line(metrics), verdict(metrics)])))
     else:
         print(
-            f"trained on {len(run.usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. "
-            f"Models: {folder.models}"
+            f"trained on {len(trained.usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. "
+            f"Models: {trained.folder.models}"
         )
-    print(f"report: {folder.report}")
+    print(f"report: {trained.report}")
     return 0
 
 

@@ -1,17 +1,23 @@
-"""One training run: its folds, its tables, its facts, and the evaluation and report made of them."""
+"""One training run: the audit before it, its folds, its tables, its facts, and the evaluation and report made of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
-import numpy as np
 import yaml
 
 from common.cohort import read_cohort
-from common.files import write_table, write_text
+from common.files import write_json, write_table, write_text
 from common.settings import settings_of
+from common.study import Study
+from features.exchange.folder import origin
+from mil.audit.audit import audit_run, audit_text, stop_at_leaks
+from mil.audit.checks import Check
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
 from mil.report.report import write_report
@@ -19,90 +25,127 @@ from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, Ru
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
-from mil.task_parts import TASKS
+from mil.tasks.registry import task_named
+from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
-from mil.training.cross_validation import run_folds, write_fold_tables
-from mil.training.image_predictions import write_image_predictions
-from mil.training.nested_plans import drop_other_shares, nested_plan
-from mil.training.preparation import Prepared
+from mil.training.cross_validation import run_folds
+from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
+from mil.training.nested_plans import drop_other_shares, train_shares
+from mil.training.preparation import PreparedRun, prepare
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
 )  # fmt: skip
+Say = Callable[[str], None]
 
 
-def train_run(run: Prepared, folder: RunFolder) -> RunMetrics | NotEvaluated:
-    """Train every fold, evaluate out of fold and write the report; return the metrics."""
-    config, classes = run.config, run.classes
-    task = TASKS[config.task]
-    folder.models.mkdir(parents=True, exist_ok=True)
-    records = run_folds(folder, run.plans, run.bags, run.targets, classes, config, covariates=run.covariates)
-    write_fold_tables(folder, records, config.task, classes)
-    _write_patients(run, folder)
-    curve = _learning_curve(run, folder)
-    if config.task == "subtype":
-        write_image_predictions(folder, run.bags, run.targets.labels, classes)
-    write_record(folder.facts, _facts(run, records, curve), RUN_SCHEMA)
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A finished run: where it lies and what came of it."""
+
+    folder: RunFolder
+    metrics: RunMetrics | NotEvaluated
+    audit: dict[str, list[Check]]  # of audit.json
+    usable: list[str]  # patients that took part
+    excluded: dict[str, str]  # patient to reason
+    is_evaluated: bool  # whether any patient was tested
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.folder.report
+
+
+def train_study(study: Study, config: TrainConfig, *, say: Say = print) -> TrainedRun:
+    """Do what the script does: prepare, audit, train, evaluate out of fold and report.
+
+    Args:
+        study: the study folder.
+        config: the settings.
+        say: receives what is to be read before the training, a text at a time.
+
+    Raises:
+        StudyError: something is missing or faulty, or the audit is certain of a leak; nothing was trained.
+    """
+    task = task_named(config.task)
+    prepared = prepare(study, config, task.training)
+    say(origin(prepared.bags.made_by))
+    return train_run(prepared, task, say=say)
+
+
+def audit_study(study: Study, config: TrainConfig, *, say: Say = print) -> dict[str, list[Check]]:
+    """Audit a run without training it, and return the audit in the form of audit.json."""
+    prepared = prepare(study, config, task_named(config.task).training)
+    say(origin(prepared.bags.made_by))
+    audit = audit_run(prepared)
+    say(audit_text(audit, in_full=True))
+    return audit
+
+
+def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> TrainedRun:
+    """Audit the run; unless there is a leak train every fold, evaluate out of fold and write the report.
+
+    Raises:
+        StudyError: the audit is certain of a leak; nothing was trained.
+    """
+    audit = audit_run(prepared)
+    say(audit_text(audit, in_full=False))
+    stop_at_leaks(audit)
+    folder, config = RunFolder(prepared.study.run(task.name, prepared.config.name)), prepared.config
+    write_json(folder.audit, audit)
+    records = run_folds(folder, prepared.plans, prepared.inputs)
+    write_fold_tables(folder, records, prepared.inputs.columns)
+    _write_patients(prepared, folder)
+    drop_other_shares(folder, prepared.shares)
+    curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)
+    write_image_predictions(folder, task.training.predict_images(read_models(folder), prepared.bags, prepared.targets))
+    write_record(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
     finished = read_run(folder)
     metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
     write_metrics(folder, metrics)
     write_report(finished, metrics, task.report)
-    return metrics
+    return TrainedRun(
+        folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
+        is_evaluated=prepared.is_evaluated,
+    )  # fmt: skip
 
 
-def _write_patients(run: Prepared, folder: RunFolder) -> None:
+def _write_patients(prepared: PreparedRun, folder: RunFolder) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
-    patients, covariates = run.cohort.patients, run.covariates
+    patients, covariates = prepared.cohort.patients, prepared.covariates
     has_site = "site" in patients.columns
     rows = []
-    for patient in run.usable:
+    for patient in prepared.usable:
         values = [*([patients.loc[patient, "site"]] if has_site else []), *covariates.of(patient)]
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
     write_table(folder.patients, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
 
 
-def _learning_curve(run: Prepared, folder: RunFolder) -> list[ShareFacts]:
-    """Train on parts of the training patients, if asked for; return each share and its training patients a fold."""
-    points = []
-    drop_other_shares(folder, run.shares)
-    for share in run.shares:
-        nested = [nested_plan(plan, run.targets, share, run.config.seed) for plan in run.plans]
-        own = folder.share(share)
-        own.models.mkdir(parents=True, exist_ok=True)
-        records = run_folds(own, nested, run.bags, run.targets, run.classes, run.config)
-        write_fold_tables(own, records, run.config.task, run.classes)
-        points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
-    return points
-
-
-def _facts(run: Prepared, records: list[FoldRecord], curve: list[ShareFacts]) -> RunFacts:
+def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence[ShareFacts]) -> RunFacts:
     """Return what the report says of the run, without clock times and machine names."""
-    config, classes, targets, splits = run.config, run.classes, run.targets, run.splits
-    labels = np.array([targets.labels.get(patient, 0) for patient in run.usable], dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(classes))[: len(classes)]
-    losses = slide_losses(run.study, config.encoder, run.missing_slides)
-    whole = run.cohort if config.where is None else read_cohort(run.study.cohort_table)
+    config, splits, usable, bags = prepared.config, prepared.splits, prepared.usable, prepared.bags
+    counts = prepared.task.counts(prepared.targets, usable)
+    losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
+    whole = prepared.cohort if config.where is None else read_cohort(prepared.study.cohort_table)
+    excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
     return RunFacts(
-        task=config.task, run=config.name, encoder=run.bags.made_by, classes=tuple(classes), n_patients=len(run.usable),
-        class_counts={name: int(count) for name, count in zip(classes, counts, strict=True)},
-        n_events=sum(targets.events.get(patient, 0) for patient in run.usable),
+        task=prepared.task.name, run=config.name, encoder=bags.made_by, classes=tuple(prepared.classes),
+        n_patients=len(usable), class_counts=dict(counts.by_class), n_events=counts.n_events,
         split=SplitFacts(
             name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())
         ),
         settings=settings_of(config, without=("study",)), seed=config.seed,
-        defaults=settings_of(TrainConfig(), without=("study",)),
-        versions={name: version(name) for name in PACKAGES},
-        command=_command(config),
-        n_slides=sum(len(run.bags.slides_of(patient)) for patient in run.usable),
-        n_tiles=sum(len(run.bags.read(patient).tiles) for patient in run.usable),
-        excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in sorted(run.excluded.items())),
-        slides_without_features=tuple(run.missing_slides), slide_losses=losses,
-        covariates=CovariateFacts(used=tuple(run.covariates.names), left_out=dict(run.covariates.left_out)),
-        learning_curve=tuple(curve), folds=tuple(record.facts() for record in records), evaluated=run.is_evaluated,
-        flow=cohort_flow(whole, run.cohort, losses, run.excluded),
+        defaults=settings_of(TrainConfig(), without=("study",)), versions={name: version(name) for name in PACKAGES},
+        command=_command(config), n_slides=sum(len(bags.slides_of(patient)) for patient in usable),
+        n_tiles=sum(len(bags.read(patient).tiles) for patient in usable),
+        excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in excluded),
+        slides_without_features=tuple(prepared.missing_slides), slide_losses=losses,
+        covariates=CovariateFacts(used=tuple(covariates.names), left_out=dict(covariates.left_out)),
+        learning_curve=tuple(curve), folds=tuple(record.facts() for record in records),
+        evaluated=prepared.is_evaluated, flow=cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
     )  # fmt: skip
 
 

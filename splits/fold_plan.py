@@ -24,6 +24,16 @@ class FoldPlan:
         """The file name of the fold's model and record."""
         return f"repeat{self.repeat}_fold{self.fold}"
 
+    @property
+    def place(self) -> str:
+        """The fold in words."""
+        return f"repeat {self.repeat}, fold {self.fold}"
+
+    def part_of(self, patient: str) -> str:
+        """Return the part of a patient, or an empty text."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return next((name for name, patients in named.items() if patient in patients), "")
+
 
 def plan_folds(splits: pd.DataFrame, usable: set[str]) -> list[FoldPlan]:
     """Turn a table of folds into plans over the usable patients."""

@@ -71,7 +71,7 @@ def patients_in_two_parts(parts: Mapping[str, Iterable[str]]) -> list[str]:
 
 def one_patient_under_two_ids(slides_of: Mapping[str, Sequence[str]]) -> list[tuple[str, str, str]]:
     """Return pairs of patient ids that are one person, and why: one TCGA barcode in both, or ids alike but for case."""
-    found = {}
+    pairs = {}
     by_text: defaultdict[str, set[str]] = defaultdict(set)
     by_barcode: defaultdict[str, set[str]] = defaultdict(set)
     for patient, slides in slides_of.items():
@@ -84,8 +84,8 @@ def one_patient_under_two_ids(slides_of: Mapping[str, Sequence[str]]) -> list[tu
             ordered = sorted(patients)
             for position, one in enumerate(ordered):
                 for other in ordered[position + 1 :]:
-                    found[one, other] = f"{reason} ({text})" if groups is by_barcode else reason
-    return sorted((one, other, reason) for (one, other), reason in found.items())
+                    pairs[one, other] = f"{reason} ({text})" if groups is by_barcode else reason
+    return sorted((one, other, reason) for (one, other), reason in pairs.items())
 
 
 def shared_tiles(sketches: Mapping[str, UInt64[np.ndarray, " _"]]) -> list[tuple[str, str, float]]:
@@ -108,12 +108,12 @@ def shared_tiles(sketches: Mapping[str, UInt64[np.ndarray, " _"]]) -> list[tuple
         if size <= MAX_SLIDES_A_TILE:
             members = slide[start : start + size].tolist()
             together.update((one, other) for at, one in enumerate(members) for other in members[at + 1 :])
-    found = []
+    pairs = []
     for (one, other), count in sorted(together.items()):
         smaller = min(len(sketches[names[one]]), len(sketches[names[other]]))
         if count >= max(min(MIN_SHARED_TILES, smaller), MIN_SHARED * smaller):
-            found.append((names[one], names[other], count / smaller))
-    return found
+            pairs.append((names[one], names[other], count / smaller))
+    return pairs
 
 
 def near_duplicates(summaries: Mapping[str, SlideSummary]) -> list[tuple[str, str, float, float]]:
@@ -132,7 +132,7 @@ def near_duplicates(summaries: Mapping[str, SlideSummary]) -> list[tuple[str, st
     is_varied = variance > 1e-12
     scaled = means[:, is_varied] / np.sqrt(variance[is_varied])
     unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    found = []
+    pairs = []
     for start in range(0, len(names), BLOCK):
         cosine = unit[start : start + BLOCK] @ unit.T
         distance = _relative_distance(scaled, sizes, start)
@@ -140,9 +140,9 @@ def near_duplicates(summaries: Mapping[str, SlideSummary]) -> list[tuple[str, st
         is_near = ((cosine > NEAR_COSINE) & is_same_size) | (distance < NEAR_DISTANCE)
         for row, other in zip(*np.nonzero(is_near), strict=True):
             if start + row < other:
-                pair = names[start + row], names[other]
-                found.append((*pair, float(cosine[row, other]), float(distance[row, other])))
-    return found
+                names_of_pair = names[start + row], names[other]
+                pairs.append((*names_of_pair, float(cosine[row, other]), float(distance[row, other])))
+    return pairs
 
 
 def _relative_distance(

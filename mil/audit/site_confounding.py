@@ -72,13 +72,13 @@ def concentrated_classes(table: Int64[np.ndarray, "site k"]) -> list[tuple[int, 
     from scipy.stats import hypergeom
 
     n, of_site, of_class = table.sum(), table.sum(axis=1), table.sum(axis=0)
-    found = []
+    concentrated = []
     for name, site in enumerate(table.argmax(axis=0)):
         count = table[site, name]
         tail = hypergeom.sf(count - 1, n, of_class[name], of_site[site])
         if count >= CONCENTRATED * of_class[name] and tail < 0.05 / table.shape[1]:
-            found.append((int(site), name))
-    return found
+            concentrated.append((int(site), name))
+    return concentrated
 
 
 @dataclass(frozen=True, kw_only=True)

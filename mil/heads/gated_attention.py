@@ -1,33 +1,37 @@
-"""Gated attention pooling (Ilse, Tomczak and Welling 2018, arXiv 1802.04712, equation 9) over packed ragged bags.
+"""Gated attention pooling (Ilse, Tomczak and Welling 2018, arXiv 1802.04712, equation 9) over packed ragged bags."""
 
-Bags of any size stand one after the other in one matrix of tiles; no padding. A tile's input is standardised with the
-mean and standard deviation of the training patients' tiles, which are part of the head.
-"""
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mil.heads.head import HeadShape
+from mil.heads.head import Head
 from mil.heads.segments import segment_softmax
 
 
-class GatedAttentionHead(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class GatedAttentionSettings:
+    """The head's own sizes, named as the options of training: hidden and attention width, share left out by dropout."""
+
+    hidden: int
+    attention: int
+    dropout: float
+
+
+class GatedAttentionHead(Head):
     """Embeddings of packed bags to one output vector a bag."""
 
-    def __init__(self, shape: HeadShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.mean: Tensor
-        self.inverse_std: Tensor
-        self.register_buffer("mean", torch.zeros(shape.n_inputs))
-        self.register_buffer("inverse_std", torch.ones(shape.n_inputs))
-        self.project = nn.Linear(shape.n_inputs, shape.n_hidden)
-        self.tanh_branch = nn.Linear(shape.n_hidden, shape.n_attention)
-        self.gate_branch = nn.Linear(shape.n_hidden, shape.n_attention)
-        self.score = nn.Linear(shape.n_attention, 1, bias=False)  # a bias would cancel in the softmax
-        self.output = nn.Linear(shape.n_hidden, shape.n_outputs)
-        self.dropout = nn.Dropout(shape.dropout)
+    name = "gated_attention"
+
+    def __init__(self, settings: GatedAttentionSettings, *, n_inputs: int, n_outputs: int) -> None:
+        super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
+        self.project = nn.Linear(n_inputs, settings.hidden)
+        self.tanh_branch = nn.Linear(settings.hidden, settings.attention)
+        self.gate_branch = nn.Linear(settings.hidden, settings.attention)
+        self.score = nn.Linear(settings.attention, 1, bias=False)  # a bias would cancel in the softmax
+        self.output = nn.Linear(settings.hidden, n_outputs)
+        self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
         self, tiles: Float[Tensor, "tile dim"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int
@@ -43,8 +47,7 @@ class GatedAttentionHead(nn.Module):
         return torch.softmax(self._scores(self._hidden(tiles)), dim=0)
 
     def _hidden(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, "tile hidden"]:
-        standardised = ((tiles - self.mean) * self.inverse_std).clamp(-8, 8)
-        return self.dropout(torch.relu(self.project(self.dropout(standardised))))
+        return self.dropout(torch.relu(self.project(self.dropout(self.standardised(tiles)))))
 
     def _scores(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, " tile"]:
         gated = torch.tanh(self.tanh_branch(hidden)) * torch.sigmoid(self.gate_branch(hidden))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,17 @@ from jaxtyping import Float, Float64
 
 from common.files import replacing
 from features.store.feature_store import MADE_ALIKE
-from mil.heads.gated_attention import GatedAttentionHead
-from mil.heads.head import HeadShape
+from mil.heads.head import Head
+from mil.heads.registry import head_record, rebuild_head
 
-SCHEMA = "model/1"
+SCHEMA = "model/2"  # 2: the head by its name
 
 
 @dataclass(frozen=True)
 class Model:
     """A trained head with its record: task, classes, encoder, scale, patients, cut-off, settings."""
 
-    head: GatedAttentionHead
+    head: Head
     metadata: dict[str, Any]
 
     def attention(self, tiles: Float[np.ndarray, "tile dim"]) -> Float64[np.ndarray, " tile"]:
@@ -50,11 +50,11 @@ class Model:
                 )
 
 
-def write_model(path: Path, head: GatedAttentionHead, metadata: Mapping[str, Any]) -> None:
+def write_model(path: Path, head: Head, metadata: Mapping[str, Any]) -> None:
     """Write a model file, atomically."""
     from safetensors.torch import save
 
-    record = {"schema": SCHEMA, "head": asdict(head.shape), **metadata}
+    record = {"schema": SCHEMA, "head": head_record(head), **metadata}
     tensors = {name: value.detach().contiguous() for name, value in head.state_dict().items()}
     with replacing(path) as partial:
         partial.write_bytes(save(tensors, metadata={"sarcoma_mil": json.dumps(record, sort_keys=True)}))
@@ -75,9 +75,9 @@ def read_model(path: Path) -> Model:
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable model file ({error}); train again") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
-        raise ValueError(f"{path}: format {found}, not {SCHEMA}; train again")
-    head = GatedAttentionHead(HeadShape(**record["head"]))
+        schema = record.get("schema") if isinstance(record, dict) else None
+        raise ValueError(f"{path}: format {schema}, not {SCHEMA}; train again")
+    head = rebuild_head(record["head"])
     head.load_state_dict(tensors)
     head.eval()
     return Model(head, record)

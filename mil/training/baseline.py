@@ -6,15 +6,37 @@ the weights under which standardised inputs give logits of standard deviation 3,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Num
 
+from mil.runs.figure_names import CLINICAL, MEAN_POOL
+from mil.training.covariates import Covariates, fit_encoder
 from mil.training.partial_likelihood import efron_gradient, efron_loss
+from splits.fold_plan import FoldPlan
 
 LOGIT_SD, LOG_HAZARD_SD = 3.0, 1.0
+
+
+def baseline_inputs(
+    plan: FoldPlan, means: Mapping[str, np.ndarray], covariates: Covariates
+) -> dict[str, tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "m d"]]]:
+    """Return for each baseline the inputs of the training and of the test patients.
+
+    Args:
+        plan: the fold; it has a test patient.
+        means: the mean tile of each training and test patient.
+        covariates: the clinical covariates; without any there is no clinical baseline.
+    """
+    train, test = (np.stack([means[patient] for patient in part]) for part in (plan.train, plan.test))
+    inputs = {MEAN_POOL: (train, test)}
+    if covariates.names:
+        encode = fit_encoder(covariates, plan.train)
+        inputs[CLINICAL] = (encode(covariates, plan.train), encode(covariates, plan.test))
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -45,9 +67,9 @@ class LinearClassifier:
 
     def probabilities(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n k"]:
         """Return class probabilities."""
-        found = np.zeros((len(features), self.n_classes))
-        found[:, self.model.classes_] = self.model.predict_proba(self.scaler(features))
-        return found
+        probabilities = np.zeros((len(features), self.n_classes))
+        probabilities[:, self.model.classes_] = self.model.predict_proba(self.scaler(features))
+        return probabilities
 
 
 def fit_classifier(
@@ -101,7 +123,7 @@ def ridge_cox(
         loss = efron_loss(risk, time, event) * n_events + penalty / 2 * float(weights @ weights)
         return loss, scores.T @ efron_gradient(risk, time, event) * n_events + penalty * weights
 
-    found = minimize(
+    optimum = minimize(
         objective, np.zeros(scores.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "gtol": 1e-7}
     )
-    return right.T @ found.x
+    return right.T @ optimum.x

@@ -7,11 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.failures import StudyError
 from common.study import Study
 from mil.runs.facts import CohortFlow, SlideLoss
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from common.cohort import Cohort
+
+
+def known_patients(cohort: Cohort, columns: Sequence[str], *, task: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the rows of the patients with a value in every column, and the patients without, with the reason.
+
+    Raises:
+        StudyError: the table lacks a column.
+    """
+    patients = cohort.patients
+    absent = [name for name in columns if name not in patients.columns]
+    if absent:
+        raise StudyError(
+            f"{cohort.path}: --task {task} needs the column {' and '.join(absent)}; "
+            f"it has {', '.join(patients.columns)}"
+        )
+    known = patients[patients[list(columns)].notna().all(axis=1)]
+    excluded = {patient: f"no {' and '.join(columns)}" for patient in sorted(set(patients.index) - set(known.index))}
+    return known, excluded
 
 
 def slide_losses(study: Study, encoder: str, slides: Sequence[str]) -> tuple[SlideLoss, ...]:

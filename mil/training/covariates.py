@@ -6,7 +6,7 @@ Everything that is learned of the covariates (means, levels, whether values are 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,15 +59,17 @@ class Covariates:
         return {name: float(np.median(values)) for name, values in known.items() if values}
 
 
-def choose_covariates(slides: pd.DataFrame, wanted: str | None, *, task: str) -> Covariates:
+def choose_covariates(
+    slides: pd.DataFrame, wanted: str | None, *, targets: Collection[str], allowed: Collection[str] = ()
+) -> Covariates:
     """Take the covariates out of a cohort's table of slides.
 
     Args:
         slides: one row a slide, as in `Cohort.slides`.
         wanted: names with commas; None for every column that is no id, target, site, set or scale, is not named like an
-            outcome, has one value a patient and, unless it is a number, at most 8 levels; "none" for none. The subtype is a
-            covariate of survival when named.
-        task: subtype or survival.
+            outcome, has one value a patient and, unless it is a number, at most 8 levels; "none" for none.
+        targets: the columns that the task predicts.
+        allowed: columns with a meaning that are covariates all the same when named (the subtype, for survival).
 
     Raises:
         StudyError: a wanted column is missing, is a target, or does not fit.
@@ -75,12 +77,13 @@ def choose_covariates(slides: pd.DataFrame, wanted: str | None, *, task: str) ->
     if wanted is not None and wanted.strip().lower() == "none":
         return Covariates()
     named = [name.strip() for name in wanted.split(",") if name.strip()] if wanted is not None else None
-    columns = [name for name in slides.columns if name not in NOT_COVARIATES] if named is None else named
+    barred = (NOT_COVARIATES | set(targets)) - set(allowed)
+    columns = named if named is not None else [n for n in slides.columns if n not in barred | set(allowed)]
     numeric: dict[str, dict[str, float | None]] = {}
     categorical: dict[str, dict[str, str | None]] = {}
     left_out: dict[str, str] = {}
     for name in sorted(set(columns)):
-        reason = _unfit(slides, name, task)
+        reason = _unfit(slides, name, barred)
         if not reason and named is None and OUTCOME.search(name):
             reason = "is named like an outcome; --covariates takes it all the same"
         if reason:
@@ -99,11 +102,11 @@ def choose_covariates(slides: pd.DataFrame, wanted: str | None, *, task: str) ->
     return Covariates(numeric=numeric, categorical=categorical, left_out=left_out)
 
 
-def _unfit(slides: pd.DataFrame, name: str, task: str) -> str:
+def _unfit(slides: pd.DataFrame, name: str, barred: Collection[str]) -> str:
     """Return why a column cannot be a covariate; empty when it can."""
     if name not in slides.columns:
         return "no such column"
-    if name in NOT_COVARIATES and not (name == "subtype" and task == "survival"):
+    if name in barred:
         return "an id, a target, a site, a set or a scale is no covariate"
     n_values = slides.groupby("patient_id")[name].nunique(dropna=False)
     if (n_values > 1).any():

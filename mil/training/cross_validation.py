@@ -1,13 +1,14 @@
-"""All folds of a run: each trained once, kept with its predictions, and united out of fold.
+"""All folds of a run: each trained once, kept with its predictions.
 
-A fold's record is written after its model file and carries a fingerprint of everything it depends on, so a run that was
-killed goes on at the first unfinished fold and ends with the same bytes.
+A fold's record carries a fingerprint of everything it depends on, so a run that was killed goes on at the first unfinished
+fold and ends with the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,176 +17,121 @@ from common.failures import StudyError
 from common.files import settings_text
 from common.settings import settings_of
 from mil.bags.bags import BagStore
-from mil.heads.gated_attention import GatedAttentionHead
-from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord, ScaleFacts
-from mil.runs.figure_names import ATTENTION
-from mil.runs.model_file import write_model
-from mil.runs.record import read_record, write_record
+from mil.heads.head import Head
+from mil.runs.facts import FoldRecord
+from mil.runs.record import plain
 from mil.runs.run_folder import RunFolder
-from mil.training.classification_task import softmax, subtype_rows
+from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
-from mil.training.fold_predictions import baseline_rows, write_predictions
-from mil.training.packed import predict
-from mil.training.survival_task import scale_of, survival_rows
-from mil.training.targets import Targets
+from mil.training.fold_store import drop_other_folds, finished_record, write_fold
+from mil.training.task import FoldInputs, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
 
 
-def check_plans(plans: Sequence[FoldPlan], targets: Targets, classes: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """What every fold of a run works on."""
+
+    task: TrainingTask[Any]
+    targets: Any  # of the task's own kind
+    bags: BagStore
+    config: TrainConfig
+    covariates: Covariates = field(default_factory=Covariates)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the tables of predictions."""
+        return self.task.prediction_columns(self.targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFold:
+    """A fold's head, what its model file says of it, and its record."""
+
+    head: Head
+    metadata: dict[str, Any]
+    record: FoldRecord  # still without its fingerprint, and name and checksum of its model file
+
+
+def check_plans(plans: Sequence[FoldPlan], targets: Any, task: TrainingTask[Any]) -> None:
     """Refuse folds that cannot be trained.
 
     Raises:
-        StudyError: a fold has no training patient, lacks a class, or has no event to learn from.
+        StudyError: a fold has no training patient, or lacks what the task learns from.
     """
     for plan in plans:
-        where = f"repeat {plan.repeat}, fold {plan.fold}"
         if not plan.train:
-            raise StudyError(f"{where} has no training patient with features and label")
-        if classes:
-            absent = set(range(len(classes))) - {targets.labels[patient] for patient in plan.train}
-            if absent:
-                named = ", ".join(classes[index] for index in sorted(absent))
-                raise StudyError(f"{where} has no training patient of {named}; make splits with fewer --folds")
-        elif not any(targets.events[patient] for patient in plan.train):
-            raise StudyError(f"{where} has no event among its training patients; make splits with fewer --folds")
+            raise StudyError(f"{plan.place} has no training patient with features and label")
+        task.check_plan(targets, plan)
 
 
-def run_folds(
-    folder: RunFolder,
-    plans: Sequence[FoldPlan],
-    bags: BagStore,
-    targets: Targets,
-    classes: Sequence[str],
-    config: TrainConfig,
-    *,
-    covariates: Covariates | None = None,
-) -> list[FoldRecord]:
-    """Train every fold that is not finished and return the records of all."""
+def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -> list[FoldRecord]:
+    """Train every fold that is not finished, write its model and record, and return the records of all."""
     from tqdm import tqdm
 
-    records, known = [], covariates or Covariates()
-    for plan in tqdm(plans, desc=f"training {config.task}", unit="fold", disable=None):
-        fingerprint = _fingerprint(plan, bags, targets, classes, config, known)
-        record = _finished(folder, plan, fingerprint)
+    records = []
+    for plan in tqdm(plans, desc=f"training {inputs.task.name}", unit="fold", disable=None):
+        fingerprint = fold_fingerprint(plan, inputs)
+        record = finished_record(folder, plan, fingerprint)
         if record is None:
-            record = _train_fold(folder, plan, bags, targets, classes, config, known, fingerprint)
-            write_record(folder.fold_record(plan.stem), record, FOLD_SCHEMA)
+            trained = train_fold(plan, inputs)
+            known = replace(trained.record, fingerprint=fingerprint)
+            record = write_fold(folder, plan, trained.head, trained.metadata, known)
         records.append(record)
-    wanted = {path for plan in plans for path in (folder.fold_record(plan.stem), folder.model_file(plan.stem))}
-    for path in sorted(folder.models.iterdir()):
-        if path not in wanted:
-            path.unlink()  # of folds that are no longer part of the run
+    drop_other_folds(folder, plans)
     return records
 
 
-def _fingerprint(
-    plan: FoldPlan,
-    bags: BagStore,
-    targets: Targets,
-    classes: Sequence[str],
-    config: TrainConfig,
-    covariates: Covariates,
-) -> str:
-    everyone = [*plan.train, *plan.val, *plan.test]
+def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
+    """Return a checksum of all that a fold's training depends on."""
+    everyone, covariates = [*plan.train, *plan.val, *plan.test], inputs.covariates
     known = {
-        "settings": settings_of(config, without=WITHOUT_EFFECT),
+        "settings": settings_of(inputs.config, without=WITHOUT_EFFECT),
         "sets": [plan.repeat, plan.fold, plan.train, plan.val, plan.test],
-        "classes": list(classes),
-        "targets": [
-            [part[patient] for patient in everyone if patient in part]
-            for part in (targets.labels, targets.times, targets.events)
-        ],
+        "classes": inputs.task.classes(inputs.targets),
+        "targets": inputs.task.known_of(inputs.targets, everyone),
         "covariates": [covariates.names, [covariates.of(patient) for patient in everyone]],
-        "features": [bags.fingerprint(patient) for patient in everyone],
+        "features": [inputs.bags.fingerprint(patient) for patient in everyone],
         "versions": _numeric_versions(),
     }
     return hashlib.sha256(settings_text(known).encode()).hexdigest()
+
+
+def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
+    """Train one fold and its baselines, and predict its patients."""
+    task, targets, bags, config = inputs.task, inputs.targets, inputs.bags, inputs.config
+    fold = FoldInputs(read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config)
+    fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
+    rows = task.predict_fold(fitted.head, bags.read, plan, targets)
+    record = FoldRecord(
+        repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
+        stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history), history=fitted.history,
+        model_file="", covariate_medians=inputs.covariates.medians(plan.train),
+        scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
+        predictions=(*rows.predictions, *_baseline_rows(plan, inputs)), validation=tuple(rows.validation),
+        training=None if rows.training is None else tuple(rows.training),
+    )  # fmt: skip
+    metadata = {
+        "task": task.name, "classes": task.classes(targets), "encoder": bags.made_by, "repeat": plan.repeat,
+        "fold": plan.fold, "train_patients": list(plan.train), "val_patients": list(plan.val),
+        "test_patients": list(plan.test), "scale": None if rows.scale is None else plain(rows.scale),
+        "best_epoch": fitted.best_epoch, "settings": settings_of(config, without=WITHOUT_EFFECT),
+    }  # fmt: skip
+    return TrainedFold(head=fitted.head, metadata=metadata, record=record)
+
+
+def _baseline_rows(plan: FoldPlan, inputs: RunInputs) -> list[dict[str, Any]]:
+    if not plan.test:
+        return []
+    means = {
+        patient: inputs.bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)
+    }
+    return inputs.task.baseline_rows(plan, inputs.targets, baseline_inputs(plan, means, inputs.covariates))
 
 
 def _numeric_versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")}
-
-
-def _finished(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> FoldRecord | None:
-    try:
-        record = read_record(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
-    except (OSError, ValueError):
-        return None
-    model_file = folder.model_file(plan.stem)
-    if record.fingerprint != fingerprint or not model_file.is_file():
-        return None
-    is_same = hashlib.sha256(model_file.read_bytes()).hexdigest() == record.model_sha256
-    return record if is_same else None
-
-
-def _train_fold(
-    folder: RunFolder,
-    plan: FoldPlan,
-    bags: BagStore,
-    targets: Targets,
-    classes: Sequence[str],
-    config: TrainConfig,
-    covariates: Covariates,
-    fingerprint: str,
-) -> FoldRecord:
-    fitted = fit(bags.read, plan.train, plan.val, targets, config, seed=[config.seed, plan.repeat, plan.fold])
-    rows = _attention_rows(fitted.head, plan, bags, targets, classes)
-    means = {patient: bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)}
-    rows["predictions"] += baseline_rows(plan, targets, classes, means, covariates)
-    scale = rows.get("scale")
-    metadata = {
-        "task": config.task, "classes": list(classes), "encoder": bags.made_by, "repeat": plan.repeat, "fold": plan.fold,
-        "train_patients": list(plan.train), "val_patients": list(plan.val), "test_patients": list(plan.test),
-        "scale": scale, "best_epoch": fitted.best_epoch, "settings": settings_of(config, without=WITHOUT_EFFECT),
-    }  # fmt: skip
-    model_file = folder.model_file(plan.stem)
-    write_model(model_file, fitted.head, metadata)
-    return FoldRecord(
-        repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
-        stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history),
-        history=fitted.history, model_file=f"{folder.models.name}/{model_file.name}",
-        covariate_medians=covariates.medians(plan.train), predictions=tuple(rows["predictions"]),
-        validation=tuple(rows["validation"]), training=tuple(rows["training"]) if "training" in rows else None,
-        scale=ScaleFacts(**scale) if scale else None, n_train_events=rows.get("n_train_events"),
-        model_sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(), fingerprint=fingerprint,
-    )  # fmt: skip
-
-
-def _attention_rows(
-    head: GatedAttentionHead, plan: FoldPlan, bags: BagStore, targets: Targets, classes: Sequence[str]
-) -> dict[str, Any]:
-    """Return test and inner validation predictions; for survival also the training risks that put them on a scale."""
-    if classes:
-        tested, held = (
-            subtype_rows(plan, part, targets, softmax(predict(head, bags.read, part)), model=ATTENTION, classes=classes)
-            for part in (plan.test, plan.val)
-        )
-        return {"predictions": tested, "validation": held}
-    train_risk = predict(head, bags.read, plan.train)[:, 0]
-    scale = scale_of(train_risk)
-    tested, held, trained = (
-        survival_rows(plan, part, targets, risk, model=ATTENTION, scale=scale)
-        for part, risk in (
-            (plan.test, predict(head, bags.read, plan.test)[:, 0]),
-            (plan.val, predict(head, bags.read, plan.val)[:, 0]),
-            (plan.train, train_risk),
-        )
-    )
-    n_events = sum(targets.events[patient] for patient in plan.train)
-    return {"predictions": tested, "validation": held, "training": trained, "scale": scale, "n_train_events": n_events}
-
-
-def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], task: str, classes: Sequence[str]) -> None:
-    """Write what all folds predicted: out of fold, for the inner validation part, and (survival) for training patients."""
-    tables = {
-        folder.predictions: [record.predictions for record in records],
-        folder.validation: [record.validation for record in records],
-        folder.follow_up: [record.training for record in records if record.training is not None],
-    }
-    for path, parts in tables.items():
-        if parts:
-            write_predictions(path, [row for rows in parts for row in rows], task, classes)

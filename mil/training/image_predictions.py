@@ -1,25 +1,21 @@
-"""Predictions by image for tile tables."""
+"""Class probabilities by image for tile tables: each image of a patient from its fields alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 
-from common.files import write_table
 from mil.bags.bags import Bag, BagStore
-from mil.runs.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    import torch
+from mil.heads.head import Head
+from mil.runs.model_file import Model
 
 
-def predict_images(head: torch.nn.Module, bag: Bag) -> Float64[np.ndarray, "image k"]:
+def predict_images(head: Head, bag: Bag) -> Float64[np.ndarray, "image k"]:
     """Return class probabilities of each image of a tile table's bag, from its fields alone."""
-    import torch
-
     head.eval()
     order = np.argsort(bag.image_of_tile, kind="stable")
     with torch.inference_mode():
@@ -28,18 +24,19 @@ def predict_images(head: torch.nn.Module, bag: Bag) -> Float64[np.ndarray, "imag
         return torch.softmax(logits.double(), dim=1).numpy()
 
 
-def write_image_predictions(
-    folder: RunFolder, bags: BagStore, labels: Mapping[str, int], classes: Sequence[str]
-) -> None:
-    """Write predictions_tiles.csv: every image of every test patient, by the model of the fold that tested it.
+def image_rows(models: Iterable[Model], bags: BagStore, truth_of: Mapping[str, str]) -> list[list[Any]]:
+    """Return a row for every image of every test patient, by the model of the fold that tested it, in a fixed order.
 
-    Without images or test patients there is no such file.
+    Args:
+        models: one a fold.
+        bags: of all patients; those without images have no rows.
+        truth_of: the class of each patient.
+
+    Returns:
+        repeat, fold, patient, image, number of fields, truth, and the probability of each class.
     """
-    from mil.runs.model_file import read_model
-
     rows: list[list[Any]] = []
-    for model_file in sorted(folder.models.glob("*.safetensors")):
-        model = read_model(model_file)
+    for model in models:
         known = model.metadata
         for patient in known["test_patients"]:
             bag = bags.read(patient)
@@ -49,12 +46,6 @@ def write_image_predictions(
             for image, n_fields, probabilities in zip(bag.images, counts, predict_images(model.head, bag), strict=True):
                 if not n_fields:
                     continue  # it could not be decoded: its feature file and status row say so
-                start = [known["repeat"], known["fold"], patient, image, int(n_fields), classes[labels[patient]]]
+                start = [known["repeat"], known["fold"], patient, image, int(n_fields), truth_of[patient]]
                 rows.append([*start, *map(float, probabilities)])
-    path = folder.image_predictions
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    names = ["repeat", "fold", "patient_id", "image", "n_fields", "truth", *(f"p_{name}" for name in classes)]
-    rows.sort(key=lambda row: tuple(row[:4]))
-    write_table(path, names, rows)
+    return sorted(rows, key=lambda row: tuple(row[:4]))

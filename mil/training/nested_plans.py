@@ -7,14 +7,17 @@ its own below learning_curve/, with its own models and records, so it goes on wh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from common.failures import StudyError
+from mil.runs.facts import ShareFacts
 from mil.runs.run_folder import RunFolder
-from mil.training.targets import Targets
+from mil.training.covariates import Covariates
+from mil.training.cross_validation import RunInputs, run_folds
+from mil.training.fold_store import write_fold_tables
 from splits.fold_plan import FoldPlan
 
 
@@ -35,19 +38,32 @@ def parse_shares(text: str | None) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> FoldPlan:
-    """Return a fold with a share of its training patients, of every class (or of events and the censored) alike.
+def nested_plan(plan: FoldPlan, strata: Mapping[str, int], share: float, seed: int) -> FoldPlan:
+    """Return a fold with a share of its training patients, of every stratum (class, or event and censored) alike.
 
-    A smaller share is part of every larger one, and each class keeps at least one patient.
+    A smaller share is part of every larger one, and each stratum keeps at least one patient.
     """
     rng = np.random.default_rng([seed, plan.repeat, plan.fold, 83])
-    code = targets.labels or targets.events
     kept: list[str] = []
-    for stratum in sorted({code[patient] for patient in plan.train}):
-        own = [patient for patient in plan.train if code[patient] == stratum]
+    for stratum in sorted({strata[patient] for patient in plan.train}):
+        own = [patient for patient in plan.train if strata[patient] == stratum]
         order = rng.permutation(len(own))
         kept += [own[index] for index in order[: max(1, round(share * len(own)))]]
     return replace(plan, train=tuple(sorted(kept)))
+
+
+def train_shares(
+    folder: RunFolder, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
+) -> tuple[ShareFacts, ...]:
+    """Train on each share of the training patients; return each share and its mean number of training patients a fold."""
+    without_covariates, strata = replace(inputs, covariates=Covariates()), inputs.task.strata(inputs.targets)
+    points = []
+    for share in shares:
+        nested = [nested_plan(plan, strata, share, inputs.config.seed) for plan in plans]
+        own = folder.share(share)
+        write_fold_tables(own, run_folds(own, nested, without_covariates), inputs.columns)
+        points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
+    return tuple(points)
 
 
 def drop_other_shares(folder: RunFolder, shares: Sequence[float]) -> None:

@@ -10,13 +10,13 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mil.bags.bags import Bag
-from mil.heads.gated_attention import GatedAttentionHead
+from mil.heads.head import Head
 
 MIN_STD = 1e-4
 ReadBag = Callable[[str], Bag]
 
 
-def standardise(head: GatedAttentionHead, read: ReadBag, train: Sequence[str]) -> None:
+def standardise(head: Head, read: ReadBag, train: Sequence[str]) -> None:
     """Set the head's input mean and standard deviation from the training patients, each patient counting alike."""
     first, second = 0.0, 0.0
     for patient in train:
@@ -28,7 +28,7 @@ def standardise(head: GatedAttentionHead, read: ReadBag, train: Sequence[str]) -
     head.inverse_std.copy_(torch.from_numpy(1 / std).float())
 
 
-def predict(head: GatedAttentionHead, read: ReadBag, patients: Sequence[str]) -> Float64[np.ndarray, "n out"]:
+def predict(head: Head, read: ReadBag, patients: Sequence[str]) -> Float64[np.ndarray, "n out"]:
     """Return the outputs for whole bags, one patient at a time."""
     head.eval()
     rows = []
@@ -36,7 +36,7 @@ def predict(head: GatedAttentionHead, read: ReadBag, patients: Sequence[str]) ->
         for patient in patients:
             tiles = torch.from_numpy(read(patient).tiles.astype(np.float32))
             rows.append(head(tiles, torch.zeros(len(tiles), dtype=torch.int64), 1)[0].double().numpy())
-    return np.stack(rows) if rows else np.empty((0, head.shape.n_outputs))
+    return np.stack(rows) if rows else np.empty((0, head.n_outputs))
 
 
 def pack(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.cohort import Cohort, read_cohort
-from common.failures import StudyError
 from common.study import Study
 from mil.bags.bags import BagStore, open_bags
+from mil.heads.registry import head_named
 from mil.training.covariates import Covariates, choose_covariates
-from mil.training.cross_validation import check_plans
+from mil.training.cross_validation import RunInputs, check_plans
 from mil.training.nested_plans import parse_shares
-from mil.training.targets import MIN_EVENTS, Targets, find_targets
+from mil.training.task import TrainingTask
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan, plan_folds
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRun:
     """A checked run: who trains on what, and who was left out why."""
 
     study: Study
     config: TrainConfig
+    task: TrainingTask[Any]
     cohort: Cohort
-    targets: Targets
-    classes: list[str]  # empty for survival
+    targets: Any  # of the task's own kind
     excluded: dict[str, str]  # patient to reason
     splits: pd.DataFrame
     plans: list[FoldPlan]
@@ -43,28 +43,43 @@ class Prepared:
         """Whether any patient is in a test set."""
         return any(plan.test for plan in self.plans)
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes; empty for a task without."""
+        return self.task.classes(self.targets)
 
-def prepare(study: Study, config: TrainConfig) -> Prepared:
+    @property
+    def inputs(self) -> RunInputs:
+        """What every fold works on."""
+        return RunInputs(
+            task=self.task, targets=self.targets, bags=self.bags, config=self.config, covariates=self.covariates
+        )
+
+
+def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> PreparedRun:
     """Read and check all that a run needs.
 
     Raises:
         StudyError: something is missing, faulty or too little; the message says what to do.
     """
+    head_named(config.head)
     cohort = read_cohort(study.cohort_table, where=config.where)
-    targets, classes, excluded = find_targets(cohort, config.task)
+    targets, excluded = task.find_targets(cohort)
     splits = _splits(study, cohort, config)
     shares = parse_shares(config.learning_curve)
-    covariates = choose_covariates(cohort.slides, config.covariates, task=config.task)
+    covariates = choose_covariates(
+        cohort.slides, config.covariates, targets=task.columns, allowed=task.possible_covariates
+    )
     bags, without_features, missing_slides = open_bags(
         study, cohort, config.encoder, features=config.features, limit_bytes=int(config.memory_gb * 1e9)
     )
-    excluded |= without_features
+    excluded = excluded | without_features
     usable = set(bags.patients) - set(excluded)
-    _check_usable(usable, targets, config.task, cohort)
+    task.check_usable(targets, usable, cohort.path)
     plans = plan_folds(splits, usable)
-    check_plans(plans, targets, classes)
-    return Prepared(
-        study=study, config=config, cohort=cohort, targets=targets, classes=classes, excluded=excluded, splits=splits,
+    check_plans(plans, targets, task)
+    return PreparedRun(
+        study=study, config=config, task=task, cohort=cohort, targets=targets, excluded=excluded, splits=splits,
         plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates, shares=shares,
     )  # fmt: skip
 
@@ -84,12 +99,3 @@ def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:
         splits = splits[splits["patient_id"].isin(cohort.slides["patient_id"])].reset_index(drop=True)
     check_against_cohort(path, splits, cohort)
     return splits
-
-
-def _check_usable(usable: set[str], targets: Targets, task: str, cohort: Cohort) -> None:
-    if task == "survival" and sum(targets.events[patient] for patient in usable) < MIN_EVENTS:
-        raise StudyError(f"{cohort.path}: fewer than two events among the {len(usable)} patients with features")
-    if task == "subtype" and len({targets.labels[patient] for patient in usable}) < targets.n_classes:
-        raise StudyError(
-            f"{cohort.path}: a subtype has no patient with features; run features/extract_features.py on all"
-        )

@@ -1,8 +1,10 @@
-"""Survival as a task: one epoch of the whole cohort's exact gradient, validation, rows of predictions."""
+"""Survival as a task: one step an epoch along the exact gradient of the whole cohort's partial likelihood (Cox, Efron)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,49 +12,190 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
-from mil.heads.gated_attention import GatedAttentionHead
+from common.cohort import Cohort
+from common.failures import StudyError
+from mil.bags.bags import BagStore
+from mil.heads.head import Head
+from mil.runs.facts import ScaleFacts
+from mil.runs.figure_names import ATTENTION
+from mil.runs.model_file import Model
+from mil.training.baseline import fit_cox
+from mil.training.cohort_flow import known_patients
 from mil.training.packed import ReadBag, in_blocks, pack, predict
 from mil.training.partial_likelihood import efron_gradient, efron_loss
-from mil.training.targets import Targets
-from mil.training.training_settings import TrainConfig
+from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
 from splits.fold_plan import FoldPlan
 
-SURVIVAL_RATE = 3.0  # one step an epoch: larger steps
+MIN_EVENTS = 2
+MAX_GRADIENT = 5.0
 
 
-def survival_epoch(
-    head: GatedAttentionHead, optimiser: torch.optim.Optimizer, read: ReadBag, train: Sequence[str], targets: Targets,
-    config: TrainConfig, rng: np.random.Generator,
-) -> float:  # fmt: skip
-    """Train one epoch: a single step along the exact gradient of the whole cohort; return the loss."""
-    seeds = rng.integers(2**31, size=(len(train), 2))
-    optimiser.zero_grad()
-    loss = cohort_gradient(head, read, train, targets, config, seeds)
-    torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-    optimiser.step()
-    return loss
+@dataclass(frozen=True, kw_only=True)
+class SurvivalTargets:
+    """Time of follow-up of each patient, and whether it ended with the event."""
+
+    times: Mapping[str, float]
+    events: Mapping[str, int]
+
+    def of(self, patients: Sequence[str]) -> tuple[Float64[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+        """Return the times and events of patients."""
+        times = np.array([self.times[patient] for patient in patients], dtype=np.float64)
+        return times, np.array([self.events[patient] for patient in patients], dtype=np.int64)
 
 
-def cohort_gradient(
-    head: GatedAttentionHead, read: ReadBag, train: Sequence[str], targets: Targets, config: TrainConfig,
-    seeds: Int[np.ndarray, "n 2"],
-) -> float:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class SurvivalTraining:
+    """Time to an event (see `TrainingTask`)."""
+
+    name: str
+    columns: tuple[str, ...] = ("time", "event")
+    possible_covariates: tuple[str, ...] = ()
+    learning_rate_factor: float = 3.0  # one step an epoch: larger steps
+
+    def find_targets(self, cohort: Cohort) -> tuple[SurvivalTargets, dict[str, str]]:
+        """Return time and event of each patient, and the patients without.
+
+        Raises:
+            StudyError: the table has no such columns, or fewer than two events.
+        """
+        known, excluded = known_patients(cohort, self.columns, task=self.name)
+        n_events = int(known["event"].sum())
+        if n_events < MIN_EVENTS:
+            raise StudyError(
+                f"{cohort.path}: a {self.name} model needs two events or more, found {n_events} among {len(known)} patients"
+            )
+        times = {str(patient): float(time) for patient, time in known["time"].items()}
+        events = {str(patient): int(event) for patient, event in known["event"].items()}
+        return SurvivalTargets(times=times, events=events), excluded
+
+    def classes(self, targets: SurvivalTargets) -> list[str]:
+        """Return none."""
+        return []
+
+    def n_outputs(self, targets: SurvivalTargets) -> int:
+        """Return one: the log-hazard."""
+        return 1
+
+    def known_of(self, targets: SurvivalTargets, patients: Sequence[str]) -> list[list[Any]]:
+        """Return times and events."""
+        times, events = (
+            [part[patient] for patient in patients if patient in part] for part in (targets.times, targets.events)
+        )
+        return [[], times, events]
+
+    def counts(self, targets: SurvivalTargets, patients: Sequence[str]) -> TargetCounts:
+        """Return the number of events."""
+        return TargetCounts(n_events=sum(targets.events[patient] for patient in patients))
+
+    def check_usable(self, targets: SurvivalTargets, usable: set[str], table: Path) -> None:
+        """Refuse patients with too few events.
+
+        Raises:
+            StudyError: there are fewer than two.
+        """
+        if sum(targets.events[patient] for patient in usable) < MIN_EVENTS:
+            raise StudyError(f"{table}: fewer than two events among the {len(usable)} patients with features")
+
+    def check_plan(self, targets: SurvivalTargets, plan: FoldPlan) -> None:
+        """Refuse a fold without an event.
+
+        Raises:
+            StudyError: there is none to learn from.
+        """
+        if not any(targets.events[patient] for patient in plan.train):
+            raise StudyError(f"{plan.place} has no event among its training patients; make splits with fewer --folds")
+
+    def strata(self, targets: SurvivalTargets) -> Mapping[str, int]:
+        """Return whether each patient had the event."""
+        return targets.events
+
+    def audit_outcome(self, targets: SurvivalTargets, patients: Sequence[str]) -> AuditOutcome:
+        """Return censored or event of each patient, the event as 1 or 0, and the times."""
+        events = {patient: float(targets.events[patient]) for patient in patients}
+        return AuditOutcome(
+            class_of={patient: "event" if event else "censored" for patient, event in events.items()},
+            is_so={"the event": events},
+            times={patient: targets.times[patient] for patient in patients},
+        )
+
+    def train_epoch(
+        self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[SurvivalTargets], rng: np.random.Generator
+    ) -> float:
+        """Train one epoch: a single step along the exact gradient of the whole cohort; return the loss."""
+        seeds = rng.integers(2**31, size=(len(fold.train), 2))
+        optimiser.zero_grad()
+        loss = cohort_gradient(head, fold, seeds)
+        torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
+        optimiser.step()
+        return loss
+
+    def validation_loss(self, head: Head, fold: FoldInputs[SurvivalTargets]) -> float:
+        """Return the cross-validated partial likelihood (Verweij and van Houwelingen 1993, Stat Med 12:2305), negative.
+
+        l(training and validation) - l(training): a few validation patients alone have hardly an event to rank.
+        """
+
+        def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
+            time, event = fold.targets.of(patients)
+            return efron_loss(risks, time, event) * event.sum()
+
+        both = [*fold.train, *fold.val]
+        risks = predict(head, fold.read, both)[:, 0]
+        if not np.isfinite(risks).all():
+            return float("nan")
+        return float((total(both, risks) - total(fold.train, risks[: len(fold.train)])) / len(fold.val))
+
+    def prediction_columns(self, targets: SurvivalTargets) -> list[str]:
+        """Return the columns: time and event, log-hazard, score and risk group."""
+        return ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "high_risk"]
+
+    def predict_fold(self, head: Head, read: ReadBag, plan: FoldPlan, targets: SurvivalTargets) -> FoldRows:
+        """Return test and inner validation predictions, and the training risks that put them on a scale."""
+        train_risk = predict(head, read, plan.train)[:, 0]
+        scale = scale_of(train_risk)
+        tested, held, trained = (
+            survival_rows(plan, part, targets, risk, model=ATTENTION, scale=scale)
+            for part, risk in (
+                (plan.test, predict(head, read, plan.test)[:, 0]),
+                (plan.val, predict(head, read, plan.val)[:, 0]),
+                (plan.train, train_risk),
+            )
+        )
+        n_events = sum(targets.events[patient] for patient in plan.train)
+        return FoldRows(
+            predictions=tested, validation=held, training=trained, scale=ScaleFacts(**scale), n_train_events=n_events
+        )
+
+    def baseline_rows(
+        self, plan: FoldPlan, targets: SurvivalTargets, inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    ) -> list[Row]:
+        """Return rows of penalised Cox models."""
+        rows: list[Row] = []
+        for model, (train, test) in inputs.items():
+            cox = fit_cox(train, *targets.of(plan.train))
+            scale = scale_of(cox.log_hazard(train))
+            rows += survival_rows(plan, plan.test, targets, cox.log_hazard(test), model=model, scale=scale)
+        return rows
+
+    def predict_images(self, models: Iterable[Model], bags: BagStore, targets: SurvivalTargets) -> None:
+        """Predict no images: a time is known of a patient alone."""
+
+
+def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np.ndarray, "n 2"]) -> float:
     """Add the exact gradient of the whole cohort's Cox loss to the head's parameters, block by block.
 
     Args:
         head: in training mode.
-        read: returns a patient's bag.
-        train: the patients of the partial likelihood.
-        targets: their times and events.
-        config: block size and tile limit.
+        fold: its training patients are those of the partial likelihood.
         seeds: for each block (its first patient's row) the seeds of the drawn tiles and of dropout.
 
     Returns:
         The loss.
     """
+    train, config = fold.train, fold.config
 
     def forward(start: int, block: list[str]) -> Tensor:
-        tiles, bag_of_tile = pack(read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
+        tiles, bag_of_tile = pack(fold.read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
         torch.manual_seed(int(seeds[start, 1]))  # the same dropout in both passes
         return head(tiles, bag_of_tile, len(block))[:, 0]
 
@@ -64,37 +207,11 @@ def cohort_gradient(
         )
     if not np.isfinite(risks).all():
         return float("nan")  # `fit` says what to do
-    time = np.array([targets.times[patient] for patient in train])
-    event = np.array([targets.events[patient] for patient in train])
+    time, event = fold.targets.of(train)
     coefficients = torch.from_numpy(efron_gradient(risks, time, event)).float()
     for start, block in zip(starts, blocks, strict=True):
         (forward(start, block) * coefficients[start : start + len(block)]).sum().backward()
     return efron_loss(risks, time, event)
-
-
-def survival_validation(
-    head: GatedAttentionHead,
-    read: ReadBag,
-    train: Sequence[str],
-    val: Sequence[str],
-    targets: Targets,
-    config: TrainConfig,
-) -> float:
-    """Return the cross-validated partial likelihood (Verweij and van Houwelingen 1993, Stat Med 12:2305), negative.
-
-    l(training and validation) - l(training): a few validation patients alone have hardly an event to rank.
-    """
-
-    def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
-        time = np.array([targets.times[patient] for patient in patients])
-        event = np.array([targets.events[patient] for patient in patients])
-        return efron_loss(risks, time, event) * event.sum()
-
-    both = [*train, *val]
-    risks = predict(head, read, both)[:, 0]
-    if not np.isfinite(risks).all():
-        return float("nan")
-    return float((total(both, risks) - total(train, risks[: len(train)])) / len(val))
 
 
 def scale_of(train_risk: Float64[np.ndarray, " n"]) -> dict[str, float]:
@@ -109,12 +226,12 @@ def scale_of(train_risk: Float64[np.ndarray, " n"]) -> dict[str, float]:
 def survival_rows(
     plan: FoldPlan,
     patients: Sequence[str],
-    targets: Targets,
+    targets: SurvivalTargets,
     risks: Float64[np.ndarray, " n"],
     *,
     model: str,
     scale: dict[str, float],
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
     return [
         {

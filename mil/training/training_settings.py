@@ -33,6 +33,7 @@ class TrainConfig:
     patience: int = option(15, help="epochs without a better inner validation before stopping", group="training")
     learning_rate: float = option(3e-4, help="AdamW's learning rate (survival takes 3 times as much)", group="training")
     weight_decay: float = option(1e-2, help="AdamW's weight decay", group="training")
+    head: str = option("gated_attention", help="name of the head", group="head")
     dropout: float = option(0.25, help="share of inputs and hidden units left out, 0 to 0.9", group="head")
     hidden: int = option(128, help="hidden width of the head", group="head")
     attention: int = option(64, help="width of the attention branches", group="head")

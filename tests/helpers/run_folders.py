@@ -22,7 +22,7 @@ from mil.runs.facts import (
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun, read_run
-from mil.task_parts import TASKS
+from mil.tasks.registry import TASKS
 
 FOLDS = tuple(
     FoldFacts(

@@ -14,15 +14,18 @@ from common.arrays import write_arrays
 from common.cohort import read_cohort
 from common.study import Study
 from features.store.feature_store import read_feature_bag, write_feature_bag
-from mil.audit.audit import FITTED, audit_run, check_statistics
-from mil.audit.checks import LEAK, OK, WARNING, Parts, Sites, check_site_by_class, check_sites_across_folds
-from mil.bags.bags import open_bags
+from mil.audit.audit import audit_run
+from mil.audit.checks import LEAK, OK, WARNING
+from mil.audit.fitted_statistics import FITTED, check_statistics
+from mil.audit.site_checks import Sites, check_site_by_class, check_sites_across_folds
 from mil.runs.model_file import read_model
+from mil.tasks.registry import task_named
 from mil.train import main as train
-from mil.training.covariates import choose_covariates
+from mil.training.preparation import prepare
+from mil.training.training_settings import TrainConfig
 from preprocessing.colour.stain import REFERENCE
 from preprocessing.colour.stain_store import reference_text
-from splits.fold_plan import plan_folds
+from splits.fold_plan import FoldPlan, plan_folds
 from splits.make_splits import main as make_splits
 from splits.split_store import read_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
@@ -48,12 +51,7 @@ def study(clean, tmp_path):
 
 
 def audited(study, task="subtype"):
-    cohort = read_cohort(study.cohort_table)
-    bags, _, _ = open_bags(study, cohort, ENCODER)
-    path = study.splits_file("default")
-    plans = plan_folds(read_splits(path), set(bags.patients))
-    covariates = choose_covariates(cohort.slides, None, task=task)
-    audit = audit_run(study, cohort, bags=bags, plans=plans, splits_file=path, task=task, seed=0, covariates=covariates)
+    audit = audit_run(prepare(study, TrainConfig(), task_named(task).training))
     return {each["name"]: each for each in audit["checks"]}
 
 
@@ -282,7 +280,7 @@ def test_test_patients_change_no_fitted_statistic(study, task):
     assert before.metadata["best_epoch"] == after.metadata["best_epoch"]
 
 
-FOLDS = [Parts(repeat=0, fold=0, train=("a",), val=(), test=("b", "c"))]
+FOLDS = [FoldPlan(repeat=0, fold=0, train=("a",), val=(), test=("b", "c"))]
 BUILT_IN = reference_text(REFERENCE)  # as feature files keep it, rounded
 OWN = '{"matrix": [[0.6, 0.7, 0.3873], [0.3, 0.9, 0.3162]], "p99": [2.5, 1.2]}'
 
@@ -332,10 +330,7 @@ def test_the_tcga_sarcoma_cohort_is_named_for_what_it_is(shared_data, tmp_path):
     found = check_site_by_class(known, 0)
     assert found["verdict"] == WARNING
     assert "Memorial Sloan Kettering gave 41 of 55 DDLPS and 19 of 24 MFS patients" in found["text"]
-    folds = [
-        Parts(repeat=plan.repeat, fold=plan.fold, train=plan.train, val=plan.val, test=plan.test)
-        for plan in plan_folds(splits, set(patients.index))
-    ]
+    folds = plan_folds(splits, set(patients.index))
     across = check_sites_across_folds(known, folds, is_confounded=True, seed=0)
     assert across["verdict"] == OK
     own, random = (

@@ -19,7 +19,7 @@ from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.report.verdict import comparison_table
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
-from mil.task_parts import TASKS
+from mil.tasks.registry import TASKS
 from tests.helpers.run_folders import subtype_run, survival_run
 from tests.reference.slow_metrics import slow_delong
 

@@ -13,7 +13,7 @@ from mil.evaluation.survival_metrics import SurvivalMetrics
 from mil.runs.comparison_record import read_comparison, write_comparison
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
-from mil.task_parts import TASKS
+from mil.tasks.registry import TASKS
 from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_run
 
 

@@ -16,7 +16,7 @@ from mil.runs.facts import RUN_SCHEMA, CovariateFacts
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
-from mil.task_parts import TASKS
+from mil.tasks.registry import TASKS
 from tests.helpers.run_folders import FACTS, FOLDS, run_of
 
 CLASSES = ["A", "B", "C"]

@@ -21,7 +21,7 @@ from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.show_results import main as show
-from mil.task_parts import TASKS
+from mil.tasks.registry import TASKS
 from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_run
 
 

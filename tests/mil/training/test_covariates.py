@@ -9,6 +9,8 @@ from sklearn.preprocessing import OneHotEncoder
 from common.failures import StudyError
 from mil.training.covariates import choose_covariates, fit_encoder
 
+SUBTYPE = {"targets": ("subtype",)}
+SURVIVAL = {"targets": ("time", "event"), "allowed": ("subtype",)}
 SLIDES = pd.DataFrame(
     {
         "patient_id": ["a", "a", "b", "c", "d"], "slide_id": list("vwxyz"), "subtype": ["L", "L", "U", "U", "L"],
@@ -21,32 +23,32 @@ SLIDES = pd.DataFrame(
 
 
 def test_what_is_no_id_target_or_constant_is_taken_and_the_rest_is_told():
-    found = choose_covariates(SLIDES, None, task="subtype")
+    found = choose_covariates(SLIDES, None, **SUBTYPE)
     assert found.names == ["age", "grade"]
     assert found.numeric["age"] == {"a": 40.0, "b": 60.0, "c": None, "d": 80.0}
     assert found.of("c") == [None, None]
     assert found.left_out == {"block": "differs between slides of one patient", "country": "has one value or none"}
     many = SLIDES.drop_duplicates("patient_id")
     many = pd.concat([many.assign(patient_id=f"p{i}", note=f"text {i}") for i in range(9)])
-    assert choose_covariates(many, None, task="subtype").left_out["note"] == "has 9 levels, more than 8"
+    assert choose_covariates(many, None, **SUBTYPE).left_out["note"] == "has 9 levels, more than 8"
 
 
 def test_named_columns_are_taken_or_refused_by_name():
-    assert choose_covariates(SLIDES, "age", task="subtype").names == ["age"]
-    assert choose_covariates(SLIDES, "none", task="subtype").names == []
-    assert choose_covariates(SLIDES, "age, subtype", task="survival").names == ["age", "subtype"]
+    assert choose_covariates(SLIDES, "age", **SUBTYPE).names == ["age"]
+    assert choose_covariates(SLIDES, "none", **SUBTYPE).names == []
+    assert choose_covariates(SLIDES, "age, subtype", **SURVIVAL).names == ["age", "subtype"]
     for wanted, task, message in (
-        ("size", "subtype", "size: no such column"),
-        ("subtype", "subtype", "is no covariate"),
-        ("time", "survival", "is no covariate"),
-        ("block", "subtype", "differs between slides"),
+        ("size", SUBTYPE, "size: no such column"),
+        ("subtype", SUBTYPE, "is no covariate"),
+        ("time", SURVIVAL, "is no covariate"),
+        ("block", SUBTYPE, "differs between slides"),
     ):
         with pytest.raises(StudyError, match=message):
-            choose_covariates(SLIDES, wanted, task=task)
+            choose_covariates(SLIDES, wanted, **task)
 
 
 def test_coding_is_learned_of_training_patients_alone():
-    covariates = choose_covariates(SLIDES, None, task="subtype")
+    covariates = choose_covariates(SLIDES, None, **SUBTYPE)
     encode = fit_encoder(covariates, ["a", "b", "c"])
     found = encode(covariates, ["a", "b", "c", "d"])
     # age, grade 1, grade 2, age missing, grade missing
@@ -61,7 +63,7 @@ def test_coding_is_learned_of_training_patients_alone():
 def test_what_is_named_like_an_outcome_is_left_out_unless_named():
     names = ["vital_status", "pfi_time", "OS", "DSS.time", "days_to_death", "days_to_last_follow_up"]
     table = SLIDES.assign(**dict.fromkeys(names, SLIDES["age"]), er_status=SLIDES["grade"], dose=SLIDES["age"])
-    found = choose_covariates(table, None, task="survival")
+    found = choose_covariates(table, None, **SURVIVAL)
     assert found.names == ["age", "dose", "er_status", "grade"]
     assert all("named like an outcome" in found.left_out[name] for name in names)
-    assert choose_covariates(table, "OS", task="survival").names == ["OS"]
+    assert choose_covariates(table, "OS", **SURVIVAL).names == ["OS"]

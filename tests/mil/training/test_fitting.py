@@ -9,19 +9,32 @@ from pytest import approx
 from sklearn.metrics import roc_auc_score
 
 from mil.bags.bags import Bag
-from mil.heads.gated_attention import GatedAttentionHead
-from mil.heads.head import HeadShape
-from mil.heads.segments import segment_softmax
+from mil.heads.registry import head_named, make_head
 from mil.metrics.concordance import c_index
 from mil.runs.model_file import read_model, write_model
+from mil.tasks.subtype import SUBTYPE
+from mil.tasks.survival import SURVIVAL
+from mil.training.classification_task import ClassTargets
 from mil.training.fitting import fit
 from mil.training.packed import predict, standardise
-from mil.training.survival_task import cohort_gradient
-from mil.training.targets import Targets
+from mil.training.survival_task import SurvivalTargets, cohort_gradient
+from mil.training.task import FoldInputs
 from mil.training.training_settings import TrainConfig
 
-SHAPE = HeadShape(n_inputs=12, n_outputs=3, n_hidden=16, n_attention=8, dropout=0.0)
+CLASSES = ["A", "B", "C"]
 CONFIG = TrainConfig(epochs=40, hidden=16, attention=8, dropout=0.1, learning_rate=3e-3, threads=1)
+
+
+def new_head(n_outputs=3, **options):
+    return make_head(CONFIG.head, dataclasses.replace(CONFIG, **options), n_inputs=12, n_outputs=n_outputs)
+
+
+def classes_of(labels):
+    return ClassTargets(labels=labels, classes=CLASSES)
+
+
+def inputs(bags, train, val, targets, config=CONFIG):
+    return FoldInputs(read=bags.__getitem__, train=train, val=val, targets=targets, config=config)
 
 
 def bag(patient, tiles):
@@ -46,37 +59,13 @@ def key_tile_bags(n_patients=48, n_classes=3, seed=0):
     return bags, labels, keys
 
 
-def test_segment_softmax_equals_softmax_bag_by_bag():
-    scores, sizes = torch.randn(11) * 50, [3, 1, 7]
-    owner = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes))
-    expected = torch.cat([torch.softmax(part, 0) for part in torch.split(scores, sizes)])
-    assert torch.allclose(segment_softmax(scores, owner, 3), expected, atol=1e-6)
-
-
-def test_packed_bags_give_what_single_bags_give():
-    torch.manual_seed(0)
-    head = GatedAttentionHead(SHAPE).eval()
-    parts = [torch.randn(n, 12) for n in (5, 1, 9)]
-    owner = torch.repeat_interleave(torch.arange(3), torch.tensor([5, 1, 9]))
-    packed = head(torch.cat(parts), owner, 3)
-    for index, part in enumerate(parts):
-        hidden = torch.relu(head.project(part))
-        gate = torch.tanh(head.tanh_branch(hidden)) * torch.sigmoid(head.gate_branch(hidden))
-        weights = torch.softmax(head.score(gate)[:, 0], 0)  # equation 9 of Ilse et al. 2018, written out
-        assert torch.allclose(packed[index], head.output((weights[:, None] * hidden).sum(0)), atol=1e-5)
-        assert torch.allclose(head.attention(part), weights, atol=1e-6)
-        assert torch.allclose(
-            head(part.flip(0), torch.zeros(len(part), dtype=torch.int64), 1)[0], packed[index], atol=1e-5
-        )
-
-
 def test_standardisation_comes_from_training_patients_alike():
     bags = {
         "a": bag("a", np.full((100, 12), 2.0)),
         "b": bag("b", np.full((1, 12), 4.0)),
         "test": bag("t", np.full((9, 12), 99)),
     }
-    head = GatedAttentionHead(SHAPE)
+    head = new_head(dropout=0.0)
     standardise(head, bags.__getitem__, ["a", "b"])
     assert head.mean.numpy() == approx(np.full(12, 3.0))
     assert head.inverse_std.numpy() == approx(np.full(12, 1.0))
@@ -89,13 +78,12 @@ def test_two_pass_cox_gradient_equals_autograd_over_all_bags():
     times = {patient: float(rng.integers(1, 6)) for patient in patients}
     events = {patient: int(rng.integers(0, 2)) for patient in patients} | {"p0": 1}
     torch.manual_seed(2)
-    head = GatedAttentionHead(dataclasses.replace(SHAPE, n_outputs=1)).double()
-    config = dataclasses.replace(CONFIG, task="survival", batch_patients=4, dropout=0.0)
+    head = new_head(n_outputs=1, dropout=0.0).double()
+    config = dataclasses.replace(CONFIG, batch_patients=4, dropout=0.0)
     # in float32 as the product runs it
     head = head.float().train()
-    loss = cohort_gradient(
-        head, bags.__getitem__, patients, Targets(times=times, events=events), config, np.zeros((14, 2), np.int64)
-    )
+    targets = SurvivalTargets(times=times, events=events)
+    loss = cohort_gradient(head, inputs(bags, patients, [], targets, config), np.zeros((14, 2), np.int64))
     ours = [p.grad.clone() for p in head.parameters()]
     head.zero_grad()
     risks = torch.cat(
@@ -127,20 +115,20 @@ def test_dropout_is_the_same_in_both_passes(monkeypatch):
     bags, _, _ = key_tile_bags(9)
     patients = sorted(bags)
     seen = []
-    original = GatedAttentionHead.forward
+    head_class = head_named(CONFIG.head).head
+    original = head_class.forward
 
     def spy(self, tiles, owner, n):
         out = original(self, tiles, owner, n)
         seen.append(out.detach().clone())
         return out
 
-    monkeypatch.setattr(GatedAttentionHead, "forward", spy)
-    head = GatedAttentionHead(dataclasses.replace(SHAPE, n_outputs=1, dropout=0.5)).train()
-    targets = Targets(times=dict.fromkeys(patients, 1.0) | {"p00": 2.0}, events=dict.fromkeys(patients, 1))
-    config = dataclasses.replace(CONFIG, task="survival", batch_patients=4)
-    cohort_gradient(
-        head, bags.__getitem__, patients, targets, config, np.random.default_rng(0).integers(99, size=(9, 2))
-    )
+    monkeypatch.setattr(head_class, "forward", spy)
+    head = new_head(n_outputs=1, dropout=0.5).train()
+    targets = SurvivalTargets(times=dict.fromkeys(patients, 1.0) | {"p00": 2.0}, events=dict.fromkeys(patients, 1))
+    config = dataclasses.replace(CONFIG, batch_patients=4)
+    seeds = np.random.default_rng(0).integers(99, size=(9, 2))
+    cohort_gradient(head, inputs(bags, patients, [], targets, config), seeds)
     assert len(seen) == 6
     for first, second in zip(seen[:3], seen[3:], strict=True):
         assert torch.equal(first, second)
@@ -150,7 +138,7 @@ def test_subtype_is_learnt_and_attention_finds_the_key_tiles():
     bags, labels, keys = key_tile_bags()
     patients = sorted(bags)
     train, val, test = patients[:24], patients[24:33], patients[33:]
-    fitted = fit(bags.__getitem__, train, val, Targets(labels=labels, n_classes=3), CONFIG, seed=[0])
+    fitted = fit(SUBTYPE.training, inputs(bags, train, val, classes_of(labels)), seed=[0])
     assert fitted.stopped_by == "inner validation"
     outputs = predict(fitted.head, bags.__getitem__, test)
     assert (outputs.argmax(axis=1) == [labels[p] for p in test]).mean() > 0.8
@@ -169,15 +157,9 @@ def test_shuffled_labels_are_not_learnt():
         shuffled = dict(
             zip(patients, np.random.default_rng(seed).permutation([labels[p] for p in patients]), strict=True)
         )
-        targets = Targets(labels={p: int(v) for p, v in shuffled.items()}, n_classes=3)
-        fitted = fit(
-            bags.__getitem__,
-            patients[:36],
-            patients[36:42],
-            targets,
-            dataclasses.replace(CONFIG, epochs=10),
-            seed=[seed],
-        )
+        targets = classes_of({p: int(v) for p, v in shuffled.items()})
+        config = dataclasses.replace(CONFIG, epochs=10)
+        fitted = fit(SUBTYPE.training, inputs(bags, patients[:36], patients[36:42], targets, config), seed=[seed])
         outputs = predict(fitted.head, bags.__getitem__, patients[42:])
         hits += [labels_ == shuffled[p] for labels_, p in zip(outputs.argmax(axis=1), patients[42:], strict=True)]
     assert 0.15 < np.mean(hits) < 0.52  # chance is 0.33, 72 guesses
@@ -190,9 +172,9 @@ def test_survival_is_learnt_with_and_without_validation_part():
     bags = {p: bag(p, rng.normal(size=(15, 12)) + np.eye(12)[2] * 1.5 * risk[p]) for p in patients}
     times = {p: float(np.ceil(20 * rng.exponential() * np.exp(-1.5 * risk[p]))) for p in patients}
     events = {p: int(rng.random() < 0.7) for p in patients}
-    config = dataclasses.replace(CONFIG, task="survival")
+    targets = SurvivalTargets(times=times, events=events)
     for val, stopped_by in ((patients[72:92], "inner validation"), ([], "fixed last epoch")):
-        fitted = fit(bags.__getitem__, patients[:72], val, Targets(times=times, events=events), config, seed=[1])
+        fitted = fit(SURVIVAL.training, inputs(bags, patients[:72], val, targets), seed=[1])
         test = patients[92:]
         log_hazard = predict(fitted.head, bags.__getitem__, test)[:, 0]
         assert fitted.stopped_by == stopped_by
@@ -205,9 +187,8 @@ def test_two_trainings_and_their_files_are_the_same_bytes(tmp_path):
     patients = sorted(bags)
     config = dataclasses.replace(CONFIG, epochs=3, max_tiles=10)
     for name in ("one", "two"):
-        fitted = fit(
-            bags.__getitem__, patients[:12], patients[12:], Targets(labels=labels, n_classes=3), config, seed=[7]
-        )
+        fold = inputs(bags, patients[:12], patients[12:], classes_of(labels), config)
+        fitted = fit(SUBTYPE.training, fold, seed=[7])
         write_model(tmp_path / name, fitted.head, {"encoder": {"encoder": "x"}, "task": "subtype"})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     model = read_model(tmp_path / "one")
@@ -222,6 +203,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
 
     (tmp_path / "text").write_text("hello")
     save_file({"a": np.zeros(1)}, tmp_path / "other")
-    for name, message in (("text", "not a readable model file"), ("other", "format None, not model/1")):
+    for name, message in (("text", "not a readable model file"), ("other", "format None, not model/2")):
         with pytest.raises(ValueError, match=message):
             read_model(tmp_path / name)

@@ -13,10 +13,10 @@ from common.study import Study
 from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 from mil.bags.bags import Bag
 from mil.evaluation.image_metrics import image_metrics
-from mil.heads.gated_attention import GatedAttentionHead
-from mil.heads.head import HeadShape
+from mil.heads.registry import make_head
 from mil.train import main as train
 from mil.training.image_predictions import predict_images
+from mil.training.training_settings import TrainConfig
 from tests.helpers.feature_study import CLASSES, ENCODER, MADE_BY
 
 FAST = ["--epochs", "15", "--hidden", "16", "--attention", "8", "--bootstrap", "200", "--threads", "1"]
@@ -50,7 +50,8 @@ def study(tmp_path_factory):
 
 def test_an_images_prediction_is_the_head_on_its_fields_alone():
     torch.manual_seed(0)
-    head = GatedAttentionHead(HeadShape(n_inputs=6, n_outputs=3, n_hidden=8, n_attention=4, dropout=0.2))
+    config = TrainConfig(hidden=8, attention=4, dropout=0.2)
+    head = make_head(config.head, config, n_inputs=6, n_outputs=3)
     rng = np.random.default_rng(0)
     image_of_tile = np.array([1, 0, 2, 1, 1, 0, 2])
     bag = Bag(

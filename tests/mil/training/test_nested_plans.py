@@ -10,7 +10,6 @@ import pytest
 from common.failures import StudyError
 from mil.train import main as train
 from mil.training.nested_plans import nested_plan, parse_shares
-from mil.training.targets import Targets
 from splits.fold_plan import FoldPlan
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import make_feature_study
@@ -21,23 +20,21 @@ FAST = ["--epochs", "4", "--hidden", "8", "--attention", "4", "--bootstrap", "10
 def plan(n=40):
     patients = tuple(f"p{index:02d}" for index in range(n))
     labels = {patient: int(index % 4 == 0) for index, patient in enumerate(patients)}
-    return FoldPlan(repeat=0, fold=1, train=patients[:-8], val=patients[-8:-4], test=patients[-4:]), Targets(
-        labels=labels
-    )
+    return FoldPlan(repeat=0, fold=1, train=patients[:-8], val=patients[-8:-4], test=patients[-4:]), labels
 
 
 def test_smaller_shares_are_parts_of_larger_ones_with_every_class():
-    whole, targets = plan()
-    parts = [nested_plan(whole, targets, share, seed=3) for share in (0.01, 0.25, 0.5, 0.75)]
+    whole, labels = plan()
+    parts = [nested_plan(whole, labels, share, seed=3) for share in (0.01, 0.25, 0.5, 0.75)]
     for small, large in zip(parts, [*parts[1:], whole], strict=True):
         assert set(small.train) < set(large.train)
         assert (small.val, small.test) == (whole.val, whole.test)
     assert [len(part.train) for part in parts] == [2, 8, 16, 24]
     for part in parts[1:]:
-        share = np.mean([targets.labels[patient] for patient in part.train])
+        share = np.mean([labels[patient] for patient in part.train])
         assert share == 0.25
-    assert nested_plan(whole, targets, 0.5, seed=4) != parts[2]
-    assert nested_plan(whole, targets, 0.5, seed=3) == parts[2]
+    assert nested_plan(whole, labels, 0.5, seed=4) != parts[2]
+    assert nested_plan(whole, labels, 0.5, seed=3) == parts[2]
 
 
 @pytest.mark.parametrize("text", ["half", "0.5,1.0", "0", ","])

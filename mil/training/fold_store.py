@@ -1,0 +1,91 @@
+"""What folds leave in a run folder: a model file and a record each, and the tables that unite them.
+
+A record is written after its model file and carries a fingerprint of everything it depends on, so it counts only while
+both are whole and made of the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common.files import write_table
+from mil.heads.head import Head
+from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
+from mil.runs.model_file import Model, read_model, write_model
+from mil.runs.record import read_record, write_record
+from mil.runs.run_folder import RunFolder
+from mil.training.task import ImageTable
+from splits.fold_plan import FoldPlan
+
+
+def finished_record(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> FoldRecord | None:
+    """Return a fold's record; None where it, or its model file, is missing, damaged or made of something else."""
+    model_file = folder.model_file(plan.stem)
+    try:
+        record = read_record(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
+    except (OSError, ValueError):
+        return None
+    if record.fingerprint != fingerprint or not model_file.is_file():
+        return None
+    return record if _sha256(model_file) == record.model_sha256 else None
+
+
+def write_fold(
+    folder: RunFolder, plan: FoldPlan, head: Head, metadata: Mapping[str, Any], record: FoldRecord
+) -> FoldRecord:
+    """Write a fold's model file and then its record, and return the record with name and checksum of the model file."""
+    model_file = folder.model_file(plan.stem)
+    model_file.parent.mkdir(parents=True, exist_ok=True)
+    write_model(model_file, head, metadata)
+    name = model_file.relative_to(folder.root).as_posix()
+    whole = replace(record, model_file=name, model_sha256=_sha256(model_file))
+    write_record(folder.fold_record(plan.stem), whole, FOLD_SCHEMA)
+    return whole
+
+
+def drop_other_folds(folder: RunFolder, plans: Sequence[FoldPlan]) -> None:
+    """Remove models and records of folds that are no longer part of the run."""
+    wanted = {path for plan in plans for path in (folder.model_file(plan.stem), folder.fold_record(plan.stem))}
+    for path in sorted(folder.models.iterdir()):
+        if path not in wanted:
+            path.unlink()
+
+
+def read_models(folder: RunFolder) -> Iterator[Model]:
+    """Yield the models of a run, fold by fold."""
+    for path in sorted(folder.models.glob("*.safetensors")):
+        yield read_model(path)
+
+
+def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], columns: Sequence[str]) -> None:
+    """Write what all folds predicted: out of fold, for the inner validation part, and, where kept, for training patients."""
+    tables = {
+        folder.predictions: [record.predictions for record in records],
+        folder.validation: [record.validation for record in records],
+        folder.follow_up: [record.training for record in records if record.training is not None],
+    }
+    for path, parts in tables.items():
+        if parts:
+            write_predictions(path, [row for rows in parts for row in rows], columns)
+
+
+def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write predictions of all folds; only the header when there are none."""
+    ordered = sorted(rows, key=lambda row: (row["model"], row["repeat"], row["fold"], row["patient_id"]))
+    write_table(path, columns, [[row[name] for name in columns] for row in ordered])
+
+
+def write_image_predictions(folder: RunFolder, table: ImageTable | None) -> None:
+    """Write predictions_tiles.csv; without images of test patients there is no such file."""
+    if table is None or not table.rows:
+        folder.image_predictions.unlink(missing_ok=True)
+        return
+    write_table(folder.image_predictions, table.columns, table.rows)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
