@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,32 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, compare, report."""
     config = parse_config(EvaluateConfig, argv, section="evaluate", description=__doc__)
     study = open_study(config.study)
-    from common.files import write_json
     from mil.evaluation.comparison import compare_runs
-    from mil.evaluation.evaluation import evaluate_run
+    from mil.evaluation.evaluation import metrics_of_run
+    from mil.evaluation.metrics_record import write_metrics
     from mil.report.report import write_report
     from mil.report.verdict import comparison_table, results_table, verdict
-    from mil.runs.run_store import COMPARISON, predictions_sha256, read_run
+    from mil.runs.comparison_record import write_comparison
+    from mil.runs.run_folder import RunFolder
+    from mil.runs.run_store import read_run
+    from mil.tasks.registry import task_named
 
-    folder = study.run(config.task, config.name)
+    task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
     run = read_run(folder)
-    seed = int(run.facts["seed"]) if config.seed is None else config.seed
+    seed = run.facts.seed if config.seed is None else config.seed
     compared = None
     if config.against is not None:
-        against = study.run(config.task, config.against)
-        other = read_run(against)
-        compared = compare_runs(run, other, n_bootstrap=config.bootstrap, seed=seed)
-        compared |= {"against": config.against, "predictions_sha256": predictions_sha256(folder)}
-        compared["second_predictions_sha256"] = predictions_sha256(against)
-        write_json(folder / COMPARISON, compared)
-    found = evaluate_run(folder, n_bootstrap=config.bootstrap, seed=seed)
-    write_report(folder)
-    print(results_table(found))
-    if found["evaluated"]:
-        print(verdict(found))
+        other = read_run(folder.beside(config.against))
+        compared = compare_runs(run, other, task.evaluation, n_bootstrap=config.bootstrap, seed=seed)
+        write_comparison(folder, compared)
+        run = replace(run, comparison=compared)
+    metrics = metrics_of_run(run, task.evaluation, n_bootstrap=config.bootstrap, seed=seed)
+    write_metrics(folder, metrics)
+    write_report(run, metrics, task.report)
+    print("\n".join(filter(None, [results_table(metrics), verdict(metrics)])))
     if compared is not None:
         print(comparison_table(compared))
-    print(f"report: {folder / 'report.html'}")
+    print(f"report: {folder.report}")
     return 0
 
 

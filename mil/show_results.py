@@ -1,6 +1,5 @@
-"""Print the figures of every run of a study, and where the reports are."""
+"""Print the metrics of every run of a study, and where the reports are."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,20 +25,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a table for each run."""
     config = parse_config(ShowConfig, argv, section="show_results", description=__doc__)
     study = open_study(config.study)
+    from mil.evaluation.metrics_record import read_metrics
     from mil.report.verdict import results_table, verdict
+    from mil.runs.run_folder import evaluated_runs
+    from mil.tasks.registry import task_named
 
-    found_files = sorted((study.root / "runs").glob("*/*/metrics.json"))
-    if not found_files:
+    runs = evaluated_runs(study)
+    if not runs:
         raise StudyError(
             f"no finished run in {study.root / 'runs'}; train one with: python mil/train.py --study {study.root}"
         )
-    for path in found_files:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        print(f"\n{path.parent.parent.name}, run {path.parent.name}")
-        print(results_table(found))
-        if found["evaluated"]:
-            print(verdict(found))
-        print(f"report: {path.parent / 'report.html'}")
+    for task, folder in runs:
+        metrics = read_metrics(folder, task_named(task).evaluation.metrics_kind)
+        print(f"\n{task}, run {folder.name}")
+        print("\n".join(filter(None, [results_table(metrics), verdict(metrics)])))
+        print(f"report: {folder.report}")
     return 0
 
 

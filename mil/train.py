@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(
             f"trained on {len(trained.usable)} patients; no patient is in a test set, so NOTHING WAS EVALUATED. "
-            f"Models: {trained.folder / 'models'}"
+            f"Models: {trained.folder.models}"
         )
     print(f"report: {trained.report}")
     return 0

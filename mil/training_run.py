@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,9 +18,13 @@ from common.study import Study
 from features.exchange.folder import origin
 from mil.audit.audit import audit_run, audit_text, stop_at_leaks
 from mil.audit.checks import Check
-from mil.evaluation.evaluation import evaluate_run
+from mil.evaluation.evaluation import metrics_of_run
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
 from mil.report.report import write_report
-from mil.runs.run_store import AUDIT, FACTS, PATIENTS
+from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
+from mil.runs.record import write_record
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import read_run
 from mil.tasks.registry import task_named
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
@@ -34,7 +37,6 @@ from mil.training.training_settings import TrainConfig
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
 )  # fmt: skip
-ROWS = ("predictions", "validation", "training")  # of a fold's record: kept in tables of their own
 Say = Callable[[str], None]
 
 
@@ -42,8 +44,8 @@ Say = Callable[[str], None]
 class TrainedRun:
     """A finished run: where it lies and what came of it."""
 
-    folder: Path
-    metrics: dict[str, Any]  # of metrics.json
+    folder: RunFolder
+    metrics: RunMetrics | NotEvaluated
     audit: dict[str, list[Check]]  # of audit.json
     usable: list[str]  # patients that took part
     excluded: dict[str, str]  # patient to reason
@@ -52,7 +54,7 @@ class TrainedRun:
     @property
     def report(self) -> Path:
         """The report, one HTML file."""
-        return self.folder / "report.html"
+        return self.folder.report
 
 
 def train_study(study: Study, config: TrainConfig, *, say: Say = print) -> TrainedRun:
@@ -90,28 +92,28 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
     stop_at_leaks(audit)
-    run_dir, config = prepared.study.run(task.name, prepared.config.name), prepared.config
-    write_json(run_dir / AUDIT, audit)
-    records = run_folds(run_dir, prepared.plans, prepared.inputs)
-    write_fold_tables(run_dir, records, prepared.inputs.columns)
-    _write_patients(prepared, run_dir)
-    drop_other_shares(run_dir, prepared.shares)
-    curve = train_shares(run_dir, prepared.shares, prepared.plans, prepared.inputs)
-    write_image_predictions(
-        run_dir, task.training.predict_images(read_models(run_dir), prepared.bags, prepared.targets)
-    )
-    write_json(run_dir / FACTS, _facts(prepared, records, curve))
+    folder, config = RunFolder(prepared.study.run(task.name, prepared.config.name)), prepared.config
+    write_json(folder.audit, audit)
+    records = run_folds(folder, prepared.plans, prepared.inputs)
+    write_fold_tables(folder, records, prepared.inputs.columns)
+    _write_patients(prepared, folder)
+    drop_other_shares(folder, prepared.shares)
+    curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)
+    write_image_predictions(folder, task.training.predict_images(read_models(folder), prepared.bags, prepared.targets))
+    write_record(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
-    write_text(run_dir / "settings.yaml", settings)
-    metrics = evaluate_run(run_dir, n_bootstrap=config.bootstrap, seed=config.seed)
-    write_report(run_dir)
+    write_text(folder.settings, settings)
+    finished = read_run(folder)
+    metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
+    write_metrics(folder, metrics)
+    write_report(finished, metrics, task.report)
     return TrainedRun(
-        folder=run_dir, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
+        folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
         is_evaluated=prepared.is_evaluated,
     )  # fmt: skip
 
 
-def _write_patients(prepared: PreparedRun, run_dir: Path) -> None:
+def _write_patients(prepared: PreparedRun, folder: RunFolder) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
     patients, covariates = prepared.cohort.patients, prepared.covariates
     has_site = "site" in patients.columns
@@ -119,36 +121,32 @@ def _write_patients(prepared: PreparedRun, run_dir: Path) -> None:
     for patient in prepared.usable:
         values = [*([patients.loc[patient, "site"]] if has_site else []), *covariates.of(patient)]
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
-    write_table(run_dir / PATIENTS, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
+    write_table(folder.patients, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
 
 
-def _facts(prepared: PreparedRun, records: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence[ShareFacts]) -> RunFacts:
     """Return what the report says of the run, without clock times and machine names."""
-    config, splits = prepared.config, prepared.splits
-    counts = prepared.task.counts(prepared.targets, prepared.usable)
+    config, splits, usable, bags = prepared.config, prepared.splits, prepared.usable, prepared.bags
+    counts = prepared.task.counts(prepared.targets, usable)
     losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
     whole = prepared.cohort if config.where is None else read_cohort(prepared.study.cohort_table)
-    return {
-        "task": prepared.task.name, "run": config.name, "encoder": prepared.bags.provenance.record(), "classes": prepared.classes,
-        "n_patients": len(prepared.usable),
-        "class_counts": dict(counts.by_class), "n_events": counts.n_events,
-        "split": {
-            "name": config.splits, "n_repeats": int(splits["repeat"].nunique()), "n_folds": int(splits["fold"].nunique()),
-        },
-        "settings": settings_of(config, without=("study",)), "seed": config.seed,
-        "defaults": settings_of(TrainConfig(), without=("study",)),
-        "versions": {name: version(name) for name in PACKAGES},
-        "command": _command(config),
-        "n_slides": sum(len(prepared.bags.slides_of(patient)) for patient in prepared.usable),
-        "n_tiles": sum(len(prepared.bags.read(patient).tiles) for patient in prepared.usable),
-        "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(prepared.excluded.items())],
-        "slides_without_features": prepared.missing_slides, "slide_losses": losses,
-        "covariates": {"used": prepared.covariates.names, "left_out": dict(prepared.covariates.left_out)},
-        "learning_curve": curve,
-        "folds": [{key: value for key, value in record.items() if key not in ROWS} for record in records],
-        "evaluated": prepared.is_evaluated,
-        "flow": cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
-    }  # fmt: skip
+    excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
+    return RunFacts(
+        task=prepared.task.name, run=config.name, encoder=bags.provenance.record(), classes=tuple(prepared.classes),
+        n_patients=len(usable), class_counts=dict(counts.by_class), n_events=counts.n_events,
+        split=SplitFacts(
+            name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())
+        ),
+        settings=settings_of(config, without=("study",)), seed=config.seed,
+        defaults=settings_of(TrainConfig(), without=("study",)), versions={name: version(name) for name in PACKAGES},
+        command=_command(config), n_slides=sum(len(bags.slides_of(patient)) for patient in usable),
+        n_tiles=sum(len(bags.read(patient).tiles) for patient in usable),
+        excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in excluded),
+        slides_without_features=tuple(prepared.missing_slides), slide_losses=losses,
+        covariates=CovariateFacts(used=tuple(covariates.names), left_out=dict(covariates.left_out)),
+        learning_curve=tuple(curve), folds=tuple(record.facts() for record in records),
+        evaluated=prepared.is_evaluated, flow=cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
+    )  # fmt: skip
 
 
 def _command(config: TrainConfig) -> str:

@@ -2,12 +2,17 @@
 
 The formulas are in `metrics`, pictures and words in `report`; nothing is trained here.
 
-    evaluation.py              predictions to metrics.json
+    evaluation.py              every metric of a run
+    task.py                    what a task brings to the evaluation
+    metrics_record.py          what metrics.json holds for every task, written and read back
     subtype_evaluation.py      the metrics of a subtype run
+    subtype_certainty.py       its calibration, prediction sets and selective prediction
+    subtype_metrics.py         what metrics.json holds for it
     survival_evaluation.py     the metrics of a survival run
     survival_probabilities.py  Brier score and AUC over time of a run's survival probabilities
+    survival_metrics.py        what metrics.json holds for a survival run
     subgroups.py               the main metrics by site, sex, age, grade
     image_metrics.py           metrics by image for tile tables
-    learning_curve.py          metrics over growing parts of the training patients
+    learning_curve.py          the main metric over growing parts of the training patients
     comparison.py              two runs on the same patients
 """

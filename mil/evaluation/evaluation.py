@@ -1,43 +1,51 @@
-"""From saved out-of-fold predictions to metrics.json: every figure by patient, with an interval and a baseline beside it."""
+"""From saved out-of-fold predictions to every metric by patient, with an interval and a baseline beside it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from mil.evaluation.image_metrics import image_metrics
+from mil.evaluation.learning_curve import learning_curve
+from mil.evaluation.metrics_record import BootstrapFacts, NotEvaluated, RunMetrics
+from mil.evaluation.subgroups import subgroup_table
+from mil.evaluation.task import EvaluationTask
+from mil.metrics.bootstrap import named_intervals
+from mil.runs.figure_names import ATTENTION, BASELINES, CLINICAL, MEAN_POOL, PRIOR
+from mil.runs.run_store import FinishedRun, by_fold
 
-from common.files import write_json
-from mil.runs.run_store import Run, read_run
 
-
-def evaluate_run(run_dir: Path, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Evaluate a run folder and write its metrics.json.
+def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, seed: int) -> RunMetrics | NotEvaluated:
+    """Return all metrics of a run.
 
     Args:
-        run_dir: holds predictions.csv and run.json, and what else a training run leaves.
+        run: a run as read from its folder.
+        task: what the run predicts.
         n_bootstrap: number of patient bootstraps.
         seed: of the bootstrap.
     """
-    run = read_run(run_dir)
-    found = figures_of_run(run, n_bootstrap=n_bootstrap, seed=seed)
-    write_json(run_dir / "metrics.json", found)
-    return found
-
-
-def figures_of_run(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Return all figures of a run."""
-    from mil.evaluation.image_metrics import image_metrics
-    from mil.evaluation.learning_curve import evaluate_learning_curve
-    from mil.evaluation.subgroups import subgroup_table
-    from mil.evaluation.subtype_evaluation import evaluate_subtype
-    from mil.evaluation.survival_evaluation import evaluate_survival
-
-    found: dict[str, Any] = {"task": run.task, "evaluated": bool(len(run.predictions)), "notes": []}
     if not len(run.predictions):
-        return found
-    evaluate = evaluate_subtype if run.task == "subtype" else evaluate_survival
-    found |= evaluate(run, n_bootstrap=n_bootstrap, seed=seed)
-    found |= image_metrics(run.folder, run.facts["classes"], n_bootstrap=n_bootstrap, seed=seed)
-    found["subgroups"] = subgroup_table(run, n_bootstrap=n_bootstrap, seed=seed)
-    found["learning_curve"] = evaluate_learning_curve(run, found, n_bootstrap=n_bootstrap, seed=seed)
-    found["bootstrap"] = {"n": n_bootstrap, "seed": seed}
-    return found
+        return NotEvaluated(task=run.task)
+    plan = task.resampling_plan(run, n_bootstrap=n_bootstrap, seed=seed)
+    samples = {model: task.resampled_metrics(run, model, plan) for model in run.models if model != PRIOR}
+    named = {model: named_intervals(own, task.named) for model, own in samples.items()}
+    shared = RunMetrics(
+        task=run.task,
+        evaluated=True,
+        notes=task.notes(run),
+        attention=named[ATTENTION],
+        mean_pool=named.get(MEAN_POOL),
+        clinical=named.get(CLINICAL),
+        differences={
+            model: named_intervals(samples[ATTENTION].minus(samples[model]), task.named)
+            for model in BASELINES
+            if model in samples
+        },
+        n_patients=len(plan.counts),
+        chance=task.chance(run),
+        folds_tested=tuple(
+            task.metrics_of_fold(run, place, rows) for place, rows in by_fold(run.predictions, ATTENTION)
+        ),
+        images=image_metrics(run.images, run.classes, n_bootstrap=n_bootstrap, seed=seed),
+        subgroups=subgroup_table(run, task, n_bootstrap=n_bootstrap, seed=seed),
+        learning_curve=learning_curve(run, task, named, n_bootstrap=n_bootstrap, seed=seed),
+        bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed),
+    )
+    return task.metrics_of_run(run, shared, samples[ATTENTION], plan)

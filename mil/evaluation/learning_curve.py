@@ -1,34 +1,43 @@
-"""Figures over growing parts of the training patients."""
+"""The main metric over growing parts of the training patients."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from mil.runs.figure_names import ATTENTION, MAIN, MEAN_POOL
-from mil.runs.run_store import PREDICTIONS, Run, read_predictions, share_folder
+from mil.evaluation.metrics_record import Named, SharePoint
+from mil.evaluation.task import EvaluationTask
+from mil.metrics.bootstrap import intervals
+from mil.runs.figure_names import ATTENTION, MEAN_POOL
+from mil.runs.run_store import FinishedRun
 
 
-def evaluate_learning_curve(run: Run, whole: dict[str, Any], *, n_bootstrap: int, seed: int) -> list[dict[str, Any]]:
-    """Return the main figure for each share of the training patients; the run itself is the last; empty without one."""
-    from mil.evaluation.subtype_evaluation import evaluate_subtype
-    from mil.evaluation.survival_evaluation import evaluate_survival
+def learning_curve(
+    run: FinishedRun, task: EvaluationTask, whole: Mapping[str, Named], *, n_bootstrap: int, seed: int
+) -> tuple[SharePoint, ...]:
+    """Return the main metric for each share of the training patients; the run itself is the last; empty without one.
 
-    evaluate, name = evaluate_subtype if run.task == "subtype" else evaluate_survival, MAIN[run.task]
-    points = []
-    for entry in run.facts.get("learning_curve", []):
-        path = share_folder(run.folder, entry["share"]) / PREDICTIONS
-        own = replace(run, predictions=read_predictions(path))
-        found = evaluate(own, n_bootstrap=n_bootstrap, seed=seed)
+    Args:
+        run: with the predictions of its shares.
+        task: what the run predicts.
+        whole: the metrics of each model of the run itself.
+        n_bootstrap: number of patient bootstraps.
+        seed: of the bootstrap.
+    """
+    points, main = [], task.metrics_kind.main
+    for trained in run.facts.learning_curve:
+        own = replace(run, predictions=run.shares[trained.share])
+        plan = task.resampling_plan(own, n_bootstrap=n_bootstrap, seed=seed)
+        attention, mean_pool = (
+            intervals(task.resampled_metrics(own, model, plan))[main] for model in (ATTENTION, MEAN_POOL)
+        )
         points.append(
-            {"share": entry["share"], "n_train": entry["n_train"]}
-            | {model: found[model][name] for model in (ATTENTION, MEAN_POOL)}
+            SharePoint(share=trained.share, n_train=trained.n_train, attention=attention, mean_pool=mean_pool)
         )
     if points:
-        n_train = float(np.mean([fold["n_train"] for fold in run.facts["folds"]]))
-        points.append(
-            {"share": 1.0, "n_train": n_train} | {model: whole[model][name] for model in (ATTENTION, MEAN_POOL)}
-        )
-    return points
+        n_train = float(np.mean([fold.n_train for fold in run.facts.folds]))
+        attention, mean_pool = (whole[model][main] for model in (ATTENTION, MEAN_POOL))
+        points.append(SharePoint(share=1.0, n_train=n_train, attention=attention, mean_pool=mean_pool))
+    return tuple(points)

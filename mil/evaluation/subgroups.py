@@ -1,49 +1,45 @@
-"""The main figures in parts of the cohort: by site, sex, age, grade, whatever few-valued column the cohort has.
+"""The main metrics in parts of the cohort: by site, sex, age, grade, whatever few-valued column the cohort has.
 
 A numeric covariate is parted at the median of each fold's training patients, so no test patient moves the cut.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
-from mil.metrics import classification as metrics
-from mil.metrics.bootstrap import intervals, plan_resampling, resample
-from mil.metrics.classification import Weights
-from mil.metrics.concordance import concordances
+from mil.evaluation.metrics_record import Subgroup
+from mil.evaluation.task import EvaluationTask
 from mil.runs.figure_names import ATTENTION
-from mil.runs.run_store import Run, by_patient
+from mil.runs.run_store import FinishedRun, by_patient
 
-MAX_LEVELS, MIN_PATIENTS, MIN_EVENTS, MIN_OF_CLASS = 8, 10, 5, 2
-MAX_SITES = 40
+MAX_LEVELS, MAX_SITES = 8, 40
 
 
-def subgroup_table(run: Run, *, n_bootstrap: int, seed: int) -> list[dict[str, Any]]:
-    """Return one row a subgroup: column, group, patients, and the figures with intervals or why there are none."""
+def subgroup_table(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, seed: int) -> tuple[Subgroup, ...]:
+    """Return each subgroup with its metrics and intervals, or why there are none."""
     if not len(run.patients):
-        return []
+        return ()
     groups = _groups(run)
-    found = []
+    rows = []
     for number, name in enumerate(groups.columns):
         for group in sorted(groups[name].dropna().unique()):
             rng = np.random.default_rng([seed, 73, number])
             patients = groups.index[groups[name] == group]
-            figures = _subtype if run.task == "subtype" else _survival
-            row = {"column": name, "group": str(group), "n": len(patients)}
-            found.append(row | figures(run, patients, n_bootstrap, rng))
-    return found
+            own = task.metrics_of_group(run, patients, n_bootstrap, rng)
+            rows.append(
+                Subgroup(
+                    column=name, group=str(group), n=len(patients), events=own.events, metrics=own.metrics, why=own.why
+                )
+            )
+    return tuple(rows)
 
 
-def _groups(run: Run) -> pd.DataFrame:
+def _groups(run: FinishedRun) -> pd.DataFrame:
     """Return each tested patient's group in each column; a missing value is no group."""
     tested = by_patient(run.predictions, ATTENTION, [], ["repeat", "fold"])
     table = run.patients.set_index("patient_id").reindex(tested.index)
-    medians = {(fold["repeat"], fold["fold"]): fold.get("covariate_medians", {}) for fold in run.facts["folds"]}
+    medians = run.facts.medians()
     keys = list(zip(tested["repeat"], tested["fold"], strict=True))
     groups = pd.DataFrame(index=tested.index)
     for name in table.columns:
@@ -62,37 +58,3 @@ def _groups(run: Run) -> pd.DataFrame:
 
 def _label(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _subtype(run: Run, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Any]:
-    table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"]).loc[patients]
-    labels = run.codes(table["truth"])
-    counts = np.bincount(labels)
-    if len(labels) < MIN_PATIENTS or (counts >= MIN_OF_CLASS).sum() < 2:
-        return {
-            "figures": None,
-            "why": f"too few: under {MIN_PATIENTS} patients, or not two subtypes of {MIN_OF_CLASS}",
-        }
-    probabilities = table[run.probability_columns].to_numpy()
-
-    def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
-        own = metrics.classification_metrics(probabilities, labels, weights)
-        return {name: own[name] for name in ("macro_auroc", "accuracy")}
-
-    drawn = resample(figures, plan_resampling(labels, n_bootstrap, rng))
-    return {"figures": {name: asdict(own) for name, own in intervals(drawn).items()}, "why": ""}
-
-
-def _survival(run: Run, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Any]:
-    table = by_patient(run.predictions, ATTENTION, ["score"], ["time", "event"]).loc[patients]
-    score, time, event = table["score"].to_numpy(float), table["time"].to_numpy(float), table["event"].to_numpy(int)
-    if len(event) < MIN_PATIENTS or event.sum() < MIN_EVENTS:
-        return {
-            "events": int(event.sum()), "figures": None,
-            "why": f"too few: under {MIN_PATIENTS} patients or under {MIN_EVENTS} events",
-        }  # fmt: skip
-    drawn = resample(
-        lambda weights: {"c_index": concordances(score, time, event, weights)}, plan_resampling(event, n_bootstrap, rng)
-    )
-    shown = {name: asdict(own) for name, own in intervals(drawn).items()}
-    return {"events": int(event.sum()), "figures": shown, "why": ""}

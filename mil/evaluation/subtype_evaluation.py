@@ -1,86 +1,125 @@
-"""The figures of a subtype run: discrimination, calibration, prediction sets and selective prediction, by patient.
+"""The metrics of a subtype run: discrimination by patient, by class, by fold, and what class shares alone would reach.
 
-Fixed beforehand: discrimination is that of the probabilities as the models give them. Temperature scaling keeps the order
-of classes of every patient and every AUROC inside a fold, but not the order of patients of different folds, so the pooled
-AUROC may differ; calibrated probabilities serve the calibration figures alone, beside the uncalibrated ones.
+Fixed beforehand: discrimination is that of the probabilities as the models give them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Float64, Int
 
+from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
+from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
+from mil.evaluation.subtype_metrics import ClassMetrics, SubtypeFold, SubtypeMetrics
+from mil.evaluation.task import MIN_GROUP, GroupMetrics
 from mil.metrics import classification as metrics
-from mil.metrics import conformal
-from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
-from mil.metrics.calibration import (
-    calibration_metrics,
-    fit_temperature,
-    n_bins_for,
-    recalibrate,
-    reliability,
-    scale_temperature,
-)
-from mil.metrics.selective import COVERAGES, accuracy_at, area_under_risk, selective_curve
-from mil.runs.figure_names import ATTENTION, BASELINES, CALIBRATION, DISCRIMINATION, PRIOR
-from mil.runs.run_store import Run, by_fold, by_patient
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample
+from mil.metrics.calibration import calibration_metrics, recalibrate
+from mil.metrics.classification import Weights
+from mil.metrics.delong import compare_aurocs
+from mil.metrics.paired_tests import holm
+from mil.runs.comparison_record import ClassTest
+from mil.runs.figure_names import ATTENTION, CALIBRATION, DISCRIMINATION, PRIOR
+from mil.runs.run_store import FinishedRun, by_patient
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-def evaluate_subtype(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Return the figures of a subtype run."""
-    classes, columns = list(run.facts["classes"]), run.probability_columns
-    tables = {model: by_patient(run.predictions, model, columns, ["truth"]) for model in run.models}
-    labels = run.codes(tables[ATTENTION]["truth"])
-    plan = plan_resampling(labels, n_bootstrap, np.random.default_rng([seed, 71]))
-    draws = {
-        model: draw_figures_of(table[columns].to_numpy(), labels, plan)
-        for model, table in tables.items()
-        if model != PRIOR
-    }
-    absent = [name for index, name in enumerate(classes) if index not in labels]
-    named = [*DISCRIMINATION, *CALIBRATION]
-    found: dict[str, Any] = {model: _named(own, named) for model, own in draws.items()}
-    found["differences"] = {
-        model: _named(draws[ATTENTION].minus(draws[model]), named) for model in BASELINES if model in draws
-    }
-    found["notes"] = [f"no test patient of {', '.join(absent)}: left out of macro averages"] if absent else []
-    found["n_patients"] = len(labels)
-    prior = tables[PRIOR][columns].to_numpy() if PRIOR in tables else None
-    found["chance"] = chance_figures(prior, labels, len(classes))
-    probabilities = tables[ATTENTION][columns].to_numpy()
-    found["per_class"] = _per_class(draws[ATTENTION], probabilities, labels, classes)
-    confusion = metrics.confusion_matrices(
-        probabilities.argmax(axis=1), labels, len(classes), metrics.once(len(labels))
-    )
-    found["confusion"] = {"classes": classes, "counts": confusion[..., 0].astype(int).tolist()}
-    found["calibration"] = _calibration(run, probabilities, labels, plan)
-    found["conformal"] = _conformal(run, labels, plan)
-    found["selective"] = _selective(probabilities, labels)
-    found["folds_tested"] = _by_fold(run)
-    return found
+MIN_OF_CLASS = 2  # patients of a class of a subgroup
 
 
-def draw_figures_of(probabilities: np.ndarray, labels: np.ndarray, plan: Resampling) -> Draws:
-    """Return all figures of a model on a resampling plan."""
-    return resample(
-        lambda weights: {
-            **metrics.classification_metrics(probabilities, labels, weights),
-            **calibration_metrics(probabilities, labels, weights),
-        },
-        plan,
-    )
+class SubtypeEvaluation:
+    """The evaluation of class probabilities."""
+
+    named = (*DISCRIMINATION, *CALIBRATION)
+    truth = ("truth",)
+    metrics_kind = SubtypeMetrics
+
+    def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
+        """Draw patients inside each class."""
+        labels = probabilities_and_labels(run, ATTENTION)[1]
+        return plan_resampling(labels, n_bootstrap, np.random.default_rng([seed, 71]))
+
+    def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
+        """Return discrimination and calibration of a model on a resampling plan."""
+        return resampled_probabilities(*probabilities_and_labels(run, model), plan)
+
+    def notes(self, run: FinishedRun) -> tuple[str, ...]:
+        """Name the classes that no test patient has."""
+        labels = probabilities_and_labels(run, ATTENTION)[1]
+        absent = [name for index, name in enumerate(run.classes) if index not in labels]
+        return (f"no test patient of {', '.join(absent)}: left out of macro averages",) if absent else ()
+
+    def chance(self, run: FinishedRun) -> dict[str, float]:
+        """Return what class shares alone reach."""
+        labels = probabilities_and_labels(run, ATTENTION)[1]
+        prior = probabilities_and_labels(run, PRIOR)[0] if PRIOR in run.models else None
+        return chance_metrics(prior, labels, len(run.classes))
+
+    def metrics_of_fold(self, run: FinishedRun, place: tuple[int, int], rows: pd.DataFrame) -> SubtypeFold:
+        """Return a fold's discrimination."""
+        probabilities, labels = rows[run.probability_columns].to_numpy(), run.codes(rows["truth"])
+        values = metrics.classification_metrics(probabilities, labels, metrics.once(len(labels)))
+        macro, balanced, plain = (_known(values[name]) for name in ("macro_auroc", "balanced_accuracy", "accuracy"))
+        return SubtypeFold(
+            repeat=place[0], fold=place[1], n=len(rows), macro_auroc=macro, balanced_accuracy=balanced, accuracy=plain
+        )
+
+    def metrics_of_group(
+        self, run: FinishedRun, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator
+    ) -> GroupMetrics:
+        """Return macro AUROC and accuracy of some patients."""
+        table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"]).loc[patients]
+        labels, probabilities = run.codes(table["truth"]), table[run.probability_columns].to_numpy()
+        if len(labels) < MIN_GROUP or (np.bincount(labels) >= MIN_OF_CLASS).sum() < 2:
+            return GroupMetrics(why=f"too few: under {MIN_GROUP} patients, or not two subtypes of {MIN_OF_CLASS}")
+
+        def main_metrics(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
+            own = metrics.classification_metrics(probabilities, labels, weights)
+            return {name: own[name] for name in ("macro_auroc", "accuracy")}
+
+        return GroupMetrics(metrics=intervals(resample(main_metrics, plan_resampling(labels, n_bootstrap, rng))))
+
+    def metrics_of_run(
+        self, run: FinishedRun, shared: RunMetrics, attention: Resamples, plan: Resampling
+    ) -> SubtypeMetrics:
+        """Return what every run has, and classes, confusion, calibration, prediction sets and selective prediction."""
+        probabilities, labels = probabilities_and_labels(run, ATTENTION)
+        counts = metrics.confusion_matrices(
+            probabilities.argmax(axis=1), labels, len(run.classes), metrics.once(len(labels))
+        )
+        return with_own(
+            SubtypeMetrics,
+            shared,
+            per_class=_per_class(attention, probabilities, labels, run.classes),
+            confusion=confusion_of(counts[..., 0], run.classes),
+            calibration=calibration_of(run, probabilities, labels, plan),
+            conformal=conformal_of(run, labels, plan),
+            selective=selective_of(probabilities, labels),
+        )
+
+    def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> tuple[ClassTest, ...]:
+        """Return DeLong's test of each class's AUROC."""
+        own, labels = probabilities_and_labels(first, ATTENTION)
+        return delong_tests(first.classes, own, probabilities_and_labels(second, ATTENTION)[0], labels)
 
 
-def _named(draws: Draws, names: list[str]) -> dict[str, dict[str, Any]]:
-    return {name: asdict(own) for name, own in intervals(draws).items() if name in names}
+def probabilities_and_labels(run: FinishedRun, model: str) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
+    """Return each test patient's probabilities, averaged over repeats, and class number, in the order of ids."""
+    table = by_patient(run.predictions, model, run.probability_columns, ["truth"])
+    return table[run.probability_columns].to_numpy(), run.codes(table["truth"])
 
 
-def chance_figures(prior: np.ndarray | None, labels: np.ndarray, n_classes: int) -> dict[str, float]:
+def _known(values: Float64[np.ndarray, " b"]) -> float | None:
+    return float(values[0]) if np.isfinite(values[0]) else None
+
+
+def chance_metrics(
+    prior: Float[np.ndarray, "n k"] | None, labels: Int[np.ndarray, " n"], n_classes: int
+) -> dict[str, float]:
     """Return what a model that knows only how frequent the classes are would reach.
 
     It ranks no patient above another, so its AUROC is 0.5 and its average precision a class's share. The probabilities of
@@ -89,7 +128,7 @@ def chance_figures(prior: np.ndarray | None, labels: np.ndarray, n_classes: int)
     counts = np.bincount(labels, minlength=n_classes)
     present = counts > 0
     share = counts[present] / counts.sum()
-    found = {
+    chance = {
         "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share.mean()),
         "weighted_average_precision": float((share * share).sum()), "balanced_accuracy": float(1 / present.sum()),
         "cohen_kappa": 0.0,
@@ -97,127 +136,42 @@ def chance_figures(prior: np.ndarray | None, labels: np.ndarray, n_classes: int)
     if prior is not None:
         once = metrics.once(len(labels))
         own = {**metrics.classification_metrics(prior, labels, once), **calibration_metrics(prior, labels, once)}
-        found |= {
+        chance |= {
             name: float(own[name][0])
             for name in ("accuracy", "macro_f1", "weighted_f1", "brier", "log_loss", "ece")
             if np.isfinite(own[name][0])
         }
-    return found
+    return chance
 
 
 def _per_class(
-    draws: Draws, probabilities: np.ndarray, labels: np.ndarray, classes: list[str]
-) -> dict[str, dict[str, Any]]:
-    known = intervals(draws)
+    samples: Resamples, probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], classes: tuple[str, ...]
+) -> dict[str, ClassMetrics]:
+    known = intervals(samples)
     large = recalibrate(probabilities, labels, metrics.once(len(labels)), is_slope_free=False).intercept[0]
     return {
-        name: {
-            "n": int((labels == index).sum()),
-            "auroc": asdict(known[f"auroc:{index}"]),
-            "average_precision": asdict(known[f"average_precision:{index}"]),
-            "calibration_intercept": float(large[index]) if np.isfinite(large[index]) else None,
-        }
+        name: ClassMetrics(
+            n=int((labels == index).sum()),
+            auroc=known[f"auroc:{index}"],
+            average_precision=known[f"average_precision:{index}"],
+            calibration_intercept=_known(large[index : index + 1]),
+        )
         for index, name in enumerate(classes)
     }
 
 
-def temperatures(run: Run) -> dict[tuple[int, int], tuple[float, int]]:
-    """Return each fold's temperature and how many inner validation patients it was fitted on."""
-    fitted = {}
-    for key, rows in by_fold(run.validation, ATTENTION):
-        temperature = fit_temperature(rows[run.probability_columns].to_numpy(), run.codes(rows["truth"]))
-        if temperature is not None:
-            fitted[key] = (temperature, len(rows))
-    return fitted
-
-
-def calibrated_predictions(run: Run) -> pd.DataFrame | None:
-    """Return the attention model's predictions, each fold's scaled by its own temperature; None without validation."""
-    fitted, columns = temperatures(run), run.probability_columns
-    own = run.predictions[run.predictions["model"] == ATTENTION].copy()
-    for key, rows in by_fold(own, ATTENTION):
-        if key not in fitted:
-            return None
-        scaled = scale_temperature(rows[columns].to_numpy(), fitted[key][0])
-        own.loc[rows.index, columns] = scaled
-    return own
-
-
-def _calibration(run: Run, probabilities: np.ndarray, labels: np.ndarray, plan: Resampling) -> dict[str, Any]:
-    n_bins = n_bins_for(len(labels))
-    found: dict[str, Any] = {"n_bins": n_bins, "raw": {"bins": reliability(probabilities, labels, n_bins)}}
-    found["temperatures"] = [
-        {"repeat": repeat, "fold": fold, "temperature": value, "n_val": n_val}
-        for (repeat, fold), (value, n_val) in temperatures(run).items()
-    ]
-    calibrated = calibrated_predictions(run)
-    if calibrated is None:
-        return found | {"calibrated": None}
-    scaled = by_patient(calibrated, ATTENTION, run.probability_columns, ["truth"])[run.probability_columns].to_numpy()
-    figures = _named(draw_figures_of(scaled, labels, plan), ["macro_auroc", *CALIBRATION])
-    return found | {"calibrated": {"bins": reliability(scaled, labels, n_bins), **figures}}
-
-
-def _conformal(run: Run, labels: np.ndarray, plan: Resampling) -> dict[str, Any] | None:
-    """Return coverage and size of prediction sets, out of fold; None without inner validation."""
-    columns, coverage = run.probability_columns, conformal.COVERAGE
-    tested = run.predictions[run.predictions["model"] == ATTENTION]
-    known = dict(by_fold(run.validation, ATTENTION))
-    if not known:
-        return None
-    found: dict[str, Any] = {"coverage_wanted": coverage, "least_patients": conformal.least_patients(coverage)}
-    kinds = {"by_class": conformal.class_thresholds, "common": conformal.common_thresholds}
-    for kind, thresholds_of in kinds.items():
-        sets, n_always = np.zeros((len(tested), len(columns)), dtype=bool), 0
-        for key, rows in by_fold(tested, ATTENTION):
-            if key not in known:
-                return None
-            limits = thresholds_of(known[key][columns].to_numpy(), run.codes(known[key]["truth"]), coverage)
-            n_always += int(np.isinf(limits).sum())
-            sets[tested.index.get_indexer(rows.index)] = conformal.prediction_sets(rows[columns].to_numpy(), limits)
-        truth = run.codes(tested["truth"])
-        found[kind] = _set_figures(sets, truth, tested["patient_id"].to_numpy(), labels, plan)
-        found[kind] |= {"always_included": n_always, "n_thresholds": len(known) * len(columns)}
-    return found
-
-
-def _set_figures(
-    sets: np.ndarray, truth: np.ndarray, patients: np.ndarray, labels: np.ndarray, plan: Resampling
-) -> dict[str, Any]:
-    """Average over repeats by patient, then over patients, with an interval over patients."""
-    import pandas as pd
-
-    rows = pd.DataFrame({"covered": sets[np.arange(len(truth)), truth], "size": sets.sum(axis=1)}).astype(float)
-    rows["single"], rows["empty"] = (rows["size"] == 1).astype(float), (rows["size"] == 0).astype(float)
-    means = rows.groupby(patients, sort=True).mean()
-    drawn = resample(
-        lambda weights: {str(name): means[name].to_numpy() @ weights / weights.sum(axis=0) for name in means}, plan
+def delong_tests(
+    classes: tuple[str, ...], first: Float[np.ndarray, "n k"], second: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, " n"],
+) -> tuple[ClassTest, ...]:  # fmt: skip
+    """Test whether two models have the same AUROC in each class; not defined with fewer than two patients of a kind."""
+    nothing = {"first": None, "second": None, "standard_error": None, "z": None, "p": None}
+    rows = []
+    for index in range(len(classes)):
+        is_class = labels == index
+        is_defined = min(is_class.sum(), (~is_class).sum()) >= 2
+        rows.append(asdict(compare_aurocs(first[:, index], second[:, index], is_class)) if is_defined else nothing)
+    return tuple(
+        ClassTest(class_name=name, n=int((labels == index).sum()), p_holm=adjusted, **row)
+        for index, (name, row, adjusted) in enumerate(zip(classes, rows, holm([row["p"] for row in rows]), strict=True))
     )
-    found: dict[str, Any] = {name: asdict(own) for name, own in intervals(drawn).items()}
-    found["covered_by_class"] = [
-        float(means["covered"].to_numpy()[labels == index].mean()) if (labels == index).any() else None
-        for index in range(sets.shape[1])
-    ]
-    return found
-
-
-def _selective(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    coverage, accuracy = selective_curve(confidence, is_right)
-    return {
-        "curve": [[float(kept), float(right)] for kept, right in zip(coverage, accuracy, strict=True)],
-        "at": [{"coverage": wanted, "accuracy": accuracy_at(coverage, accuracy, wanted)} for wanted in COVERAGES],
-        "area_under_risk": area_under_risk(confidence, is_right),
-    }
-
-
-def _by_fold(run: Run) -> list[dict[str, Any]]:
-    """Return each fold's own figures, without intervals: few patients, to show the spread."""
-    columns, found = run.probability_columns, []
-    for key, rows in by_fold(run.predictions, ATTENTION):
-        labels = run.codes(rows["truth"])
-        values = metrics.classification_metrics(rows[columns].to_numpy(), labels, metrics.once(len(labels)))
-        shown = ("macro_auroc", "balanced_accuracy", "accuracy")
-        numbers = {name: float(values[name][0]) if np.isfinite(values[name][0]) else None for name in shown}
-        found.append({"repeat": key[0], "fold": key[1], "n": len(rows), **numbers})
-    return found

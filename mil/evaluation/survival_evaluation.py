@@ -1,4 +1,4 @@
-"""The figures of a survival run: concordance of pooled scores and within folds, and risk groups, by patient.
+"""The metrics of a survival run: concordance of pooled scores and within folds, and risk groups, by patient.
 
 Risks of different folds are not on one scale, so the C-index is of the score standardised by each fold's training patients;
 the C-index within folds compares only pairs of one fold and needs no common scale. Uno's C weighs pairs by the chance of
@@ -7,45 +7,118 @@ not being censored, from training patients.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
 
+from mil.evaluation.metrics_record import RunMetrics, with_own
+from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
-from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
+from mil.evaluation.task import MIN_GROUP, GroupMetrics
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample
 from mil.metrics.censoring import uno_c
 from mil.metrics.classification import Weights
 from mil.metrics.concordance import c_index, concordances, concordances_within
 from mil.metrics.survival_curves import log_rank_p
-from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
-from mil.runs.run_store import Run, by_fold, by_patient
+from mil.runs.figure_names import ATTENTION
+from mil.runs.run_store import FinishedRun, by_patient
+
+MIN_EVENTS = 5  # of a subgroup
 
 
-def evaluate_survival(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Return the figures of a survival run."""
-    first = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event", "fold"])
-    time, event = first["time"].to_numpy(float), first["event"].to_numpy(int)
-    plan = plan_resampling(event, n_bootstrap, np.random.default_rng([seed, 72]))
-    models = [model for model in run.models if model != PRIOR]
-    draws = {model: draw_figures_of(run, model, plan) for model in models}
-    found: dict[str, Any] = {model: _with_intervals(own) for model, own in draws.items()}
-    found["differences"] = {
-        model: _with_intervals(draws[ATTENTION].minus(draws[model])) for model in BASELINES if model in draws
-    }
-    found |= {"notes": [], "n_patients": len(time), "n_events": int(event.sum())}
-    found["chance"] = {"c_index": 0.5, "c_index_within_folds": 0.5, "uno_c": 0.5}
-    found["over_time"] = evaluate_over_time(run, plan)
-    is_high = is_high_risk(first)
-    found["risk_groups"] = {
-        "n_high": int(is_high.sum()), "n_low": int((~is_high).sum()),
-        "events_high": int(event[is_high].sum()), "events_low": int(event[~is_high].sum()),
-        "log_rank_p": log_rank_p(time, event, is_high),
-    }  # fmt: skip
-    found["folds_tested"] = _by_fold(run)
-    return found
+class SurvivalEvaluation:
+    """The evaluation of log-hazards."""
+
+    named = ("c_index", "c_index_within_folds", "uno_c")
+    truth = ("time", "event")
+    metrics_kind = SurvivalMetrics
+
+    def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
+        """Draw patients among those with the event and among the censored."""
+        event = by_patient(run.predictions, ATTENTION, [], ["event"])["event"].to_numpy(int)
+        return plan_resampling(event, n_bootstrap, np.random.default_rng([seed, 72]))
+
+    def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
+        """Return the concordances of a model on a resampling plan."""
+        table = by_patient(run.predictions, model, ["score"], ["time", "event"])
+        score, time, event = _arrays(table)
+        own = run.predictions[run.predictions["model"] == model].sort_values(["repeat", "patient_id"], kind="stable")
+        place = table.index.get_indexer(pd.Index(own["patient_id"]))
+        own_risk, own_time, own_event = (own[name].to_numpy(float) for name in ("log_hazard", "time", "event"))
+        stratum = own.groupby(["repeat", "fold"], sort=True).ngroup().to_numpy()
+        known = over_time(run)
+
+        def metrics(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
+            values = {
+                "c_index": concordances(score, time, event, weights),
+                "c_index_within_folds": concordances_within(own_risk, own_time, own_event, stratum, weights[place]),
+            }
+            if known is not None:
+                values["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)
+            return values
+
+        return resample(metrics, plan)
+
+    def notes(self, run: FinishedRun) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def chance(self, run: FinishedRun) -> dict[str, float]:
+        """Return what any order of patients that knows nothing of them reaches."""
+        return {"c_index": 0.5, "c_index_within_folds": 0.5, "uno_c": 0.5}
+
+    def metrics_of_fold(self, run: FinishedRun, place: tuple[int, int], rows: pd.DataFrame) -> SurvivalFold:
+        """Return a fold's concordance."""
+        time, event = rows["time"].to_numpy(float), rows["event"].to_numpy(int)
+        value = c_index(rows["log_hazard"].to_numpy(float), time, event)
+        return SurvivalFold(
+            repeat=place[0], fold=place[1], n=len(rows), events=int(event.sum()),
+            c_index=value if np.isfinite(value) else None,
+        )  # fmt: skip
+
+    def metrics_of_group(
+        self, run: FinishedRun, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator
+    ) -> GroupMetrics:
+        """Return the C-index of some patients."""
+        table = by_patient(run.predictions, ATTENTION, ["score"], ["time", "event"]).loc[patients]
+        score, time, event = _arrays(table)
+        n_events = int(event.sum())
+        if len(event) < MIN_GROUP or n_events < MIN_EVENTS:
+            why = f"too few: under {MIN_GROUP} patients or under {MIN_EVENTS} events"
+            return GroupMetrics(events=n_events, why=why)
+        samples = resample(
+            lambda weights: {"c_index": concordances(score, time, event, weights)},
+            plan_resampling(event, n_bootstrap, rng),
+        )
+        return GroupMetrics(events=n_events, metrics=intervals(samples))
+
+    def metrics_of_run(
+        self, run: FinishedRun, shared: RunMetrics, attention: Resamples, plan: Resampling
+    ) -> SurvivalMetrics:  # fmt: skip
+        """Return what every run has, and survival over time and risk groups."""
+        patients = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event", "fold"])
+        _, time, event = _arrays(patients)
+        is_high = is_high_risk(patients)
+        groups = RiskGroups(
+            n_high=int(is_high.sum()), n_low=int((~is_high).sum()),
+            events_high=int(event[is_high].sum()), events_low=int(event[~is_high].sum()),
+            log_rank_p=log_rank_p(time, event, is_high),
+        )  # fmt: skip
+        return with_own(
+            SurvivalMetrics,
+            shared,
+            n_events=int(event.sum()),
+            over_time=evaluate_over_time(run, plan),
+            risk_groups=groups,
+        )
+
+    def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:
+        """Nothing: there are no classes."""
+
+
+def _arrays(patients: pd.DataFrame) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], np.ndarray]:
+    """Return score, time and event."""
+    return patients["score"].to_numpy(float), patients["time"].to_numpy(float), patients["event"].to_numpy(int)
 
 
 def is_high_risk(patients: pd.DataFrame) -> Bool[np.ndarray, " n"]:
@@ -56,48 +129,3 @@ def is_high_risk(patients: pd.DataFrame) -> Bool[np.ndarray, " n"]:
     """
     high, score = patients["high_risk"].to_numpy(float), patients["score"].to_numpy(float)
     return (high > 0.5) | ((high == 0.5) & (score > 0))
-
-
-def _with_intervals(draws: Draws) -> dict[str, Any]:
-    return {name: asdict(own) for name, own in intervals(draws).items()}
-
-
-def draw_figures_of(run: Run, model: str, plan: Resampling) -> Draws:
-    """Return all figures of a model on a resampling plan; patients are in the order of their ids."""
-    table = by_patient(run.predictions, model, ["score"], ["time", "event"])
-    score, time, event = (
-        table["score"].to_numpy(float),
-        table["time"].to_numpy(float),
-        table["event"].to_numpy(int),
-    )
-    own = run.predictions[run.predictions["model"] == model].sort_values(["repeat", "patient_id"], kind="stable")
-    place = table.index.get_indexer(pd.Index(own["patient_id"]))
-    own_risk, own_time, own_event = (own[name].to_numpy(float) for name in ("log_hazard", "time", "event"))
-    stratum = own.groupby(["repeat", "fold"], sort=True).ngroup().to_numpy()
-    known = over_time(run)
-
-    def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
-        found = {
-            "c_index": concordances(score, time, event, weights),
-            "c_index_within_folds": concordances_within(own_risk, own_time, own_event, stratum, weights[place]),
-        }
-        if known is not None:
-            found["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)
-        return found
-
-    return resample(figures, plan)
-
-
-def _by_fold(run: Run) -> list[dict[str, Any]]:
-    """Return each fold's own figures, without intervals: few patients, to show the spread."""
-    found = []
-    for key, rows in by_fold(run.predictions, ATTENTION):
-        time, event = rows["time"].to_numpy(float), rows["event"].to_numpy(int)
-        value = c_index(rows["log_hazard"].to_numpy(float), time, event)
-        found.append(
-            {
-                "repeat": key[0], "fold": key[1], "n": len(rows), "events": int(event.sum()),
-                "c_index": value if np.isfinite(value) else None,
-            }
-        )  # fmt: skip
-    return found

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from mil.evaluation.survival_metrics import OverTimeMetrics, TimeAuc
 from mil.metrics.bootstrap import Resampling, intervals, resample
 from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
 from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
-from mil.runs.run_store import Run, by_fold, by_patient
+from mil.runs.run_store import FinishedRun, by_fold, by_patient
 
 GRID_QUANTILES, N_TIMES = (0.1, 0.8), 20
 AUC_QUANTILES = (0.25, 0.5, 0.75)
@@ -36,12 +36,12 @@ class OverTime:
     reference: Float64[np.ndarray, "n t"]
 
 
-def horizon(run: Run) -> float:
+def horizon(run: FinishedRun) -> float:
     """Return the time up to which pairs count in Uno's C: the 80th percentile of training patients' follow-up."""
     return float(np.quantile(run.follow_up["time"].to_numpy(float), GRID_QUANTILES[1]))
 
 
-def over_time(run: Run) -> OverTime | None:
+def over_time(run: FinishedRun) -> OverTime | None:
     """Return predicted survival and censoring of each test patient; None for a run that kept no training follow-up."""
     trained = dict(by_fold(run.follow_up, ATTENTION))
     if not trained:
@@ -83,7 +83,7 @@ def _end_of_follow_up(trained: Iterable[pd.DataFrame]) -> float:
     return min(ends)
 
 
-def evaluate_over_time(run: Run, plan: Resampling) -> dict[str, Any] | None:
+def evaluate_over_time(run: FinishedRun, plan: Resampling) -> OverTimeMetrics | None:
     """Return Brier score and AUC over time with intervals; None for a run that kept no training follow-up."""
     known = over_time(run)
     if known is None or known.moments[0] >= known.moments[-1]:
@@ -97,7 +97,7 @@ def evaluate_over_time(run: Run, plan: Resampling) -> dict[str, Any] | None:
     died = run.follow_up["time"].to_numpy(float)[run.follow_up["event"].to_numpy(int) == 1]
     at = [float(moment) for moment in np.quantile(died, AUC_QUANTILES)]
 
-    def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
+    def metrics(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
         n_patients = weights.sum(axis=0)
         mine = integrate(own.T @ weights / n_patients, known.moments)
         theirs = integrate(reference.T @ weights / n_patients, known.moments)
@@ -106,13 +106,15 @@ def evaluate_over_time(run: Run, plan: Resampling) -> dict[str, Any] | None:
         }
         return {"integrated_brier": mine, "reference": theirs, "difference": mine - theirs, **aucs}
 
-    found = {name: asdict(each) for name, each in intervals(resample(figures, plan)).items()}
-    return {
-        "integrated_brier": found["integrated_brier"], "reference": found["reference"], "difference": found["difference"],
-        "auc": [{"time": moment, **found[f"auc:{index}"]} for index, moment in enumerate(at)],
-        "brier": [
-            [float(moment), float(mine), float(theirs)]
+    values = intervals(resample(metrics, plan))
+    return OverTimeMetrics(
+        integrated_brier=values["integrated_brier"],
+        reference=values["reference"],
+        difference=values["difference"],
+        auc=tuple(TimeAuc(time=moment, **asdict(values[f"auc:{index}"])) for index, moment in enumerate(at)),
+        brier=tuple(
+            (float(moment), float(mine), float(theirs))
             for moment, mine, theirs in zip(known.moments, own.mean(axis=0), reference.mean(axis=0), strict=True)
-        ],
-        "horizon": horizon(run),
-    }  # fmt: skip
+        ),
+        horizon=horizon(run),
+    )

@@ -1,11 +1,11 @@
 """Patient bootstrap: patients are drawn anew inside each stratum (class, or event and not), so no stratum can vanish.
 
-A resample is a column of a weights matrix (how often each patient was drawn), so figures that take weights are computed
+A resample is a column of a weights matrix (how often each patient was drawn), so metrics that take weights are computed
 on many resamples at once. Intervals are BCa (Efron 1987, J Am Stat Assoc 82:171) where bias and acceleration are defined,
 else percentiles; each says which it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,12 @@ LEVEL = 0.95
 MAX_JACKKNIFE = 500  # beyond it patients are left out in groups
 CELLS = 2_000_000  # weights in memory at a time
 
-Figures = Callable[[Weights], Mapping[str, Float64[np.ndarray, " b"]]]
+Metrics = Callable[[Weights], Mapping[str, Float64[np.ndarray, " b"]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with its interval; None where it is not defined. `method` is "BCa", "percentile" or "none"."""
+    """A metric with its interval; None where it is not defined. `method` is "BCa", "percentile" or "none"."""
 
     value: float | None
     low: float | None
@@ -40,18 +40,18 @@ class Resampling:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Figures on the cohort as it is, on every bootstrap, and with each jackknife group left out."""
+class Resamples:
+    """Metrics on the cohort as it is, on every bootstrap, and with each jackknife group left out."""
 
     value: Mapping[str, float]
     bootstrap: Mapping[str, Float64[np.ndarray, " b"]]
     jackknife: Mapping[str, Float64[np.ndarray, " g"]]
     stratum_of_group: Int64[np.ndarray, " g"]
 
-    def minus(self, other: "Draws") -> "Draws":
-        """Return the paired difference to another model on the same resamples, for the figures both have."""
+    def minus(self, other: "Resamples") -> "Resamples":
+        """Return the paired difference to another model on the same resamples, for the metrics both have."""
         names = [name for name in self.value if name in other.value]
-        return Draws(
+        return Resamples(
             {name: self.value[name] - other.value[name] for name in names},
             {name: self.bootstrap[name] - other.bootstrap[name] for name in names},
             {name: self.jackknife[name] - other.jackknife[name] for name in names},
@@ -65,14 +65,14 @@ def resamples(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Ge
     In each bootstrap one patient of every stratum, chosen anew, cannot be drawn (the bootknife, Hesterberg 2004, Proc Am Stat
     Assoc): a plain bootstrap of m patients shows (m - 1) / m of the variance, too little for a subtype of six.
     """
-    drawn = []
+    indices = []
     for stratum in np.unique(strata):
         own = np.flatnonzero(strata == stratum)
         picks = rng.integers(max(1, len(own) - 1), size=(n_bootstrap, len(own)))
         if len(own) > 1:
             picks += picks >= rng.integers(len(own), size=(n_bootstrap, 1))
-        drawn.append(own[picks])
-    return np.concatenate(drawn, axis=1)
+        indices.append(own[picks])
+    return np.concatenate(indices, axis=1)
 
 
 def plan_resampling(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator) -> Resampling:
@@ -90,32 +90,37 @@ def plan_resampling(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.ran
     return Resampling(counts, group_of, np.array(stratum_of_group, dtype=np.int64))
 
 
-def resample(figures: Figures, plan: Resampling) -> Draws:
-    """Compute figures on the cohort, on all bootstraps and on all jackknife cohorts, a block of columns at a time."""
+def resample(metrics: Metrics, plan: Resampling) -> Resamples:
+    """Compute metrics on the cohort, on all bootstraps and on all jackknife cohorts, a block of columns at a time."""
     n, n_bootstrap = plan.counts.shape
     width = max(1, CELLS // n)
-    value = {name: float(found[0]) for name, found in figures(np.ones((n, 1))).items()}
+    value = {name: float(own[0]) for name, own in metrics(np.ones((n, 1))).items()}
     groups = np.arange(len(plan.stratum_of_group))
     bootstrap = [
-        figures(plan.counts[:, start : start + width].astype(np.float64)) for start in range(0, n_bootstrap, width)
+        metrics(plan.counts[:, start : start + width].astype(np.float64)) for start in range(0, n_bootstrap, width)
     ]
     jackknife = [
-        figures((plan.group_of[:, None] != groups[None, start : start + width]).astype(np.float64))
+        metrics((plan.group_of[:, None] != groups[None, start : start + width]).astype(np.float64))
         for start in range(0, len(groups), width)
     ]
-    return Draws(value, _joined(bootstrap), _joined(jackknife), plan.stratum_of_group)
+    return Resamples(value, _joined(bootstrap), _joined(jackknife), plan.stratum_of_group)
 
 
 def _joined(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:  # blocks may differ in width
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
-def intervals(draws: Draws) -> dict[str, Interval]:
-    """Return each figure with its 95 % interval."""
+def intervals(samples: Resamples) -> dict[str, Interval]:
+    """Return each metric with its 95 % interval."""
     return {
-        name: interval(value, draws.bootstrap[name], acceleration(draws.jackknife[name], draws.stratum_of_group))
-        for name, value in draws.value.items()
+        name: interval(value, samples.bootstrap[name], acceleration(samples.jackknife[name], samples.stratum_of_group))
+        for name, value in samples.value.items()
     }
+
+
+def named_intervals(samples: Resamples, names: Collection[str]) -> dict[str, Interval]:
+    """Return the metrics of these names with their 95 % intervals."""
+    return {name: own for name, own in intervals(samples).items() if name in names}
 
 
 def acceleration(left_out: Float64[np.ndarray, " g"], stratum_of: Int64[np.ndarray, " g"]) -> float:
@@ -131,13 +136,13 @@ def acceleration(left_out: Float64[np.ndarray, " g"], stratum_of: Int64[np.ndarr
         ]
     )
     spread = float((influence**2).sum())
-    if not np.isfinite(spread) or spread <= 1e-24:  # a figure that leaving anyone out does not change
+    if not np.isfinite(spread) or spread <= 1e-24:  # a metric that leaving anyone out does not change
         return float("nan")
     return float((influence**3).sum() / (6 * spread**1.5))
 
 
 def interval(value: float, draws: Float64[np.ndarray, " b"], accelerated: float = float("nan")) -> Interval:
-    """Return a figure with its 95 % interval; undefined draws are left out, and with half of them there is no interval.
+    """Return a metric with its 95 % interval; undefined draws are left out, and with half of them there is no interval.
 
     BCa's ends are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))), with z0 from the share of draws below the value
     (equal ones count half) and the acceleration a.

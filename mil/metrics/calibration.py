@@ -68,21 +68,30 @@ def calibration_error(
     return np.abs(sums).sum(axis=0) / weights.sum(axis=0)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReliabilityBin:
+    """Patients of like confidence: how many, how sure the model was and how often it was right."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
 def reliability(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], n_bins: int
-) -> list[dict[str, float | int]]:
-    """Return the bins of `calibration_error` for a figure: patients, mean confidence and accuracy of each."""
+) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of `calibration_error` for a picture."""
     confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place, bins = bin_of(confidence, np.ones((len(labels), 1)), n_bins)
     own = bins[place, 0]
-    return [
-        {
-            "n": int((own == index).sum()),
-            "confidence": float(confidence[own == index].mean()),
-            "accuracy": float(is_right[own == index].mean()),
-        }
+    return tuple(
+        ReliabilityBin(
+            n=int((own == index).sum()),
+            confidence=float(confidence[own == index].mean()),
+            accuracy=float(is_right[own == index].mean()),
+        )
         for index in np.unique(own)
-    ]
+    )
 
 
 def log_odds(probabilities: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
@@ -208,7 +217,7 @@ def fit_temperature(probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndar
     if len(labels) == 0:
         return None
     low, high = np.log(TEMPERATURES)
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda log_t: float(
             log_losses(scale_temperature(probabilities, float(np.exp(log_t))), labels).sum()
             + (log_t / LOG_TEMPERATURE_SD) ** 2 / 2
@@ -217,7 +226,7 @@ def fit_temperature(probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndar
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def scale_temperature(probabilities: Float[np.ndarray, "n k"], temperature: float) -> Float64[np.ndarray, "n k"]:

@@ -85,11 +85,11 @@ def confusion_matrices(
     predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], n_classes: int, weights: Weights
 ) -> Confusion:
     """Return counts: a row a true class, a column a predicted one."""
-    found = np.zeros((n_classes**2, weights.shape[1]))
+    counts = np.zeros((n_classes**2, weights.shape[1]))
     codes = labels * n_classes + predicted
     for code in np.unique(codes):
-        found[code] = weights[codes == code].sum(axis=0)
-    return found.reshape(n_classes, n_classes, -1)
+        counts[code] = weights[codes == code].sum(axis=0)
+    return counts.reshape(n_classes, n_classes, -1)
 
 
 def accuracy(confusion: Confusion) -> Float64[np.ndarray, " b"]:

@@ -6,10 +6,13 @@ score of the m calibration patients of that class. With too few of them no thres
 in every set: coverage first.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 COVERAGE = 0.9
+Thresholds = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def threshold(scores: Float[np.ndarray, " m"], coverage: float) -> float:

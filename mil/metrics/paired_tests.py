@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResampledT:
+    """The corrected resampled t over folds; None where it is not defined."""
+
+    n_folds: int
+    mean: float | None
+    t: float | None = None
+    p: float | None = None
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -34,7 +44,7 @@ def bootstrap_p(draws: Float64[np.ndarray, " b"]) -> float | None:
 
 def corrected_resampled_t(
     differences: Float[np.ndarray, " r"], train_sizes: Float[np.ndarray, " r"], test_sizes: Float[np.ndarray, " r"]
-) -> dict[str, Any]:
+) -> ResampledT:
     """Test the mean difference over folds with the variance that overlapping training parts ask for.
 
     t = mean / sqrt((1 / R + n_test / n_train) s^2) on R - 1 degrees of freedom (Nadeau and Bengio 2003, Mach Learn 52:239;
@@ -43,15 +53,10 @@ def corrected_resampled_t(
     from scipy.special import stdtr
 
     n_folds = len(differences)
-    found: dict[str, Any] = {
-        "n_folds": n_folds,
-        "mean": float(np.mean(differences)) if n_folds else None,
-        "t": None,
-        "p": None,
-    }
+    mean = float(np.mean(differences)) if n_folds else None
     spread = float(np.var(differences, ddof=1)) if n_folds > 1 else 0.0
     if spread <= 1e-24:
-        return found
+        return ResampledT(n_folds=n_folds, mean=mean)
     ratio = float(np.mean(test_sizes) / np.mean(train_sizes))
     t = float(np.mean(differences)) / float(np.sqrt((1 / n_folds + ratio) * spread))
-    return found | {"t": t, "p": float(2 * stdtr(n_folds - 1, -abs(t)))}
+    return ResampledT(n_folds=n_folds, mean=mean, t=t, p=float(2 * stdtr(n_folds - 1, -abs(t))))

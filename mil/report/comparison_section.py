@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mil.report.blocks import number, p_value, paragraph, section, table, with_interval
+from mil.report.blocks import Block, Paragraph, Section, Table, number, p_value, table, with_interval
+from mil.runs.comparison_record import ClassTest, Comparison, FoldTest
 from mil.runs.figure_names import NAMES
 
 
-def comparison_section(compared: Mapping[str, Any]) -> str:
+def comparison_section(compared: Comparison) -> Section:
     """Return paired bootstrap, DeLong's tests and the corrected t over folds."""
-    first, second = compared["first"], compared["second"]
-    rows: list[Sequence[object]] = [
+    first, second = compared.first, compared.second
+    rows = [
         [
-            NAMES[row["figure"]], number(row["first"]), number(row["second"]), with_interval(row["difference"], signed=True),
-            p_value(row["p"]), p_value(row["p_holm"]),
+            NAMES[own.name], number(own.first), number(own.second), with_interval(own.difference, signed=True),
+            p_value(own.p), p_value(own.p_holm),
         ]
-        for row in compared["bootstrap"]
+        for own in compared.bootstrap
     ]  # fmt: skip
-    body = [
-        paragraph(
-            f"{compared['n_patients']} patients, {compared['n_bootstrap']} paired bootstraps; {first} less {second}."
+    body: list[Block] = [
+        Paragraph(
+            words=f"{compared.n_patients} patients, {compared.n_bootstrap} paired bootstraps; {first} less {second}."
         ),
         table(["paired bootstrap", first, second, "difference", "p", "p (Holm)"], rows),
     ]
-    if "delong" in compared:
-        rows = [
-            [row["class"], row["n"], number(row["first"]), number(row["second"]), number(row["standard_error"]),
-             p_value(row["p"]), p_value(row["p_holm"])]
-            for row in compared["delong"]
-        ]  # fmt: skip
-        body.append(
-            table(
-                ["DeLong, AUROC against the rest", "patients", first, second, "standard error", "p", "p (Holm)"], rows
-            )
-        )
-    rows = [
-        [NAMES[row["figure"]], row["why"], "", "", ""]
-        if "why" in row
-        else [NAMES[row["figure"]], number(row["mean"]), number(row["t"], 2), p_value(row["p"]), p_value(row["p_holm"])]
-        for row in compared["folds"]
-    ]
+    if compared.delong is not None:
+        body.append(_delong(compared.delong, first, second))
+    rows = [_fold_row(own) for own in compared.folds]
     body.append(table(["corrected resampled t over folds", "mean difference", "t", "p", "p (Holm)"], rows))
-    return section(f"Compared with the run {second}", body, key="comparison", items="12e, 23a")
+    return Section(key="comparison", title=f"Compared with the run {second}", items="12e, 23a", body=tuple(body))
+
+
+def _delong(tests: Sequence[ClassTest], first: str, second: str) -> Table:
+    rows = [
+        [own.class_name, own.n, number(own.first), number(own.second), number(own.standard_error), p_value(own.p),
+         p_value(own.p_holm)]
+        for own in tests
+    ]  # fmt: skip
+    head = ["DeLong, AUROC against the rest", "patients", first, second, "standard error", "p", "p (Holm)"]
+    return table(head, rows)
+
+
+def _fold_row(own: FoldTest) -> list[str]:
+    if own.why is not None:
+        return [NAMES[own.name], own.why, "", "", ""]
+    return [NAMES[own.name], number(own.mean), number(own.t, 2), p_value(own.p), p_value(own.p_holm)]

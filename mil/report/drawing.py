@@ -1,4 +1,4 @@
-"""Axes, colours and SVG text of every figure."""
+"""Axes, colours and SVG text of every picture."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#9c6b4e", "#a463f2", "#9
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and the table behind it."""
+class Picture:
+    """A drawing and the table behind it."""
 
     figure: Figure
     names: Sequence[str]
@@ -35,7 +35,7 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def as_svg(figure: Figure) -> str:
-    """Return a figure as SVG text."""
+    """Return a drawing as SVG text that is the same on every run: no dates, no random ids."""
     import matplotlib
     from matplotlib.text import Text
 

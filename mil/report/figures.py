@@ -1,40 +1,22 @@
-"""The figures of a report, as SVG that is the same on every run: no dates, no random ids; the data behind each as CSV."""
+"""The pictures of a report: what every run has and what fits its task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from common.files import write_table, write_text
-from mil.report.drawing import as_svg
-from mil.report.subtype_figures import draw_confusion, draw_reliability, draw_roc, draw_selective
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
+from mil.report.drawing import Picture
+from mil.report.task import ReportTask
 from mil.report.training_figures import draw_learning_curve, draw_training
-from mil.runs.figure_names import MAIN
-from mil.runs.run_store import Run
+from mil.runs.run_store import FinishedRun
 
 
-def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
-    """Draw what fits the task into figures/, replacing older ones."""
-    from mil.report.survival_figures import draw_brier, draw_scores, draw_survival_curves
-
-    drawn = {"training": draw_training(run.facts["folds"])}
-    if found["evaluated"] and run.task == "subtype":
-        drawn |= {
-            "confusion": draw_confusion(found["confusion"]),
-            "roc": draw_roc(run),
-            "selective": draw_selective(found),
-        }
-        drawn["reliability"] = draw_reliability(found["calibration"])
-    elif found["evaluated"]:
-        drawn |= {"kaplan_meier": draw_survival_curves(run, found), "scores": draw_scores(run)}
-    if found.get("over_time"):
-        drawn["brier"] = draw_brier(found["over_time"]["brier"])
-    if found.get("learning_curve"):
-        drawn["learning_curve"] = draw_learning_curve(found["learning_curve"], MAIN[run.task])
-    folder = run.folder / "figures"
-    for name, each in drawn.items():
-        write_text(folder / f"{name}.svg", as_svg(each.figure))
-        write_table(folder / f"{name}.csv", each.names, each.rows)
-    for path in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
-        if path.stem not in drawn:
-            path.unlink()
+def draw_pictures(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: ReportTask[Any]) -> dict[str, Picture]:
+    """Draw what every run has and what fits the task."""
+    pictures = {"training": draw_training(run.facts.folds)}
+    if isinstance(metrics, NotEvaluated):
+        return pictures
+    pictures |= task.pictures(run, metrics)
+    if metrics.learning_curve:
+        pictures["learning_curve"] = draw_learning_curve(metrics.learning_curve, metrics.main)
+    return pictures

@@ -1,37 +1,38 @@
-"""The report's section on results by image."""
+"""Results by image, for the screen and for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mil.report.blocks import paragraph, section, table, with_interval
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
+from mil.report.blocks import Section, note, table, with_interval
 
 
-def image_line(found: Mapping[str, Any]) -> str:
-    """Return the figures by image in one line; empty where there are none."""
-    if "images" not in found:
+def image_line(metrics: RunMetrics | NotEvaluated) -> str:
+    """Return the metrics by image in one line; empty where there are none."""
+    if isinstance(metrics, NotEvaluated) or metrics.images is None:
         return ""
-    own = found["images"]
-    parts = [f"by image ({own['n_images']} images of {own['n_patients']} patients):"]
-    for name, title in (("macro_auroc", "macro AUROC"), ("accuracy", "accuracy")):
-        figure = own[name]
-        span = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
-        parts.append(f"{title} -" if figure["value"] is None else f"{title} {figure['value']:.3f}{span}")
+    own = metrics.images
+    parts = [f"by image ({own.n_images} images of {own.n_patients} patients):"]
+    for title, value in (("macro AUROC", own.macro_auroc), ("accuracy", own.accuracy)):
+        span = "" if value.low is None else f" ({value.low:.3f} to {value.high:.3f})"
+        parts.append(f"{title} -" if value.value is None else f"{title} {value.value:.3f}{span}")
     return " ".join(parts)
 
 
-def image_section(found: Mapping[str, Any]) -> list[str]:
+def image_section(metrics: RunMetrics) -> list[Section]:
     """Return the report's section on images; none without images."""
-    if "images" not in found:
+    own = metrics.images
+    if own is None:
         return []
-    own = found["images"]
-    rows = [["macro AUROC", with_interval(own["macro_auroc"])], ["accuracy", with_interval(own["accuracy"])]]
-    classes = [[name, each["n"], with_interval(each["auroc"])] for name, each in own["per_class"].items()]
+    rows = [["macro AUROC", with_interval(own.macro_auroc)], ["accuracy", with_interval(own.accuracy)]]
+    classes = [[name, each.n, with_interval(each.auroc)] for name, each in own.per_class.items()]
     words = (
-        f"{own['n_images']} images of {own['n_patients']} test patients. An image's prediction is the head on the fields of "
+        f"{own.n_images} images of {own.n_patients} test patients. An image's prediction is the head on the fields of "
         "that image alone. The interval draws patients with all their images, since these are not independent. The result by "
         "patient is the one that counts for a diagnosis."
     )
-    body = [table(["", "attention MIL"], rows), table(["class", "images", "AUROC against the rest"], classes)]
-    return [section("By image", [*body, paragraph(words, "note")], key="images", items="23a")]
+    body = (
+        table(["", "attention MIL"], rows),
+        table(["class", "images", "AUROC against the rest"], classes),
+        note(words),
+    )
+    return [Section(key="images", title="By image", items="23a", body=body)]

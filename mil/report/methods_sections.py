@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mil.report.blocks import figure, folded, number, paragraph, section, table, text
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
+from mil.report.blocks import Block, Code, Flow, Folded, Heading, Paragraph, Section, illustration, note, number, table
+from mil.report.task import Pictures
+from mil.runs.facts import RunFacts
 
 ELSEWHERE = (
     ("1, 2, 3, 4", "title, abstract, background, objectives"),
@@ -29,81 +32,76 @@ ENCODER_ROWS = (
 )  # fmt: skip
 
 
-def cohort_section(facts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Return the flow from the table to the analysis, and who left where and why."""
-    body = [_flow(facts, found)]
-    if facts["excluded"]:
-        rows = [[each["patient_id"], each["reason"]] for each in facts["excluded"]]
-        body.append(table(["patient left out", "reason"], rows))
-    losses = facts.get("slide_losses") or [
-        {"slide_id": slide, "step": "", "reason": "see status.csv of the earlier steps"}
-        for slide in facts["slides_without_features"]
-    ]
-    if losses:
-        rows = [[each["slide_id"], each["step"], each["reason"]] for each in losses]
-        body += ["<h3>Slides without features</h3>", table(["slide", "lost in", "reason"], rows)]
-    counts = [[f"subtype {name}", count] for name, count in facts["class_counts"].items()]
-    if facts["task"] == "survival":
-        counts.append(["events", facts["n_events"]])
-    counts += [["slides", facts["n_slides"]], ["tiles", facts["n_tiles"]]]
-    body += ["<h3>In the analysis</h3>", table(["", "number"], counts)]
-    return section("Cohort", body, key="cohort", items="6b, 11, 20a, 20b, 21")
+def cohort_section(
+    facts: RunFacts, metrics: RunMetrics | NotEvaluated, outcomes: Sequence[Sequence[object]]
+) -> Section:
+    """Return the flow from the table to the analysis, and who left where and why.
+
+    Args:
+        facts: of the run.
+        metrics: of the run.
+        outcomes: a row an outcome beside the classes: its name and how many patients have it.
+    """
+    body: list[Block] = [_flow(facts, metrics)]
+    if facts.excluded:
+        body.append(table(["patient left out", "reason"], [[own.patient_id, own.reason] for own in facts.excluded]))
+    if facts.slide_losses:
+        rows = [[own.slide_id, own.step, own.reason] for own in facts.slide_losses]
+        body += [Heading(words="Slides without features"), table(["slide", "lost in", "reason"], rows)]
+    counts = [[f"subtype {name}", count] for name, count in facts.class_counts.items()]
+    counts += [*map(list, outcomes), ["slides", facts.n_slides], ["tiles", facts.n_tiles]]
+    body += [Heading(words="In the analysis"), table(["", "number"], counts)]
+    return Section(key="cohort", title="Cohort", items="6b, 11, 20a, 20b, 21", body=tuple(body))
 
 
-def _flow(facts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    flow, steps = facts.get("flow"), []
-    if flow is not None:
-        steps.append(("", f"clinical table: {flow['table_patients']} patients, {flow['table_slides']} slides"))
-        if flow["kept_slides"] != flow["table_slides"]:
-            n_lost = flow["table_patients"] - flow["kept_patients"]
-            n_slides = flow["table_slides"] - flow["kept_slides"]
-            steps.append(("lost", f"{n_lost} patients, {n_slides} slides not chosen: {facts['settings'].get('where')}"))
-        steps += [("lost", f"{count} slides lost in {step}") for step, count in flow["slides_lost"].items()]
-        steps += [("lost", f"{count} patients left out: {reason}") for reason, count in flow["patients_lost"].items()]
-    elif facts["excluded"]:
-        steps.append(("lost", f"{len(facts['excluded'])} patients left out"))
-    steps.append(
-        ("", f"in the analysis: {facts['n_patients']} patients, {facts['n_slides']} slides, {facts['n_tiles']} tiles")
-    )
-    if found["evaluated"]:
-        n_lost = facts["n_patients"] - found["n_patients"]
+def _flow(facts: RunFacts, metrics: RunMetrics | NotEvaluated) -> Flow:
+    flow = facts.flow
+    steps = [("", f"clinical table: {flow.table_patients} patients, {flow.table_slides} slides")]
+    if flow.kept_slides != flow.table_slides:
+        n_lost, n_slides = flow.table_patients - flow.kept_patients, flow.table_slides - flow.kept_slides
+        steps.append(("lost", f"{n_lost} patients, {n_slides} slides not chosen: {facts.chosen_rows}"))
+    steps += [("lost", f"{count} slides lost in {step}") for step, count in flow.slides_lost.items()]
+    steps += [("lost", f"{count} patients left out: {reason}") for reason, count in flow.patients_lost.items()]
+    steps.append(("", f"in the analysis: {facts.n_patients} patients, {facts.n_slides} slides, {facts.n_tiles} tiles"))
+    if not isinstance(metrics, NotEvaluated):
+        n_lost = facts.n_patients - metrics.n_patients
         if n_lost:
             steps.append(("lost", f"{n_lost} patients are in no test set"))
-        steps.append(("", f"predicted out of fold and evaluated: {found['n_patients']} patients"))
-    return f"<ol class='flow'>{''.join(f'<li class={kind or chr(39) * 2}>{text(words)}</li>' for kind, words in steps)}</ol>"
+        steps.append(("", f"predicted out of fold and evaluated: {metrics.n_patients} patients"))
+    return Flow(steps=tuple(steps))
 
 
-def folds_section(facts: Mapping[str, Any], figures: Mapping[str, str]) -> str:
+def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
     """Return how patients were folded and how each fold was trained."""
-    names = ["repeat", "fold", "n_train", "n_val", "n_test", "stopped_by", "best_epoch", "n_epochs", "model_file"]
     head = ["repeat", "fold", "train", "validation", "test", "stopped by", "epoch kept", "epochs run", "model"]
-    split = facts["split"]
-    body = [
-        paragraph(
-            f"Splits “{split['name']}”: {split['n_repeats']} repeat(s) of {split['n_folds']} fold(s), by patient. "
-            f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
-        ),
-        table(head, [[fold[name] for name in names] for fold in facts["folds"]]),
-        figure(
-            "training",
-            "Training of each fold: loss on the training part (pale), on the inner validation part (dashed), epoch kept (dot).",
-            figures,
-        ),
-    ]
-    return section("Folds", body, key="folds", items="12a, 12c, 21")
+    rows = [
+        [
+            fold.repeat, fold.fold, fold.n_train, fold.n_val, fold.n_test, fold.stopped_by, fold.best_epoch, fold.n_epochs,
+            fold.model_file,
+        ]
+        for fold in facts.folds
+    ]  # fmt: skip
+    split = facts.split
+    words = (
+        f"Splits “{split.name}”: {split.n_repeats} repeat(s) of {split.n_folds} fold(s), by patient. "
+        f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
+    )
+    caption = "Training of each fold: loss on the training part (pale), on the inner validation part (dashed), epoch kept (dot)."
+    body: tuple[Block, ...] = (Paragraph(words=words), table(head, rows), *illustration("training", caption, pictures))
+    return Section(key="folds", title="Folds", items="12a, 12c, 21", body=body)
 
 
-def _stopping(facts: Mapping[str, Any]) -> str:
+def _stopping(facts: RunFacts) -> str:
     """Say how the epoch of each fold was kept."""
-    n_folds, n_judged = len(facts["folds"]), sum(fold["n_val"] > 0 for fold in facts["folds"])
+    n_folds, n_judged = len(facts.folds), sum(fold.n_val > 0 for fold in facts.folds)
     if n_judged == 0:
         return "Training ran to a last epoch that was fixed beforehand; there was no inner validation part."
     kept = "The epoch kept was chosen on the inner validation part, which is taken from the training patients"
     return f"{kept}." if n_judged == n_folds else f"{kept}, in {n_judged} folds; the others ran to the last epoch."
 
 
-def _chosen_epochs(facts: Mapping[str, Any]) -> dict[str, str]:
-    if not any(fold["n_val"] for fold in facts["folds"]):
+def _chosen_epochs(facts: RunFacts) -> dict[str, str]:
+    if not any(fold.n_val for fold in facts.folds):
         return {"epochs": "fixed beforehand: all were run", "patience": "not used: no inner validation part"}
     return {
         "epochs": "most epochs; the epoch kept was chosen on the inner validation part",
@@ -111,98 +109,97 @@ def _chosen_epochs(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def audit_section(audit: Mapping[str, Any] | None) -> str:
+def audit_section(audit: Mapping[str, Any] | None) -> Section:
     """Return what was checked for leaks."""
-    if audit is None:
-        words = "No audit.json lies in the run folder: what could have leaked was not checked for this run."
-        return section("Leak audit", [paragraph(words)], key="audit", items="12a")
-    rows = [[check["verdict"], check["name"], check["text"]] for check in audit["checks"]]
-    body = [table(["verdict", "check", ""], rows, verdict_column=0)]
-    body += [
-        folded(check["name"], table(check["table"]["columns"], check["table"]["rows"]))
-        for check in audit["checks"]
-        if check.get("table")
-    ]
-    return section("Leak audit", body, key="audit", items="12a")
+    words = "No audit.json lies in the run folder: what could have leaked was not checked for this run."
+    body: list[Block] = [Paragraph(words=words)]
+    if audit is not None:
+        checks = audit["checks"]
+        rows = [[check["verdict"], check["name"], check["text"]] for check in checks]
+        body = [table(["verdict", "check", ""], rows, verdict_column=0)]
+        body += [
+            Folded(title=check["name"], table=table(check["table"]["columns"], check["table"]["rows"]))
+            for check in checks
+            if check["table"]
+        ]
+    return Section(key="audit", title="Leak audit", items="12a", body=tuple(body))
 
 
-def methods_section(facts: Mapping[str, Any]) -> str:
+def methods_section(facts: RunFacts) -> Section:
     """Return encoder and licence, settings and where each was chosen, and the covariates of the clinical baseline."""
-    encoder = facts["encoder"]
-    rows = [[name, encoder[name]] for name in ENCODER_ROWS if name in encoder]
-    defaults, chosen = facts.get("defaults", {}), CHOSEN | _chosen_epochs(facts)
-    settings = [
+    rows = [[name, facts.encoder[name]] for name in ENCODER_ROWS if name in facts.encoder]
+    left_out = "; ".join(f"{name} ({reason})" for name, reason in facts.covariates.left_out.items())
+    body: tuple[Block, ...] = (
+        Paragraph(
+            words="The licence of the encoder binds the models trained on its features: "
+            f"{facts.encoder_licence}. Features are frozen; only the head is trained."
+        ),
+        table(["encoder and tiles", ""], rows),
+        Paragraph(
+            words=f"Clinical baseline from: {', '.join(facts.covariates.used) or 'none'}."
+            f"{f' Left out: {left_out}.' if left_out else ''} Means, levels and missing values "
+            "are those of training patients; a missing value has an indicator of its own."
+        ),
+        note(
+            "Nothing was chosen on test patients by this software. How values set by the user were found it cannot know: if by "
+            "comparing reports of this cohort, the numbers above are too good."
+        ),
+        Folded(
+            title="Settings of the training",
+            table=table(["setting", "value", "chosen"], _settings(facts)),
+            is_open=True,
+        ),
+    )
+    return Section(key="methods", title="How it was made", items="7, 9a, 11, 12b, 12c, 13, 15, 22", body=body)
+
+
+def _settings(facts: RunFacts) -> list[list[object]]:
+    """Return each setting, its value, and who chose it."""
+    chosen = CHOSEN | _chosen_epochs(facts)
+    return [
         [
             name,
             value,
             chosen.get(name)
-            or ("default, fixed beforehand" if defaults.get(name, value) == value else "set by the user"),
+            or ("default, fixed beforehand" if facts.defaults.get(name, value) == value else "set by the user"),
         ]
-        for name, value in facts["settings"].items()
+        for name, value in facts.settings.items()
     ]
-    body = [
-        paragraph(
-            "The licence of the encoder binds the models trained on its features: "
-            f"{encoder.get('licence', 'unknown')}. Features are frozen; only the head is trained."
-        ),
-        table(["encoder and tiles", ""], rows),
-    ]
-    covariates = facts.get("covariates")
-    if covariates is not None:
-        used = ", ".join(covariates["used"]) or "none"
-        left_out = "; ".join(f"{name} ({reason})" for name, reason in covariates["left_out"].items())
-        body.append(
-            paragraph(
-                f"Clinical baseline from: {used}.{f' Left out: {left_out}.' if left_out else ''} Means, levels and missing values "
-                "are those of training patients; a missing value has an indicator of its own."
-            )
-        )
-    body.append(
-        paragraph(
-            "Nothing was chosen on test patients by this software. How values set by the user were found it cannot know: if by "
-            "comparing reports of this cohort, the numbers above are too good.",
-            "note",
-        )
-    )
-    body.append(folded("Settings of the training", table(["setting", "value", "chosen"], settings), is_open=True))
-    return section("How it was made", body, key="methods", items="7, 9a, 11, 12b, 12c, 13, 15, 22")
 
 
-def repeat_section(facts: Mapping[str, Any]) -> str:
+def repeat_section(facts: RunFacts) -> Section:
     """Return the commands that repeat the run, and versions."""
-    split, encoder = facts["split"]["name"], facts["encoder"].get("encoder", "")
     commands = [
-        "python preprocessing/tile_slides.py", f"python features/extract_features.py --encoder {encoder}",
-        f"python splits/make_splits.py --name {split}", facts["command"],
-        f"python mil/evaluate.py --task {facts['task']} --name {facts['run']}",
+        "python preprocessing/tile_slides.py", f"python features/extract_features.py --encoder {facts.encoder_name}",
+        f"python splits/make_splits.py --name {facts.split.name}", facts.command,
+        f"python mil/evaluate.py --task {facts.task} --name {facts.run}",
     ]  # fmt: skip
-    body = [
-        f"<pre>{text(chr(10).join(commands))}</pre>",
-        paragraph(
+    body: tuple[Block, ...] = (
+        Code(text="\n".join(commands)),
+        note(
             "Settings of the first three stand in the tile, feature and split files. The numbers of this page stand in "
             "metrics.json, run.json and audit.json beside it, every patient's prediction in predictions.csv, those of the "
-            "inner validation parts in validation_predictions.csv, and the data of each figure in figures/.",
-            "note",
+            "inner validation parts in validation_predictions.csv, and the data of each figure in figures/."
         ),
-        folded("Versions", table(["package", "version"], facts["versions"].items())),
-    ]
-    return section("To repeat it", body, key="repeat", items="12g, 18f, 22")
+        Folded(title="Versions", table=table(["package", "version"], list(facts.versions.items()))),
+    )
+    return Section(key="repeat", title="To repeat it", items="12g, 18f, 22", body=body)
 
 
-def limits_section(facts: Mapping[str, Any]) -> str:
+def limits_section(facts: RunFacts) -> Section:
     """Return what the numbers do not say, and what of TRIPOD+AI authors add themselves."""
-    smallest = min(facts["class_counts"].values(), default=facts["n_events"])
-    kind = "patients of the smallest subtype" if facts["class_counts"] else "events"
-    body = [
-        paragraph(
-            f"Cross-validation inside one cohort ({facts['n_patients']} patients, {number(smallest, 0)} {kind}) says nothing of "
+    smallest = min(facts.class_counts.values(), default=facts.n_events)
+    kind = "patients of the smallest subtype" if facts.class_counts else "events"
+    body: tuple[Block, ...] = (
+        Paragraph(
+            words=f"Cross-validation inside one cohort ({facts.n_patients} patients, {number(smallest, 0)} {kind}) says nothing of "
             "other hospitals, scanners and stains; an external cohort does. Folds share training patients, so intervals over "
             "patients do not hold the variation of training anew. Small subgroups prove little."
         ),
-        paragraph(
-            "The numbers beside the headings are the items of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) to which a section "
-            "contributes. Authors add:"
+        Paragraph(
+            words="The numbers beside the headings are the items of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) to which "
+            "a section contributes. Authors add:"
         ),
         table(["items", "subject"], ELSEWHERE),
-    ]
-    return section("Limits", body, key="limits", items="16, 25, 26")
+    )
+    return Section(key="limits", title="Limits", items="16, 25, 26", body=body)

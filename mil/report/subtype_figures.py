@@ -1,20 +1,19 @@
-"""Figures of a subtype run: confusion, ROC, reliability, selective accuracy."""
+"""Pictures of a subtype run: confusion, ROC, reliability, selective accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from mil.report.drawing import COLOURS, Drawn, new_axes
+from mil.evaluation.metrics_record import Confusion
+from mil.evaluation.subtype_metrics import Calibration, Selective
+from mil.report.drawing import COLOURS, Picture, new_axes
 from mil.runs.figure_names import ATTENTION
-from mil.runs.run_store import Run, by_patient
+from mil.runs.run_store import FinishedRun, by_patient
 
 
-def draw_confusion(confusion: Mapping[str, Any]) -> Drawn:
+def draw_confusion(confusion: Confusion) -> Picture:
     """Draw the confusion matrix: counts, shaded by the share of the true class."""
-    counts, classes = np.array(confusion["counts"]), confusion["classes"]
+    counts, classes = np.array(confusion.counts), confusion.classes
     figure, axes = new_axes(1.6 + 0.62 * len(classes), 1.3 + 0.56 * len(classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
@@ -32,10 +31,10 @@ def draw_confusion(confusion: Mapping[str, Any]) -> Drawn:
         for row, true in enumerate(classes)
         for column, predicted in enumerate(classes)
     ]
-    return Drawn(figure, ["true", "predicted", "patients"], rows)
+    return Picture(figure, ["true", "predicted", "patients"], rows)
 
 
-def draw_roc(run: Run) -> Drawn:
+def draw_roc(run: FinishedRun) -> Picture:
     """Draw the ROC of each class against the rest, out of fold."""
     from mil.metrics.classification import auroc
 
@@ -43,7 +42,7 @@ def draw_roc(run: Run) -> Drawn:
     figure, axes = new_axes(4.4, 3.9)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     rows: list[list[object]] = []
-    for index, name in enumerate(run.facts["classes"]):
+    for index, name in enumerate(run.classes):
         is_class, scores = (table["truth"] == name).to_numpy(), table[f"p_{name}"].to_numpy()
         if not is_class.any() or is_class.all():
             continue
@@ -56,41 +55,40 @@ def draw_roc(run: Run) -> Drawn:
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     axes.legend(frameon=False, title="one against the rest, AUROC", loc="lower right")
-    return Drawn(figure, ["class", "1 - specificity", "sensitivity"], rows)
+    return Picture(figure, ["class", "1 - specificity", "sensitivity"], rows)
 
 
-def draw_reliability(calibration: Mapping[str, Any]) -> Drawn:
+def draw_reliability(calibration: Calibration) -> Picture:
     """Draw how often the predicted class was right against how sure the model was."""
     figure, axes = new_axes(4.2, 3.9)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     rows: list[list[object]] = []
     styles = (
-        ("raw", "as the model gives them", COLOURS[0], "o"),
-        ("calibrated", "temperature-scaled", COLOURS[2], "s"),
+        ("raw", calibration.raw, "as the model gives them", COLOURS[0], "o"),
+        ("calibrated", calibration.calibrated, "temperature-scaled", COLOURS[2], "s"),
     )
-    for kind, label, colour, marker in styles:
-        if calibration[kind] is None:
+    for kind, own, label, colour, marker in styles:
+        if own is None:
             continue
-        bins = calibration[kind]["bins"]
-        confidence, accuracy = [each["confidence"] for each in bins], [each["accuracy"] for each in bins]
+        confidence, accuracy = [each.confidence for each in own.bins], [each.accuracy for each in own.bins]
         axes.plot(confidence, accuracy, marker=marker, color=colour, markersize=5, linewidth=1.2, label=label)
-        rows += [[kind, each["n"], each["confidence"], each["accuracy"]] for each in bins]
+        rows += [[kind, each.n, each.confidence, each.accuracy] for each in own.bins]
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("mean confidence of a bin")
     axes.set_ylabel("accuracy in the bin")
     axes.legend(frameon=False, loc="lower right")
-    return Drawn(figure, ["probabilities", "patients", "confidence", "accuracy"], rows)
+    return Picture(figure, ["probabilities", "patients", "confidence", "accuracy"], rows)
 
 
-def draw_selective(found: Mapping[str, Any]) -> Drawn:
+def draw_selective(selective: Selective) -> Picture:
     """Draw the accuracy of the most certain patients against their share."""
     figure, axes = new_axes(4.2, 3.2)
-    curve = np.array(found["selective"]["curve"])
+    curve = np.array(selective.curve)
     axes.step(curve[:, 0], curve[:, 1], where="post", color=COLOURS[0], linewidth=1.6)
     axes.axhline(curve[-1, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(max(0.0, float(curve[:, 1].min()) - 0.1), 1.02)
     axes.set_xlabel("share of patients kept, the most certain first")
     axes.set_ylabel("accuracy among them")
-    return Drawn(figure, ["coverage", "accuracy"], found["selective"]["curve"])
+    return Picture(figure, ["coverage", "accuracy"], selective.curve)

@@ -1,22 +1,21 @@
-"""The figures of a survival run: Kaplan-Meier curves of the risk groups, and scores beside follow-up."""
+"""Pictures of a survival run: Kaplan-Meier curves of the risk groups, and scores beside follow-up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from mil.evaluation.survival_evaluation import is_high_risk
 from mil.metrics.survival_curves import kaplan_meier
-from mil.report.drawing import Drawn, new_axes
+from mil.report.drawing import Picture, new_axes
 from mil.runs.figure_names import ATTENTION, time_text
-from mil.runs.run_store import Run, by_patient
+from mil.runs.run_store import FinishedRun, by_patient
 
 LOW, HIGH = "#4269d0", "#c8432b"
 
 
-def draw_survival_curves(run: Run, found: Mapping[str, Any]) -> Drawn:
+def draw_survival_curves(run: FinishedRun, log_rank_p: float | None) -> Picture:
     """Draw the curves of patients of high and low risk, with those still at risk below."""
     table = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event"])
     is_high = is_high_risk(table)
@@ -44,18 +43,17 @@ def draw_survival_curves(run: Run, found: Mapping[str, Any]) -> Drawn:
             for step, share in zip(steps, survival, strict=True)
         ]
     axes.text(0, -0.18, "at risk:", ha="center", va="top", fontsize=8)
-    p = found["risk_groups"]["log_rank_p"]
-    title = None if p is None else f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-    axes.legend(frameon=False, title=title)
+    words = "" if log_rank_p is None else "< 0.001" if log_rank_p < 0.001 else f"= {log_rank_p:.3f}"
+    axes.legend(frameon=False, title=f"log-rank p {words}" if words else None)
     axes.set_xticks(moments, [time_text(moment) for moment in moments])
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("surviving")
     axes.set_xlabel("time, as in the table")
     axes.xaxis.set_label_coords(0.5, -0.1)
-    return Drawn(figure, ["group", "time", "surviving", "at risk"], rows)
+    return Picture(figure, ["group", "time", "surviving", "at risk"], rows)
 
 
-def draw_brier(rows: Sequence[Sequence[float]]) -> Drawn:
+def draw_brier(rows: Sequence[Sequence[float]]) -> Picture:
     """Draw the Brier score over time beside that of the Kaplan-Meier curve."""
     figure, axes = new_axes(4.4, 3.2)
     values = np.array(rows)
@@ -65,10 +63,10 @@ def draw_brier(rows: Sequence[Sequence[float]]) -> Drawn:
     axes.set_xlabel("time, as in the table")
     axes.set_ylabel("Brier score")
     axes.legend(frameon=False)
-    return Drawn(figure, ["time", "attention", "kaplan_meier"], rows)
+    return Picture(figure, ["time", "attention", "kaplan_meier"], rows)
 
 
-def draw_scores(run: Run) -> Drawn:
+def draw_scores(run: FinishedRun) -> Picture:
     """Draw every patient's score and follow-up."""
     table = by_patient(run.predictions, ATTENTION, ["score"], ["time", "event"])
     figure, axes = new_axes(4.4, 3.4)
@@ -82,4 +80,4 @@ def draw_scores(run: Run) -> Drawn:
         [patient, float(score), float(time), int(event)]
         for patient, score, time, event in zip(table.index, table["score"], table["time"], table["event"], strict=True)
     ]
-    return Drawn(figure, ["patient_id", "score", "time", "event"], rows)
+    return Picture(figure, ["patient_id", "score", "time", "event"], rows)

@@ -1,9 +1,11 @@
 """What was found, in words and as text for the screen."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from mil.runs.figure_names import BASELINES, MAIN, MODEL_NAMES, NAMES
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
+from mil.metrics.bootstrap import Interval
+from mil.runs.comparison_record import Comparison, FoldTest
+from mil.runs.figure_names import MODEL_NAMES, NAMES
 
 SHOWN = (
     "macro_auroc", "macro_average_precision", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece",
@@ -11,21 +13,18 @@ SHOWN = (
 )  # fmt: skip
 
 
-def results_table(found: Mapping[str, Any]) -> str:
-    """Return the main figures as text: value, 95 % interval over patients, baselines, chance."""
-    if not found["evaluated"]:
+def results_table(metrics: RunMetrics | NotEvaluated) -> str:
+    """Return the main metrics as text: value, 95 % interval over patients, baselines, chance."""
+    if isinstance(metrics, NotEvaluated):
         return "nothing was evaluated: no patient is in a test set"
-    others = [model for model in BASELINES if model in found]
     head = f"{'out of fold, by patient':26s} {'value':>6s}   95 % interval  "
-    lines = [head + "".join(f"  {_column(model):>9s}" for model in others) + f"  {'chance':>6s}"]
-    for name, figure in found["attention"].items():
+    lines = [head + "".join(f"  {_column(model):>9s}" for model in metrics.baselines) + f"  {'chance':>6s}"]
+    for name, own in metrics.attention.items():
         if name not in SHOWN:
             continue
-        line = (
-            f"{NAMES[name]:26s} {_number(figure['value']):>6s}   {_number(figure['low'])} to {_number(figure['high'])} "
-        )
-        line += "".join(f"  {_number(found[model][name]['value']):>9s}" for model in others)
-        lines.append(f"{line}  {_number(found['chance'].get(name)):>6s}")
+        line = f"{NAMES[name]:26s} {_number(own.value):>6s}   {_number(own.low)} to {_number(own.high)} "
+        line += "".join(f"  {_number(other[name].value):>9s}" for other in metrics.baselines.values())
+        lines.append(f"{line}  {_number(metrics.chance.get(name)):>6s}")
     return "\n".join(lines)
 
 
@@ -37,53 +36,56 @@ def _number(value: float | None) -> str:
     return "  -  " if value is None else f"{value:.3f}"
 
 
-def verdict(found: Mapping[str, Any]) -> str:
-    """Say in words whether the attention model beats chance and each baseline."""
-    name = MAIN[found["task"]]
-    own = found["attention"][name]
-    if own["value"] is None:
+def verdict(metrics: RunMetrics | NotEvaluated) -> str:
+    """Say in words whether the attention model beats chance and each baseline; nothing where nothing was evaluated."""
+    if isinstance(metrics, NotEvaluated):
+        return ""
+    name = metrics.main
+    own = metrics.attention[name]
+    if own.value is None:
         return f"The {NAMES[name]} is not defined for these test patients."
-    span = f"{NAMES[name]} {own['value']:.3f}, {_number(own['low'])} to {_number(own['high'])}"
-    is_better = own["low"] is not None and own["low"] > 0.5
+    span = f"{NAMES[name]} {own.value:.3f}, {_number(own.low)} to {_number(own.high)}"
+    is_better = own.low is not None and own.low > 0.5
     parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
     parts += [
-        _against(MODEL_NAMES[model], found[model][name], found["differences"][model][name])
-        for model in BASELINES
-        if model in found
+        _against(MODEL_NAMES[model], other[name], metrics.differences[model][name])
+        for model, other in metrics.baselines.items()
     ]
     return " ".join(parts)
 
 
-def _against(model: str, other: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
-    if difference["low"] is not None and difference["low"] > 0:
-        return f"It beats the {model} ({_number(other['value'])}) by {difference['value']:.3f}."
-    is_above = difference["value"] is not None and difference["value"] > 0
+def _against(model: str, other: Interval, difference: Interval) -> str:
+    if difference.low is not None and difference.low > 0:
+        return f"It beats the {model} ({_number(other.value)}) by {difference.value:.3f}."
+    is_above = difference.value is not None and difference.value > 0
     return (
-        f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other['value'])}): the difference "
-        f"is {_number(difference['value'])} ({_number(difference['low'])} to {_number(difference['high'])})."
+        f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other.value)}): the difference "
+        f"is {_number(difference.value)} ({_number(difference.low)} to {_number(difference.high)})."
     )
 
 
-def comparison_table(compared: Mapping[str, Any]) -> str:
+def comparison_table(compared: Comparison) -> str:
     """Return a comparison of two runs as text."""
     lines = [
-        f"\n{compared['first']} less {compared['second']}, {compared['n_patients']} patients, paired bootstrap",
-        f"{'':28s} {compared['first'][:9]:>9s} {compared['second'][:9]:>9s}   difference (95 % interval)      p   p (Holm)",
+        f"\n{compared.first} less {compared.second}, {compared.n_patients} patients, paired bootstrap",
+        f"{'':28s} {compared.first[:9]:>9s} {compared.second[:9]:>9s}   difference (95 % interval)      p   p (Holm)",
     ]
-    for row in compared["bootstrap"]:
-        own = row["difference"]
-        span = f"{own['value']:+.3f} ({_number(own['low'])} to {_number(own['high'])})"
+    for own in compared.bootstrap:
+        difference = own.difference
+        span = f"{difference.value:+.3f} ({_number(difference.low)} to {_number(difference.high)})"
         lines.append(
-            f"{NAMES[row['figure']]:28s} {_number(row['first']):>9s} {_number(row['second']):>9s}   {span:26s} "
-            f"{_number(row['p']):>6s}   {_number(row['p_holm']):>6s}"
+            f"{NAMES[own.name]:28s} {_number(own.first):>9s} {_number(own.second):>9s}   {span:26s} "
+            f"{_number(own.p):>6s}   {_number(own.p_holm):>6s}"
         )
     lines += [
-        f"AUROC of {row['class']:19s} {_number(row['first']):>9s} {_number(row['second']):>9s}   DeLong's test"
-        f"{'':14s}{_number(row['p']):>6s}   {_number(row['p_holm']):>6s}"
-        for row in compared.get("delong", [])
+        f"AUROC of {test.class_name:19s} {_number(test.first):>9s} {_number(test.second):>9s}   DeLong's test"
+        f"{'':14s}{_number(test.p):>6s}   {_number(test.p_holm):>6s}"
+        for test in compared.delong or ()
     ]
-    for row in compared["folds"]:
-        what = row.get("why") or f"corrected t over {row['n_folds']} folds"
-        p = "" if "why" in row else f"{_number(row['p']):>6s}   {_number(row['p_holm']):>6s}"
-        lines.append(f"{NAMES[row['figure']]:28s} {what:42s} {'':5s}{p}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(_fold_line, compared.folds)])
+
+
+def _fold_line(test: FoldTest) -> str:
+    what = test.why or f"corrected t over {test.n_folds} folds"
+    p = "" if test.why else f"{_number(test.p):>6s}   {_number(test.p_holm):>6s}"
+    return f"{NAMES[test.name]:28s} {what:42s} {'':5s}{p}"

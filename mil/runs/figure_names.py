@@ -32,7 +32,6 @@ NAMES = {
 DISCRIMINATION = tuple(NAMES)[:9]
 CALIBRATION = tuple(NAMES)[9:13]
 LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier"})
-MAIN = {"subtype": "macro_auroc", "survival": "c_index"}
 
 
 def time_text(time: float) -> str:

@@ -1,8 +1,7 @@
-"""What a run folder holds, read back for evaluation: facts, out-of-fold predictions, inner validation, patients."""
+"""What a run folder holds, read once: facts, predictions, patients, shares, audit, comparison."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,80 +11,94 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.failures import StudyError
+from mil.runs.comparison_record import Comparison, current_comparison
+from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
+from mil.runs.record import read_record
+from mil.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FACTS, PREDICTIONS, VALIDATION = "run.json", "predictions.csv", "validation_predictions.csv"
-FOLLOW_UP, PATIENTS = "training_follow_up.csv", "patients.csv"
-CURVE, COMPARISON = "learning_curve", "comparison.json"
-METRICS, AUDIT = "metrics.json", "audit.json"
-FILE = "predictions_tiles.csv"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A training run: `validation`, `follow_up` and `patients` are empty tables in runs that have none."""
+class FinishedRun:
+    """A training run as it lies in its folder; a table that the run has not is empty."""
 
-    folder: Path
-    facts: dict[str, Any]
+    folder: RunFolder
+    facts: RunFacts
     predictions: pd.DataFrame
+    predictions_sha256: str | None
     validation: pd.DataFrame
     follow_up: pd.DataFrame
     patients: pd.DataFrame
+    images: pd.DataFrame
+    shares: Mapping[float, pd.DataFrame]  # predictions of the learning curve
+    audit: Mapping[str, Any] | None  # audit.json
+    comparison: Comparison | None  # with another run, while it holds
 
     @property
     def task(self) -> str:
-        """Subtype or survival."""
-        return str(self.facts["task"])
+        """The name of the task."""
+        return self.facts.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, where the task has any."""
+        return self.facts.classes
 
     @property
     def models(self) -> list[str]:
         """The models with predictions: attention first, then its baselines, then the class prior."""
-        found = set(self.predictions["model"])
-        return [model for model in (ATTENTION, *BASELINES, PRIOR) if model in found]
+        known = set(self.predictions["model"])
+        return [model for model in (ATTENTION, *BASELINES, PRIOR) if model in known]
 
     @property
     def probability_columns(self) -> list[str]:
         """The columns of class probabilities, in the order of the classes."""
-        return [f"p_{name}" for name in self.facts["classes"]]
+        return [f"p_{name}" for name in self.classes]
 
     def codes(self, truth: pd.Series) -> np.ndarray:
         """Return class names as numbers."""
-        classes = {name: index for index, name in enumerate(self.facts["classes"])}
+        classes = {name: index for index, name in enumerate(self.classes)}
         return np.array([classes[name] for name in truth], dtype=np.int64)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: RunFolder) -> FinishedRun:
     """Read a run folder.
 
     Raises:
-        StudyError: it holds no finished training run.
+        StudyError: it holds no finished training run, or one of an earlier version.
     """
-    for name in (FACTS, PREDICTIONS):
-        if not (folder / name).is_file():
-            raise StudyError(f"no finished run in {folder}: {name} is missing; train it with python mil/train.py")
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return Run(
+    for path in (folder.facts, folder.predictions):
+        if not path.is_file():
+            raise StudyError(
+                f"no finished run in {folder.root}: {path.name} is missing; train it with python mil/train.py"
+            )
+    facts = read_record(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
+    return FinishedRun(
         folder=folder,
         facts=facts,
-        predictions=read_predictions(folder / PREDICTIONS),
-        validation=read_predictions(folder / VALIDATION),
-        follow_up=read_predictions(folder / FOLLOW_UP),
-        patients=read_predictions(folder / PATIENTS, text=_categories(facts)),
+        predictions=read_predictions(folder.predictions),
+        predictions_sha256=folder.predictions_sha256(),
+        validation=read_predictions(folder.validation),
+        follow_up=read_predictions(folder.follow_up),
+        patients=read_predictions(folder.patients, text=_categories(facts)),
+        images=read_predictions(folder.image_predictions, text=["image"]),
+        shares={point.share: read_predictions(folder.share(point.share).predictions) for point in facts.learning_curve},
+        audit=_read_audit(folder),
+        comparison=current_comparison(folder),
     )
 
 
-def _categories(facts: Mapping[str, Any]) -> list[str]:
+def _read_audit(folder: RunFolder) -> dict[str, Any] | None:
+    return json.loads(folder.audit.read_text(encoding="utf-8")) if folder.audit.is_file() else None
+
+
+def _categories(facts: RunFacts) -> list[str]:
     """Return the columns of patients.csv that are no numbers: site 01 is not site 1."""
-    numeric = {name for fold in facts["folds"] for name in fold.get("covariate_medians", {})}
-    return sorted({"site", *facts.get("covariates", {}).get("used", [])} - numeric)
-
-
-def predictions_sha256(folder: Path) -> str:
-    """Return what tells whether a run was trained anew since a comparison was made."""
-    return hashlib.sha256((folder / PREDICTIONS).read_bytes()).hexdigest()
+    numeric = {name for fold in facts.folds for name in fold.covariate_medians}
+    return sorted({"site", *facts.covariates.used} - numeric)
 
 
 def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
@@ -110,8 +123,3 @@ def by_fold(table: pd.DataFrame, model: str) -> list[tuple[tuple[int, int], pd.D
         return []
     keys = sorted(set(zip(own["repeat"].astype(int), own["fold"].astype(int), strict=True)))
     return [(key, own[(own["repeat"] == key[0]) & (own["fold"] == key[1])]) for key in keys]
-
-
-def share_folder(run_dir: Path, share: float) -> Path:
-    """Return the folder of one share's run."""
-    return run_dir / CURVE / f"{share:g}"

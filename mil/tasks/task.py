@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mil.evaluation.task import EvaluationTask
+from mil.report.task import ReportTask
 from mil.training.task import TrainingTask
 
 
@@ -14,3 +16,5 @@ class Task:
 
     name: str
     training: TrainingTask[Any]
+    evaluation: EvaluationTask
+    report: ReportTask[Any]

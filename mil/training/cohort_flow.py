@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.failures import StudyError
 from common.study import Study
+from mil.runs.facts import CohortFlow, SlideLoss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def known_patients(cohort: Cohort, columns: Sequence[str], *, task: str) -> tupl
     return known, excluded
 
 
-def slide_losses(study: Study, encoder: str, slides: Sequence[str]) -> list[dict[str, str]]:
+def slide_losses(study: Study, encoder: str, slides: Sequence[str]) -> tuple[SlideLoss, ...]:
     """Return the step and the reason for every slide without features, from the status tables of the earlier steps."""
     tables = [
         ("tiling", _failures(study.tiles / "status.csv")),
@@ -46,8 +47,8 @@ def slide_losses(study: Study, encoder: str, slides: Sequence[str]) -> list[dict
             ((step, failed[slide]) for step, failed in tables if slide in failed),
             ("embedding", "no feature file, and no status table names the slide as failed: not embedded yet"),
         )
-        losses.append({"slide_id": slide, "step": step, "reason": reason})
-    return losses
+        losses.append(SlideLoss(slide_id=slide, step=step, reason=reason))
+    return tuple(losses)
 
 
 def _failures(path: Path) -> dict[str, str]:
@@ -62,9 +63,7 @@ def _failures(path: Path) -> dict[str, str]:
         }
 
 
-def cohort_flow(
-    table: Cohort, kept: Cohort, losses: Sequence[dict[str, str]], excluded: dict[str, str]
-) -> dict[str, Any]:
+def cohort_flow(table: Cohort, kept: Cohort, losses: Sequence[SlideLoss], excluded: dict[str, str]) -> CohortFlow:
     """Return the counts of the flow: the table, the part chosen by --where, and what was lost after it."""
     n_of = {name: each.slides["patient_id"].nunique() for name, each in (("table", table), ("kept", kept))}
     reasons: dict[str, int] = {}
@@ -72,9 +71,9 @@ def cohort_flow(
         reasons[reason] = reasons.get(reason, 0) + 1
     steps: dict[str, int] = {}
     for loss in losses:
-        steps[loss["step"]] = steps.get(loss["step"], 0) + 1
-    return {
-        "table_patients": int(n_of["table"]), "table_slides": len(table.slides),
-        "kept_patients": int(n_of["kept"]), "kept_slides": len(kept.slides),
-        "slides_lost": dict(sorted(steps.items())), "patients_lost": dict(sorted(reasons.items())),
-    }  # fmt: skip
+        steps[loss.step] = steps.get(loss.step, 0) + 1
+    return CohortFlow(
+        table_patients=int(n_of["table"]), table_slides=len(table.slides),
+        kept_patients=int(n_of["kept"]), kept_slides=len(kept.slides),
+        slides_lost=dict(sorted(steps.items())), patients_lost=dict(sorted(reasons.items())),
+    )  # fmt: skip

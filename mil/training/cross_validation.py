@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,13 @@ from common.files import settings_text
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
+from mil.runs.facts import FoldRecord
+from mil.runs.record import plain
+from mil.runs.run_folder import RunFolder
 from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
-from mil.training.fold_store import drop_other_folds, finished_record, model_name, write_fold
+from mil.training.fold_store import drop_other_folds, finished_record, write_fold
 from mil.training.task import FoldInputs, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
@@ -50,7 +52,7 @@ class TrainedFold:
 
     head: Head
     metadata: dict[str, Any]
-    record: dict[str, Any]
+    record: FoldRecord  # still without its fingerprint, and name and checksum of its model file
 
 
 def check_plans(plans: Sequence[FoldPlan], targets: Any, task: TrainingTask[Any]) -> None:
@@ -65,19 +67,20 @@ def check_plans(plans: Sequence[FoldPlan], targets: Any, task: TrainingTask[Any]
         task.check_plan(targets, plan)
 
 
-def run_folds(run_dir: Path, plans: Sequence[FoldPlan], inputs: RunInputs) -> list[dict[str, Any]]:
+def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -> list[FoldRecord]:
     """Train every fold that is not finished, write its model and record, and return the records of all."""
     from tqdm import tqdm
 
     records = []
     for plan in tqdm(plans, desc=f"training {inputs.task.name}", unit="fold", disable=None):
         fingerprint = fold_fingerprint(plan, inputs)
-        record = finished_record(run_dir, plan, fingerprint)
+        record = finished_record(folder, plan, fingerprint)
         if record is None:
             trained = train_fold(plan, inputs)
-            record = write_fold(run_dir, plan, trained.head, trained.metadata, trained.record, fingerprint)
+            known = replace(trained.record, fingerprint=fingerprint)
+            record = write_fold(folder, plan, trained.head, trained.metadata, known)
         records.append(record)
-    drop_other_folds(run_dir, plans)
+    drop_other_folds(folder, plans)
     return records
 
 
@@ -102,19 +105,19 @@ def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
     fold = FoldInputs(read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config)
     fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
     rows = task.predict_fold(fitted.head, bags.read, plan, targets)
-    record: dict[str, Any] = {
-        "repeat": plan.repeat, "fold": plan.fold, "n_train": len(plan.train), "n_val": len(plan.val),
-        "n_test": len(plan.test), "stopped_by": fitted.stopped_by, "best_epoch": fitted.best_epoch,
-        "n_epochs": len(fitted.history), "history": list(fitted.history), "model_file": model_name(plan),
-        "covariate_medians": inputs.covariates.medians(plan.train),
-        "predictions": [*rows.predictions, *_baseline_rows(plan, inputs)], "validation": rows.validation,
-        **({} if rows.training is None else {"training": rows.training}), **rows.facts,
-    }  # fmt: skip
+    record = FoldRecord(
+        repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
+        stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history), history=fitted.history,
+        model_file="", covariate_medians=inputs.covariates.medians(plan.train),
+        scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
+        predictions=(*rows.predictions, *_baseline_rows(plan, inputs)), validation=tuple(rows.validation),
+        training=None if rows.training is None else tuple(rows.training),
+    )  # fmt: skip
     metadata = {
         "task": task.name, "classes": task.classes(targets), "encoder": bags.provenance.record(), "repeat": plan.repeat,
         "fold": plan.fold, "train_patients": list(plan.train), "val_patients": list(plan.val),
-        "test_patients": list(plan.test), "scale": record.get("scale"), "best_epoch": fitted.best_epoch,
-        "settings": settings_of(config, without=WITHOUT_EFFECT),
+        "test_patients": list(plan.test), "scale": None if rows.scale is None else plain(rows.scale),
+        "best_epoch": fitted.best_epoch, "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip
     return TrainedFold(head=fitted.head, metadata=metadata, record=record)
 

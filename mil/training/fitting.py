@@ -17,6 +17,7 @@ import torch
 from common.failures import StudyError
 from mil.heads.head import Head
 from mil.heads.registry import make_head
+from mil.runs.facts import Epoch
 from mil.training.packed import standardise
 from mil.training.task import FoldInputs, TrainingTask
 
@@ -28,7 +29,7 @@ class Fitted:
     head: Head
     best_epoch: int
     stopped_by: str
-    history: tuple[dict[str, float | int | None], ...]
+    history: tuple[Epoch, ...]
 
 
 def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) -> Fitted:
@@ -59,7 +60,7 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
         train_loss = task.train_epoch(head, optimiser, fold, rng)
         val_loss = task.validation_loss(head, fold) if fold.val else None
         _check_sound(head, epoch, train_loss, val_loss, learning_rate=config.learning_rate)
-        history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
+        history.append(Epoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss))
         if val_loss is None or val_loss < best_loss:
             best, best_epoch = copy.deepcopy(head.state_dict()), epoch
             best_loss = np.inf if val_loss is None else val_loss

@@ -7,70 +7,70 @@ both are whole and made of the same.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.files import write_json, write_table
+from common.files import write_table
 from mil.heads.head import Head
+from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
 from mil.runs.model_file import Model, read_model, write_model
-from mil.runs.run_store import FILE, FOLLOW_UP, PREDICTIONS, VALIDATION
+from mil.runs.record import read_record, write_record
+from mil.runs.run_folder import RunFolder
 from mil.training.task import ImageTable
 from splits.fold_plan import FoldPlan
 
-MODELS, MODEL_ENDING = "models", ".safetensors"
-TABLES = {PREDICTIONS: "predictions", VALIDATION: "validation", FOLLOW_UP: "training"}  # file to part of a record
 
-
-def model_name(plan: FoldPlan) -> str:
-    """Return the path of a fold's model file inside the run folder."""
-    return f"{MODELS}/{plan.stem}{MODEL_ENDING}"
-
-
-def finished_record(run_dir: Path, plan: FoldPlan, fingerprint: str) -> dict[str, Any] | None:
+def finished_record(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> FoldRecord | None:
     """Return a fold's record; None where it, or its model file, is missing, damaged or made of something else."""
-    model_file = run_dir / model_name(plan)
+    model_file = folder.model_file(plan.stem)
     try:
-        record = json.loads(_record_file(run_dir, plan).read_text(encoding="utf-8"))
+        record = read_record(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
     except (OSError, ValueError):
         return None
-    if record.get("fingerprint") != fingerprint or not model_file.is_file():
+    if record.fingerprint != fingerprint or not model_file.is_file():
         return None
-    return record if _sha256(model_file) == record["model_sha256"] else None
+    return record if _sha256(model_file) == record.model_sha256 else None
 
 
 def write_fold(
-    run_dir: Path, plan: FoldPlan, head: Head, metadata: Mapping[str, Any], record: Mapping[str, Any], fingerprint: str
-) -> dict[str, Any]:
-    """Write a fold's model file and then its record, and return the record with the checksums of both."""
-    model_file = run_dir / model_name(plan)
+    folder: RunFolder, plan: FoldPlan, head: Head, metadata: Mapping[str, Any], record: FoldRecord
+) -> FoldRecord:
+    """Write a fold's model file and then its record, and return the record with name and checksum of the model file."""
+    model_file = folder.model_file(plan.stem)
     model_file.parent.mkdir(parents=True, exist_ok=True)
     write_model(model_file, head, metadata)
-    whole = {**record, "model_sha256": _sha256(model_file), "fingerprint": fingerprint}
-    write_json(_record_file(run_dir, plan), whole)
+    name = model_file.relative_to(folder.root).as_posix()
+    whole = replace(record, model_file=name, model_sha256=_sha256(model_file))
+    write_record(folder.fold_record(plan.stem), whole, FOLD_SCHEMA)
     return whole
 
 
-def drop_other_folds(run_dir: Path, plans: Sequence[FoldPlan]) -> None:
+def drop_other_folds(folder: RunFolder, plans: Sequence[FoldPlan]) -> None:
     """Remove models and records of folds that are no longer part of the run."""
-    wanted = {path.name for plan in plans for path in (run_dir / model_name(plan), _record_file(run_dir, plan))}
-    for path in sorted((run_dir / MODELS).iterdir()):
-        if path.name not in wanted:
+    wanted = {path for plan in plans for path in (folder.model_file(plan.stem), folder.fold_record(plan.stem))}
+    for path in sorted(folder.models.iterdir()):
+        if path not in wanted:
             path.unlink()
 
 
-def read_models(run_dir: Path) -> Iterator[Model]:
+def read_models(folder: RunFolder) -> Iterator[Model]:
     """Yield the models of a run, fold by fold."""
-    for path in sorted((run_dir / MODELS).glob(f"*{MODEL_ENDING}")):
+    for path in sorted(folder.models.glob("*.safetensors")):
         yield read_model(path)
 
 
-def write_fold_tables(run_dir: Path, records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], columns: Sequence[str]) -> None:
     """Write what all folds predicted: out of fold, for the inner validation part, and, where kept, for training patients."""
-    for name, part in TABLES.items():
-        if all(part in record for record in records):
-            write_predictions(run_dir / name, [row for record in records for row in record[part]], columns)
+    tables = {
+        folder.predictions: [record.predictions for record in records],
+        folder.validation: [record.validation for record in records],
+        folder.follow_up: [record.training for record in records if record.training is not None],
+    }
+    for path, parts in tables.items():
+        if parts:
+            write_predictions(path, [row for rows in parts for row in rows], columns)
 
 
 def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -79,16 +79,12 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], columns: Se
     write_table(path, columns, [[row[name] for name in columns] for row in ordered])
 
 
-def write_image_predictions(run_dir: Path, table: ImageTable | None) -> None:
+def write_image_predictions(folder: RunFolder, table: ImageTable | None) -> None:
     """Write predictions_tiles.csv; without images of test patients there is no such file."""
     if table is None or not table.rows:
-        (run_dir / FILE).unlink(missing_ok=True)
+        folder.image_predictions.unlink(missing_ok=True)
         return
-    write_table(run_dir / FILE, table.columns, table.rows)
-
-
-def _record_file(run_dir: Path, plan: FoldPlan) -> Path:
-    return run_dir / MODELS / f"{plan.stem}.json"
+    write_table(folder.image_predictions, table.columns, table.rows)
 
 
 def _sha256(path: Path) -> str:

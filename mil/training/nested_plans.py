@@ -9,13 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from common.failures import StudyError
-from mil.runs.run_store import CURVE, share_folder
+from mil.runs.facts import ShareFacts
+from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates
 from mil.training.cross_validation import RunInputs, run_folds
 from mil.training.fold_store import write_fold_tables
@@ -54,24 +53,24 @@ def nested_plan(plan: FoldPlan, strata: Mapping[str, int], share: float, seed: i
 
 
 def train_shares(
-    run_dir: Path, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
-) -> list[dict[str, Any]]:
+    folder: RunFolder, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
+) -> tuple[ShareFacts, ...]:
     """Train on each share of the training patients; return each share and its mean number of training patients a fold."""
     without_covariates, strata = replace(inputs, covariates=Covariates()), inputs.task.strata(inputs.targets)
     points = []
     for share in shares:
         nested = [nested_plan(plan, strata, share, inputs.config.seed) for plan in plans]
-        folder = share_folder(run_dir, share)
-        write_fold_tables(folder, run_folds(folder, nested, without_covariates), inputs.columns)
-        points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})
-    return points
+        own = folder.share(share)
+        write_fold_tables(own, run_folds(own, nested, without_covariates), inputs.columns)
+        points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
+    return tuple(points)
 
 
-def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
+def drop_other_shares(folder: RunFolder, shares: Sequence[float]) -> None:
     """Remove the parts of a learning curve that are no longer wanted."""
-    wanted = {share_folder(run_dir, share).name for share in shares}
-    for folder in sorted((run_dir / CURVE).glob("*")):
-        if folder.name not in wanted:
-            shutil.rmtree(folder)
-    if not wanted and (run_dir / CURVE).is_dir():
-        (run_dir / CURVE).rmdir()
+    wanted = {folder.share(share).root for share in shares}
+    for path in sorted(folder.learning_curve.glob("*")):
+        if path not in wanted:
+            shutil.rmtree(path)
+    if not wanted and folder.learning_curve.is_dir():
+        folder.learning_curve.rmdir()

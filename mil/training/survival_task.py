@@ -16,6 +16,7 @@ from common.cohort import Cohort
 from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
+from mil.runs.facts import ScaleFacts
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import Model
 from mil.training.baseline import fit_cox
@@ -161,8 +162,9 @@ class SurvivalTraining:
             )
         )
         n_events = sum(targets.events[patient] for patient in plan.train)
-        facts = {"scale": scale, "n_train_events": n_events}
-        return FoldRows(predictions=tested, validation=held, training=trained, facts=facts)
+        return FoldRows(
+            predictions=tested, validation=held, training=trained, scale=ScaleFacts(**scale), n_train_events=n_events
+        )
 
     def baseline_rows(
         self, plan: FoldPlan, targets: SurvivalTargets, inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]

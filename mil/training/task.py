@@ -16,6 +16,7 @@ import torch
 from common.cohort import Cohort
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
+from mil.runs.facts import ScaleFacts
 from mil.runs.model_file import Model
 from mil.training.packed import ReadBag
 from mil.training.training_settings import TrainConfig
@@ -43,7 +44,8 @@ class FoldRows:
     predictions: list[Row]  # of the test patients
     validation: list[Row]
     training: list[Row] | None = None  # None: the task keeps no table of them
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    scale: ScaleFacts | None = None  # what puts its scores on one scale with those of other folds
+    n_train_events: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 import mil
 from common.failures import StudyError
 from features.store.feature_store import read_feature_bag, write_feature_bag
-from mil.runs.run_store import AUDIT, METRICS
+from mil.evaluation.metrics_record import read_metrics
 from mil.tasks.registry import TASKS
 from mil.train import main as train
 from mil.training.preparation import prepare
@@ -65,14 +65,14 @@ def test_a_notebooks_training_stops_at_a_leak_and_leaves_nothing(study):
 def test_one_call_leaves_and_returns_what_the_script_does(study, capsys):
     trained = mil.train_study(study, mil.TrainConfig(**vars(CONFIG)))
     shown = capsys.readouterr().out
-    by_call = contents(trained.folder)
-    assert trained.metrics == json.loads((trained.folder / METRICS).read_text())
-    assert json.loads(json.dumps(trained.audit)) == json.loads((trained.folder / AUDIT).read_text())
+    by_call = contents(trained.folder.root)
+    assert trained.metrics == read_metrics(trained.folder, TASKS["subtype"].evaluation.metrics_kind)
+    assert json.loads(json.dumps(trained.audit)) == json.loads(trained.folder.audit.read_text())
     assert trained.report.is_file()
     assert (trained.is_evaluated, trained.excluded, len(trained.usable)) == (True, {}, 24)
     assert train(["--study", str(study.root), *FLAGS]) == 0
     assert capsys.readouterr().out.startswith(shown)
-    assert contents(trained.folder) == by_call
+    assert contents(trained.folder.root) == by_call
 
 
 def test_the_package_offers_its_calls_without_loading_them(root):

@@ -17,9 +17,13 @@ from mil.metrics.classification import auroc
 from mil.metrics.delong import auroc_covariance, compare_aurocs
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.report.verdict import comparison_table
+from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
+from mil.tasks.registry import TASKS
 from tests.helpers.run_folders import subtype_run, survival_run
 from tests.reference.slow_metrics import slow_delong
+
+SUBTYPE, SURVIVAL = TASKS["subtype"].evaluation, TASKS["survival"].evaluation
 
 
 @st.composite
@@ -92,28 +96,28 @@ def test_corrected_t_is_the_plain_t_with_a_larger_variance():
     x = np.array([0.05, 0.02, 0.08, -0.01, 0.04])
     found = corrected_resampled_t(x, np.full(5, 80.0), np.full(5, 20.0))
     plain = stats.ttest_1samp(x, 0)
-    assert found["t"] == approx(plain.statistic / np.sqrt(1 + 5 * 20 / 80), abs=1e-12)
+    assert found.t == approx(plain.statistic / np.sqrt(1 + 5 * 20 / 80), abs=1e-12)
     k_fold = x.mean() / np.sqrt((1 + 5 / 4) * x.var(ddof=1) / 5)  # F = 1 + K / (K - 1)
-    assert found["t"] == approx(k_fold, abs=1e-12)
-    assert found["p"] == approx(2 * stats.t.sf(found["t"], 4), abs=1e-12)
-    assert corrected_resampled_t(x[:1], np.ones(1), np.ones(1))["p"] is None
+    assert found.t == approx(k_fold, abs=1e-12)
+    assert found.p == approx(2 * stats.t.sf(found.t, 4), abs=1e-12)
+    assert corrected_resampled_t(x[:1], np.ones(1), np.ones(1)).p is None
 
 
 def test_two_subtype_runs_are_compared_in_pairs(tmp_path):
     subtype_run(tmp_path / "good", skill=2.5)
     subtype_run(tmp_path / "bad", skill=0.2)
-    runs = [read_run(tmp_path / name) for name in ("good", "bad")]
-    found = compare_runs(*runs, n_bootstrap=300, seed=0)
-    rows = {row["figure"]: row for row in found["bootstrap"]}
-    assert rows["macro_auroc"]["difference"]["low"] > 0
-    assert rows["macro_auroc"]["p_holm"] >= rows["macro_auroc"]["p"]
-    assert rows["log_loss"]["difference"]["value"] < 0
-    assert all(row["p"] < 0.05 for row in found["delong"])
-    assert found["folds"][0]["n_folds"] == 2
-    assert "DeLong" in comparison_table(found)
-    same = compare_runs(runs[0], runs[0], n_bootstrap=100, seed=0)
-    assert {row["p"] for row in same["bootstrap"]} == {1.0}
-    assert {row["p"] for row in same["delong"]} == {1.0}
+    runs = [read_run(RunFolder(tmp_path / name)) for name in ("good", "bad")]
+    compared = compare_runs(*runs, SUBTYPE, n_bootstrap=300, seed=0)
+    rows = {row.name: row for row in compared.bootstrap}
+    assert rows["macro_auroc"].difference.low > 0
+    assert rows["macro_auroc"].p_holm >= rows["macro_auroc"].p
+    assert rows["log_loss"].difference.value < 0
+    assert all(row.p < 0.05 for row in compared.delong)
+    assert compared.folds[0].n_folds == 2
+    assert "DeLong" in comparison_table(compared)
+    same = compare_runs(runs[0], runs[0], SUBTYPE, n_bootstrap=100, seed=0)
+    assert {row.p for row in same.bootstrap} == {1.0}
+    assert {row.p for row in same.delong} == {1.0}
 
 
 def test_two_survival_runs_are_compared(tmp_path):
@@ -123,10 +127,12 @@ def test_two_survival_runs_are_compared(tmp_path):
     table = pd.read_csv(path)
     table[["score", "log_hazard"]] = np.random.default_rng(0).normal(size=(len(table), 2))
     table.to_csv(path, index=False)
-    found = compare_runs(read_run(tmp_path / "one"), read_run(tmp_path / "two"), n_bootstrap=200, seed=0)
-    assert found["bootstrap"][0]["figure"] == "c_index"
-    assert found["bootstrap"][0]["difference"]["low"] > 0
-    assert "corrected t over 2 folds" in comparison_table(found)
+    compared = compare_runs(
+        read_run(RunFolder(tmp_path / "one")), read_run(RunFolder(tmp_path / "two")), SURVIVAL, n_bootstrap=200, seed=0
+    )
+    assert compared.bootstrap[0].name == "c_index"
+    assert compared.bootstrap[0].difference.low > 0
+    assert "corrected t over 2 folds" in comparison_table(compared)
 
 
 def test_runs_of_other_patients_labels_or_tasks_are_refused_by_name(tmp_path):
@@ -135,15 +141,15 @@ def test_runs_of_other_patients_labels_or_tasks_are_refused_by_name(tmp_path):
     survival_run(tmp_path / "three")
     path = tmp_path / "two" / "predictions.csv"
     table = pd.read_csv(path)
-    one = read_run(tmp_path / "one")
+    one = read_run(RunFolder(tmp_path / "one"))
     table.assign(truth=table["truth"].where(table["patient_id"] != "p01", "C")).to_csv(path, index=False)
     with pytest.raises(StudyError, match=r"truth differ for 1 patient\(s\): p01"):
-        check_comparable(one, read_run(tmp_path / "two"))
+        check_comparable(one, read_run(RunFolder(tmp_path / "two")), SUBTYPE)
     table[table["patient_id"] != "p01"].to_csv(path, index=False)
     with pytest.raises(StudyError, match="1 only in one: p01"):
-        check_comparable(one, read_run(tmp_path / "two"))
+        check_comparable(one, read_run(RunFolder(tmp_path / "two")), SUBTYPE)
     with pytest.raises(StudyError, match="task is subtype and survival"):
-        check_comparable(one, read_run(tmp_path / "three"))
+        check_comparable(one, read_run(RunFolder(tmp_path / "three")), SUBTYPE)
 
 
 def test_the_script_evaluates_again_without_training_and_compares(tmp_path, capsys):

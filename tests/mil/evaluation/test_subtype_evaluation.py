@@ -8,12 +8,16 @@ import pytest
 from pytest import approx
 from sklearn.metrics import brier_score_loss, log_loss
 
-from common.files import write_json
-from mil.evaluation.subgroups import subgroup_table
-from mil.evaluation.subtype_evaluation import calibrated_predictions, evaluate_subtype, temperatures
+from mil.evaluation.evaluation import metrics_of_run
+from mil.evaluation.subtype_certainty import calibrated_predictions, temperatures
 from mil.metrics import conformal
 from mil.metrics.calibration import fit_temperature, scale_temperature
-from mil.runs.run_store import Run, read_run
+from mil.runs.facts import RUN_SCHEMA, CovariateFacts
+from mil.runs.record import write_record
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import read_run
+from mil.tasks.registry import TASKS
+from tests.helpers.run_folders import FACTS, FOLDS, run_of
 
 CLASSES = ["A", "B", "C"]
 COLUMNS = ["p_A", "p_B", "p_C"]
@@ -39,12 +43,15 @@ def run(tmp_path):
     patients = tested[["patient_id"]].assign(
         site=["big"] * 112 + ["small"] * 8, age=np.arange(120.0), grade=["low", "high"] * 60
     )
-    folds = [{"repeat": 0, "fold": fold, "covariate_medians": {"age": 30.0 + 60 * fold}} for fold in (0, 1)]
-    return Run(
-        folder=tmp_path, facts={"task": "subtype", "classes": CLASSES, "folds": folds},
-        predictions=pd.concat([tested, prior], ignore_index=True), validation=held,
-        follow_up=pd.DataFrame({"patient_id": [], "model": []}), patients=patients,
-    )  # fmt: skip
+    folds = tuple(replace(fold, covariate_medians={"age": 30.0 + 60 * fold.fold}) for fold in FOLDS)
+    facts = replace(FACTS, classes=tuple(CLASSES), folds=folds)
+    return run_of(
+        tmp_path, pd.concat([tested, prior], ignore_index=True), facts=facts, validation=held, patients=patients
+    )
+
+
+def metrics_of(run):
+    return metrics_of_run(run, TASKS["subtype"].evaluation, n_bootstrap=100, seed=0)
 
 
 def test_each_fold_is_scaled_by_the_temperature_of_its_own_validation_part(run):
@@ -58,15 +65,15 @@ def test_each_fold_is_scaled_by_the_temperature_of_its_own_validation_part(run):
         assert fitted[0, fold] == (approx(temperature), 45)
         expected.append(scale_temperature(own[COLUMNS].to_numpy(), temperature))
     assert calibrated_predictions(run)[COLUMNS].to_numpy() == approx(np.concatenate(expected), abs=1e-12)
-    found = evaluate_subtype(run, n_bootstrap=100, seed=0)
+    metrics = metrics_of(run)
     truth = run.predictions[run.predictions["model"] == "attention"]["truth"]
     scaled = log_loss(truth, np.concatenate(expected), labels=CLASSES)
-    assert found["calibration"]["calibrated"]["log_loss"]["value"] == approx(scaled, abs=1e-12)
-    assert scaled < found["attention"]["log_loss"]["value"]
+    assert metrics.calibration.calibrated.log_loss.value == approx(scaled, abs=1e-12)
+    assert scaled < metrics.attention["log_loss"].value
 
 
 def test_sets_take_their_thresholds_from_their_own_fold(run):
-    found = evaluate_subtype(run, n_bootstrap=100, seed=0)["conformal"]
+    by_class = metrics_of(run).conformal.by_class
     covered, sizes = [], []
     for fold in (0, 1):
         held = run.validation[run.validation["fold"] == fold]
@@ -80,51 +87,51 @@ def test_sets_take_their_thresholds_from_their_own_fold(run):
             covered.append(kept[label])
             sizes.append(sum(kept))
     assert conformal.threshold(np.arange(15.0), 0.9) == 14
-    assert found["by_class"]["covered"]["value"] == approx(np.mean(covered))
-    assert found["by_class"]["size"]["value"] == approx(np.mean(sizes))
-    assert found["by_class"]["always_included"] == 0
+    assert by_class.covered.value == approx(np.mean(covered))
+    assert by_class.size.value == approx(np.mean(sizes))
+    assert by_class.always_included == 0
 
 
 def test_chance_is_what_class_shares_reach(run):
-    found = evaluate_subtype(run, n_bootstrap=100, seed=0)["chance"]
+    chance = metrics_of(run).chance
     prior = run.predictions[run.predictions["model"] == "prior"]
     p, truth = prior[COLUMNS].to_numpy(), prior["truth"]
-    assert found["log_loss"] == approx(log_loss(truth, p, labels=CLASSES), abs=1e-12)
-    assert found["brier"] == approx(brier_score_loss(truth, p, labels=CLASSES, scale_by_half=False), abs=1e-12)
-    assert found["accuracy"] == approx(np.mean(np.array(CLASSES)[p.argmax(axis=1)] == truth))
-    assert (found["macro_auroc"], found["balanced_accuracy"]) == (0.5, 1 / 3)
+    assert chance["log_loss"] == approx(log_loss(truth, p, labels=CLASSES), abs=1e-12)
+    assert chance["brier"] == approx(brier_score_loss(truth, p, labels=CLASSES, scale_by_half=False), abs=1e-12)
+    assert chance["accuracy"] == approx(np.mean(np.array(CLASSES)[p.argmax(axis=1)] == truth))
+    assert (chance["macro_auroc"], chance["balanced_accuracy"]) == (0.5, 1 / 3)
 
 
 def test_without_validation_nothing_is_scaled_and_no_sets_are_made(run):
     without = replace(run, validation=run.validation.iloc[:0])
-    found = evaluate_subtype(without, n_bootstrap=100, seed=0)
-    assert found["calibration"]["calibrated"] is None
-    assert found["conformal"] is None
+    metrics = metrics_of(without)
+    assert metrics.calibration.calibrated is None
+    assert metrics.conformal is None
 
 
 def test_subgroups_are_parted_at_the_medians_of_their_fold_and_small_ones_say_so(run):
-    rows = {(row["column"], row["group"]): row for row in subgroup_table(run, n_bootstrap=100, seed=0)}
-    assert rows["site", "small"]["figures"] is None
-    assert "too few" in rows["site", "small"]["why"]
-    assert rows["site", "big"]["figures"]["macro_auroc"]["low"] is not None
+    rows = {(row.column, row.group): row for row in metrics_of(run).subgroups}
+    assert rows["site", "small"].metrics is None
+    assert "too few" in rows["site", "small"].why
+    assert rows["site", "big"].metrics["macro_auroc"].low is not None
     # fold 0 holds ages 0 to 59, cut at 30; fold 1 ages 60 to 119, cut at 90
-    assert rows["age", "above the training median"]["n"] == 29 + 29
-    assert rows["age", "up to the training median"]["n"] == 31 + 31
-    assert rows["grade", "low"]["n"] == 60
+    assert rows["age", "above the training median"].n == 29 + 29
+    assert rows["age", "up to the training median"].n == 31 + 31
+    assert rows["grade", "low"].n == 60
 
 
 def test_one_covariate_alone_has_subgroups_too(run):
     alone = replace(run, patients=run.patients[["patient_id", "grade"]])
-    assert {row["group"] for row in subgroup_table(alone, n_bootstrap=100, seed=0)} == {"low", "high"}
+    assert {row.group for row in metrics_of(alone).subgroups} == {"low", "high"}
 
 
 def test_sites_that_look_like_numbers_stay_apart(tmp_path):
-    write_json(
-        tmp_path / "run.json", {"folds": [{"covariate_medians": {"age": 3.0}}], "covariates": {"used": ["age", "code"]}}
-    )
+    folds = (replace(FOLDS[0], covariate_medians={"age": 3.0}),)
+    facts = replace(FACTS, folds=folds, covariates=CovariateFacts(used=("age", "code"), left_out={}))
+    write_record(tmp_path / "run.json", facts, RUN_SCHEMA)
     (tmp_path / "predictions.csv").write_text("patient_id,model\na,attention\n")
     (tmp_path / "patients.csv").write_text("patient_id,site,age,code\na,01,5,1\nb,1,6,01\n")
-    patients = read_run(tmp_path).patients
+    patients = read_run(RunFolder(tmp_path)).patients
     assert patients["site"].tolist() == ["01", "1"]
     assert patients["code"].tolist() == ["1", "01"]
     assert patients["age"].tolist() == [5, 6]

@@ -53,13 +53,13 @@ def test_calibration_error_equals_its_slow_twin_and_minds_no_row_order(seed, n_b
     order = np.random.default_rng(seed).permutation(60)
     assert calibration.calibration_error(p[order], y[order], ones(60), n_bins)[0] == approx(found, abs=1e-12)
     bins = calibration.reliability(p, y, n_bins)
-    assert sum(each["n"] for each in bins) == 60
-    assert sum(each["n"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / 60 == approx(found, abs=1e-9)
+    assert sum(each.n for each in bins) == 60
+    assert sum(each.n * abs(each.accuracy - each.confidence) for each in bins) / 60 == approx(found, abs=1e-9)
 
 
 def test_bins_have_equal_mass():
     p, y = predicted(200, 4)
-    assert [each["n"] for each in calibration.reliability(p, y, 10)] == [20] * 10
+    assert [each.n for each in calibration.reliability(p, y, 10)] == [20] * 10
     assert (calibration.n_bins_for(5), calibration.n_bins_for(60), calibration.n_bins_for(1000)) == (1, 6, 10)
 
 

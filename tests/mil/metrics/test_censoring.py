@@ -1,5 +1,7 @@
 """Censoring weights against scikit-survival and lifelines: Uno's C, dynamic AUC, Brier score, Breslow's hazard."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +13,16 @@ from sksurv import metrics as theirs
 from sksurv.nonparametric import CensoringDistributionEstimator
 from sksurv.util import Surv
 
-from mil.evaluation.survival_evaluation import evaluate_survival, is_high_risk
+from mil.evaluation.evaluation import metrics_of_run
+from mil.evaluation.survival_evaluation import SurvivalEvaluation, is_high_risk
 from mil.evaluation.survival_probabilities import evaluate_over_time
 from mil.metrics import censoring as ours
+from mil.metrics import survival_curves as curves
 from mil.metrics.bootstrap import plan_resampling
-from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import time_text
-from mil.runs.run_store import Run
+from tests.helpers.run_folders import FACTS, run_of
+
+SURVIVAL = replace(FACTS, task="survival")
 
 
 def followed(seed, n, *, longest=None):
@@ -36,7 +41,7 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
     _, train_time, train_event = followed(seed + 5000, 120)
     risk, time, event = followed(seed, 60, longest=train_time.max() - 1)
     train, test = Surv.from_arrays(train_event == 1, train_time), Surv.from_arrays(event == 1, time)
-    censoring = censoring_steps(train_time, train_event)
+    censoring = curves.censoring_steps(train_time, train_event)
     estimator = CensoringDistributionEstimator().fit(train)
     grid = np.array([1.0, 3.0, 7.5, 11.0])
     assert censoring(grid) == approx(estimator.predict_proba(grid), abs=1e-12)
@@ -56,7 +61,7 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
 
 def test_weights_are_resampled_patients():
     risk, time, event = followed(3, 50)
-    censoring = censoring_steps(time, event)
+    censoring = curves.censoring_steps(time, event)
     drawn = np.random.default_rng(0).integers(0, 50, 50)
     counts = np.bincount(drawn, minlength=50).astype(float)[:, None]
     for figure, limit in ((ours.uno_c, 9.0), (ours.dynamic_auc, 6.0)):
@@ -79,18 +84,18 @@ def test_curves_equal_lifelines():
     rng = np.random.default_rng(2)
     _, time, event = followed(2, 80)
     grid = np.array([0.0, 2.0, 5.5, 9.0])
-    assert survival_steps(time, event)(grid) == approx(
+    assert curves.survival_steps(time, event)(grid) == approx(
         KaplanMeierFitter().fit(time, event).survival_function_at_times(grid).to_numpy(), abs=1e-12
     )
     x = rng.normal(size=80)
     untied = rng.permutation(80) + 1.0
     fitted = CoxPHFitter().fit(pd.DataFrame({"x": x, "t": untied, "e": event}), "t", "e")
     risk = fitted.params_["x"] * (x - x.mean())
-    found = baseline_hazard(risk, untied, event)
+    found = curves.baseline_hazard(risk, untied, event)
     theirs_hazard = fitted.baseline_cumulative_hazard_.iloc[:, 0]
     assert found(theirs_hazard.index.to_numpy()) == approx(theirs_hazard.to_numpy(), abs=1e-10)
     with pytest.raises(AssertionError):
-        assert baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
+        assert curves.baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
 
 
 def rows_of(seed, n, *, prefix, longest=None):
@@ -107,29 +112,27 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
     """One fold, log-hazards with an offset of 100: exp of them is never taken."""
     trained = rows_of(7, 150, prefix="t")
     tested = rows_of(8, 70, prefix="p", longest=trained["time"].max() - 1)
-    empty = pd.DataFrame({"patient_id": [], "model": []})
-    run = Run(
-        folder=tmp_path, facts={"task": "survival", "classes": []}, predictions=tested, validation=empty, follow_up=trained,
-        patients=empty,
-    )  # fmt: skip
+    run = run_of(tmp_path, tested, facts=SURVIVAL, follow_up=trained)
     plan = plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0))
     found = evaluate_over_time(run, plan)
     train = Surv.from_dataframe("event", "time", trained.astype({"event": bool}))
     test = Surv.from_dataframe("event", "time", tested.astype({"event": bool}))
-    moments = np.array([row[0] for row in found["brier"]])
-    hazard = baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    moments = np.array([row[0] for row in found.brier])
+    hazard = curves.baseline_hazard(
+        trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy()
+    )
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moments))
     expected = theirs.integrated_brier_score(train, test, survival, moments)
-    assert found["integrated_brier"]["value"] == approx(expected, abs=1e-9)
-    assert found["difference"]["value"] < 0  # the risks are true: better than one curve for all
+    assert found.integrated_brier.value == approx(expected, abs=1e-9)
+    assert found.difference.value < 0  # the risks are true: better than one curve for all
     flat = np.tile(KaplanMeierFitter().fit(trained["time"], trained["event"]).predict(moments), (70, 1))
-    assert found["reference"]["value"] == approx(theirs.integrated_brier_score(train, test, flat, moments), abs=1e-9)
-    for each in found["auc"]:
-        auc = theirs.cumulative_dynamic_auc(train, test, tested["score"], [each["time"]])[0][0]
-        assert each["value"] == approx(auc, abs=1e-9)
-    whole = evaluate_survival(run, n_bootstrap=50, seed=0)
+    assert found.reference.value == approx(theirs.integrated_brier_score(train, test, flat, moments), abs=1e-9)
+    for each in found.auc:
+        auc = theirs.cumulative_dynamic_auc(train, test, tested["score"], [each.time])[0][0]
+        assert each.value == approx(auc, abs=1e-9)
+    whole = metrics_of_run(run, SurvivalEvaluation(), n_bootstrap=50, seed=0)
     tau = np.quantile(trained["time"], 0.8)
-    assert whole["attention"]["uno_c"]["value"] == approx(
+    assert whole.attention["uno_c"].value == approx(
         theirs.concordance_index_ipcw(train, test, tested["score"], tau=tau)[0], abs=1e-9
     )
 
@@ -137,16 +140,14 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
 def test_brier_scores_end_while_somebody_is_followed(tmp_path):
     """Follow-up cut at one moment: from then on nobody stands for those lost, and the score would fall to nothing."""
     trained, tested = rows_of(7, 150, prefix="t", longest=6.0), rows_of(8, 90, prefix="p", longest=6.0)
-    empty = pd.DataFrame({"patient_id": [], "model": []})
-    run = Run(
-        folder=tmp_path, facts={"task": "survival", "classes": []}, predictions=tested, validation=empty, follow_up=trained,
-        patients=empty,
-    )  # fmt: skip
+    run = run_of(tmp_path, tested, facts=SURVIVAL, follow_up=trained)
     assert np.quantile(trained["time"], 0.8) == 6.0
-    brier = evaluate_over_time(run, plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0)))["brier"]
+    brier = evaluate_over_time(run, plan_resampling(tested["event"].to_numpy(), 50, np.random.default_rng(0))).brier
     assert brier[-1][0] < 6.0
     train, test = (Surv.from_dataframe("event", "time", part.astype({"event": bool})) for part in (trained, tested))
-    hazard = baseline_hazard(trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy())
+    hazard = curves.baseline_hazard(
+        trained["score"].to_numpy(), trained["time"].to_numpy(), trained["event"].to_numpy()
+    )
     moment = np.array([brier[-1][0]])
     survival = np.exp(-np.exp(tested["score"].to_numpy())[:, None] * hazard(moment))
     assert brier[-1][1] == approx(theirs.brier_score(train, test, survival, moment)[1][0], abs=1e-9)
@@ -155,14 +156,11 @@ def test_brier_scores_end_while_somebody_is_followed(tmp_path):
 def test_concordance_within_folds_needs_no_pair_in_every_repeat(tmp_path):
     first = rows_of(8, 60, prefix="p")
     alone = first.iloc[:1].assign(repeat=1)  # a part without any pair
-    empty = pd.DataFrame({"patient_id": [], "model": []})
-    facts = {"task": "survival", "classes": []}
-    runs = [
-        Run(folder=tmp_path, facts=facts, predictions=rows, validation=empty, follow_up=empty, patients=empty)
-        for rows in (first, pd.concat([first, alone], ignore_index=True))
-    ]
-    found = [evaluate_survival(run, n_bootstrap=50, seed=0)["attention"]["c_index_within_folds"] for run in runs]
-    assert found[1]["value"] == found[0]["value"] is not None
+    tables = (first, pd.concat([first, alone], ignore_index=True))
+    runs = [run_of(tmp_path, rows, facts=SURVIVAL) for rows in tables]
+    metrics = [metrics_of_run(run, SurvivalEvaluation(), n_bootstrap=50, seed=0) for run in runs]
+    own, other = (each.attention["c_index_within_folds"].value for each in metrics)
+    assert own == other is not None
 
 
 def test_high_in_half_of_the_repeats_goes_by_the_mean_score():

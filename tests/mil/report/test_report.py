@@ -1,31 +1,38 @@
 """Evaluation and report of run folders made by hand: figures, words, escaping, the same bytes."""
 
+import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from pytest import approx
 
+from common.failures import StudyError
 from common.files import write_json
-from mil.evaluation.evaluation import evaluate_run
+from mil.evaluation.comparison import compare_runs
 from mil.metrics.concordance import c_index
-from mil.report.report import write_report
 from mil.report.verdict import results_table, verdict
+from mil.runs.comparison_record import write_comparison
+from mil.runs.facts import RUN_SCHEMA
+from mil.runs.record import write_record
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import read_run
 from mil.show_results import main as show
-from tests.helpers.run_folders import FACTS, subtype_run, survival_run, write_run
+from mil.tasks.registry import TASKS
+from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_run
 
 
 def test_subtype_reports_say_what_was_found(tmp_path):
     subtype_run(tmp_path / "run")
-    found = evaluate_run(tmp_path / "run", n_bootstrap=200, seed=0)
-    figure = found["attention"]["macro_auroc"]
-    assert 0.8 < figure["low"] < figure["value"] < figure["high"] <= 1
-    assert sum(map(sum, found["confusion"]["counts"])) == found["n_patients"] == 40
-    assert "It beats the mean-pool baseline" in verdict(found)
-    assert "macro AUROC" in results_table(found)
-    write_report(tmp_path / "run")
+    metrics = evaluated(tmp_path / "run", n_bootstrap=200)
+    own = metrics.attention["macro_auroc"]
+    assert 0.8 < own.low < own.value < own.high <= 1
+    assert sum(map(sum, metrics.confusion.counts)) == metrics.n_patients == 40
+    assert "It beats the mean-pool baseline" in verdict(metrics)
+    assert "macro AUROC" in results_table(metrics)
     page = (tmp_path / "run" / "report.html").read_text()
     for part in (
         "Research use only",
@@ -33,7 +40,7 @@ def test_subtype_reports_say_what_was_found(tmp_path):
         "&lt;b&gt;x&lt;/b&gt;",
         "Confusion matrix",
         "Apache-2.0",
-        FACTS["command"],
+        FACTS.command,
     ):
         assert part in page
     assert "<b>x" not in page
@@ -43,30 +50,28 @@ def test_subtype_reports_say_what_was_found(tmp_path):
 def test_reports_are_the_same_bytes_on_two_runs(tmp_path):
     for name in ("one", "two"):
         subtype_run(tmp_path / name)
-        evaluate_run(tmp_path / name, n_bootstrap=100, seed=0)
-        write_report(tmp_path / name)
+        evaluated(tmp_path / name, n_bootstrap=100)
     for part in ("metrics.json", "report.html", "figures/roc.svg"):
         assert (tmp_path / "one" / part).read_bytes() == (tmp_path / "two" / part).read_bytes()
 
 
 def test_a_model_that_does_not_beat_the_baseline_is_told_so(tmp_path):
     subtype_run(tmp_path / "run", skill=1.0, baseline_skill=3.0)
-    found = evaluate_run(tmp_path / "run", n_bootstrap=200, seed=0)
-    assert "It does not beat the mean-pool baseline" in verdict(found)
+    metrics = evaluated(tmp_path / "run", n_bootstrap=200)
+    assert "It does not beat the mean-pool baseline" in verdict(metrics)
     subtype_run(tmp_path / "noise", skill=0.0)
-    assert "not shown to be better than chance" in verdict(evaluate_run(tmp_path / "noise", n_bootstrap=200, seed=0))
+    assert "not shown to be better than chance" in verdict(evaluated(tmp_path / "noise", n_bootstrap=200))
 
 
 def test_survival_pools_standardised_scores_and_keeps_folds_apart(tmp_path):
     risk, time, event = survival_run(tmp_path / "run")
-    found = evaluate_run(tmp_path / "run", n_bootstrap=200, seed=0)
-    assert found["attention"]["c_index"]["value"] == approx(c_index(risk, time, event), abs=1e-12)
+    metrics = evaluated(tmp_path / "run", n_bootstrap=200)
+    assert metrics.attention["c_index"].value == approx(c_index(risk, time, event), abs=1e-12)
     folds = np.arange(40) % 2
     pairs = [(c_index(risk[folds == f], time[folds == f], event[folds == f])) for f in (0, 1)]
-    assert min(pairs) <= found["attention"]["c_index_within_folds"]["value"] <= max(pairs)
-    assert found["differences"]["mean_pool"]["c_index"]["value"] == 0
-    assert "does not beat" in verdict(found)
-    write_report(tmp_path / "run")
+    assert min(pairs) <= metrics.attention["c_index_within_folds"].value <= max(pairs)
+    assert metrics.differences["mean_pool"]["c_index"].value == 0
+    assert "does not beat" in verdict(metrics)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Kaplan-Meier" in page
     assert "log-rank p" in page
@@ -77,13 +82,12 @@ def test_nothing_evaluated_is_said_plainly(tmp_path):
     write_run(
         tmp_path / "run",
         pd.DataFrame(columns=columns),
-        FACTS | {"task": "subtype", "classes": ["A", "B"], "evaluated": False},
+        replace(FACTS, classes=("A", "B"), evaluated=False),
     )
-    found = evaluate_run(tmp_path / "run", n_bootstrap=100, seed=0)
-    assert found["evaluated"] is False
-    write_report(tmp_path / "run")
+    metrics = evaluated(tmp_path / "run", n_bootstrap=100)
+    assert metrics.evaluated is False
     assert "Nothing was evaluated" in (tmp_path / "run" / "report.html").read_text()
-    assert "nothing was evaluated" in results_table(found)
+    assert "nothing was evaluated" in results_table(metrics)
 
 
 def test_a_class_without_test_patients_is_noted(tmp_path):
@@ -91,10 +95,10 @@ def test_a_class_without_test_patients_is_noted(tmp_path):
     path = tmp_path / "run" / "predictions.csv"
     table = pd.read_csv(path)
     table[table["truth"] != "C"].to_csv(path, index=False)
-    found = evaluate_run(tmp_path / "run", n_bootstrap=100, seed=0)
-    assert found["notes"] == ["no test patient of C: left out of macro averages"]
-    assert found["per_class"]["C"]["auroc"]["value"] is None
-    assert found["chance"]["balanced_accuracy"] == 0.5
+    metrics = evaluated(tmp_path / "run", n_bootstrap=100)
+    assert metrics.notes == ("no test patient of C: left out of macro averages",)
+    assert metrics.per_class["C"].auroc.value is None
+    assert metrics.chance["balanced_accuracy"] == 0.5
     json.loads((tmp_path / "run" / "metrics.json").read_text(), parse_constant=pytest.fail)  # no NaN
 
 
@@ -102,7 +106,7 @@ def test_results_of_a_study_are_listed(tmp_path, capsys):
     assert show(["--study", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err
     subtype_run(tmp_path / "runs" / "subtype" / "default")
-    evaluate_run(tmp_path / "runs" / "subtype" / "default", n_bootstrap=100, seed=0)
+    evaluated(tmp_path / "runs" / "subtype" / "default", n_bootstrap=100)
     assert show(["--study", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "subtype, run default" in out
@@ -112,8 +116,7 @@ def test_results_of_a_study_are_listed(tmp_path, capsys):
 def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path):
     folder = tmp_path / "run"
     subtype_run(folder)
-    evaluate_run(folder, n_bootstrap=100, seed=0)
-    write_report(folder)
+    evaluated(folder, n_bootstrap=100)
     assert "was not checked for this run" in (folder / "report.html").read_text()
     checks = [
         {"name": "patients", "verdict": "ok", "text": "none on two sides", "table": None},
@@ -125,8 +128,10 @@ def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path
         },
     ]
     write_json(folder / "audit.json", {"checks": checks})
-    write_json(folder / "comparison.json", {"predictions_sha256": "of earlier predictions"})
-    write_report(folder)
+    run = read_run(RunFolder(folder))
+    compared = compare_runs(run, run, TASKS["subtype"].evaluation, n_bootstrap=100, seed=0)
+    write_comparison(run.folder, replace(compared, predictions_sha256="of earlier predictions"))
+    evaluated(folder)
     page = (folder / "report.html").read_text()
     for part in ("<td class=leak>leak</td>", "V &lt;0.9&gt;", "<td>&lt;s&gt;</td>", "none on two sides"):
         assert part in page
@@ -135,12 +140,50 @@ def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path
 
 def test_every_figure_has_its_numbers_beside_it(tmp_path):
     subtype_run(tmp_path / "run")
-    found = evaluate_run(tmp_path / "run", n_bootstrap=100, seed=0)
-    write_report(tmp_path / "run")
+    metrics = evaluated(tmp_path / "run", n_bootstrap=100)
     folder = tmp_path / "run" / "figures"
     assert {path.stem for path in folder.glob("*.svg")} == {path.stem for path in folder.glob("*.csv")}
     confusion = pd.read_csv(folder / "confusion.csv")
     assert confusion["patients"].sum() == 40
     bins = pd.read_csv(folder / "reliability.csv")
     error = (bins["patients"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / 40
-    assert error == approx(found["attention"]["ece"]["value"], abs=1e-9)
+    assert error == approx(metrics.attention["ece"].value, abs=1e-9)
+
+
+def test_a_comparison_of_an_earlier_version_is_left_out_and_a_damaged_one_named(tmp_path):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    write_json(folder / "comparison.json", {"task": "subtype"})
+    evaluated(folder)
+    assert "Compared with" not in (folder / "report.html").read_text()
+    write_json(folder / "comparison.json", {"schema": "comparison/1", "task": "subtype"})
+    with pytest.raises(StudyError, match=r"comparison\.json: the file lacks against, bootstrap"):
+        evaluated(folder)
+
+
+def test_results_of_an_earlier_version_are_named_with_the_remedy(tmp_path, capsys):
+    folder = tmp_path / "runs" / "subtype" / "default"
+    subtype_run(folder)
+    evaluated(folder)
+    known = json.loads((folder / "metrics.json").read_text())
+    write_json(folder / "metrics.json", {name: value for name, value in known.items() if name != "schema"})
+    assert show(["--study", str(tmp_path)]) == 2
+    assert "metrics.json: schema missing, not metrics/1; evaluate again" in capsys.readouterr().err
+
+
+def test_names_are_escaped_once_and_text_keeps_its_line_ends(tmp_path):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    facts = replace(
+        FACTS, classes=("A<1>", "B", "C"), run="<i>o'clock</i> & co", command="python mil/train.py --name '<i>'"
+    )
+    write_record(folder / "run.json", facts, RUN_SCHEMA)
+    evaluated(folder)
+    page = (folder / "report.html").read_text()
+    assert "run &lt;i&gt;o&#39;clock&lt;/i&gt; &amp; co</title>" in page
+    assert "&amp;lt;" not in page
+    code = html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.S)[1]).splitlines()
+    assert code[3:] == [facts.command, f"python mil/evaluate.py --task subtype --name {facts.run}"]
+    assert "<svg" in page
+    for link in re.findall(r"<a href='#([^']+)'>", page):
+        assert f"<section id='{link}'>" in page

@@ -1,6 +1,6 @@
 """A task of its own file alone: a number, learnt by squared error, goes through preparation, audit, folds and tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,9 @@ from common.failures import StudyError
 from mil.audit.audit import audit_run
 from mil.audit.checks import LEAK
 from mil.runs.model_file import read_model
+from mil.runs.run_folder import RunFolder
 from mil.tasks.registry import TASKS, register, task_named
+from mil.tasks.subtype import SUBTYPE
 from mil.tasks.task import Task
 from mil.training.cohort_flow import known_patients
 from mil.training.cross_validation import run_folds
@@ -90,7 +92,7 @@ class NumberTraining:
 
     def predict_fold(self, head, read, plan, targets):
         parts = (self._rows(plan, p, targets, predict(head, read, p)[:, 0], "attention") for p in (plan.test, plan.val))
-        return FoldRows(predictions=next(parts), validation=next(parts), facts={"unit": "mm"})
+        return FoldRows(predictions=next(parts), validation=next(parts))
 
     def baseline_rows(self, plan, targets, inputs):
         mean = np.mean([targets[patient] for patient in plan.train])
@@ -107,7 +109,7 @@ class NumberTraining:
         ]
 
 
-SIZE = Task(name="size", training=NumberTraining())
+SIZE = Task(name="size", training=NumberTraining(), evaluation=SUBTYPE.evaluation, report=SUBTYPE.report)
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_a_third_task_is_a_value_of_the_contract(registered):
     assert task_named("size") is SIZE
     register(SIZE)  # the same once more is no fault
     with pytest.raises(ValueError, match="two tasks are named 'size'"):
-        register(Task(name="size", training=NumberTraining(learning_rate_factor=2.0)))
+        register(replace(SIZE, training=NumberTraining(learning_rate_factor=2.0)))
 
 
 def test_an_unknown_task_is_named_with_those_there_are():
@@ -149,8 +151,9 @@ def test_a_third_task_is_trained_and_predicted_without_another_line(registered, 
     assert "size_mm" not in prepared.covariates.names
     assert not [each["name"] for each in audit_run(prepared)["checks"] if each["verdict"] == LEAK]
     run_dir = tmp_path / "run"
-    records = run_folds(run_dir, prepared.plans, prepared.inputs)
-    write_fold_tables(run_dir, records, prepared.inputs.columns)
+    folder = RunFolder(run_dir)
+    records = run_folds(folder, prepared.plans, prepared.inputs)
+    write_fold_tables(folder, records, prepared.inputs.columns)
     table = pd.read_csv(run_dir / "predictions.csv")
     attention, baseline = (table[table["model"] == name] for name in ("attention", "mean_of_training"))
     assert sorted(attention["patient_id"]) == prepared.usable
@@ -158,18 +161,18 @@ def test_a_third_task_is_trained_and_predicted_without_another_line(registered, 
     assert error < 0.7 * ((baseline["size"] - baseline["truth"]) ** 2).mean()
     assert (run_dir / "validation_predictions.csv").is_file()
     assert not (run_dir / "training_follow_up.csv").exists()
-    assert read_model(run_dir / records[0]["model_file"]).metadata["task"] == "size"
-    assert train_shares(run_dir, prepared.shares, prepared.plans, prepared.inputs)[0]["share"] == 0.5
+    assert read_model(run_dir / records[0].model_file).metadata["task"] == "size"
+    assert train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)[0].share == 0.5
 
 
 def test_a_changed_target_trains_its_folds_anew_and_nothing_else_does(registered, study, tmp_path, monkeypatch):
     prepared = prepare(study, CONFIG, task_named("size").training)
-    records = run_folds(tmp_path / "run", prepared.plans[:1], prepared.inputs)
+    records = run_folds(RunFolder(tmp_path / "run"), prepared.plans[:1], prepared.inputs)
     monkeypatch.setattr("mil.training.cross_validation.fit", trained_anew)
-    assert run_folds(tmp_path / "run", prepared.plans[:1], prepared.inputs) == records
+    assert run_folds(RunFolder(tmp_path / "run"), prepared.plans[:1], prepared.inputs) == records
     table = pd.read_csv(study.cohort_table)
     table["size_mm"] += 1
     table.to_csv(study.cohort_table, index=False)
     changed = prepare(study, CONFIG, task_named("size").training)
     with pytest.raises(AssertionError, match="trained anew"):
-        run_folds(tmp_path / "run", changed.plans[:1], changed.inputs)
+        run_folds(RunFolder(tmp_path / "run"), changed.plans[:1], changed.inputs)

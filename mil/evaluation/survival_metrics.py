@@ -1,0 +1,74 @@
+"""What metrics.json holds for a survival run beside what every run has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mil.evaluation.metrics_record import FoldMetrics, RunMetrics
+from mil.metrics.bootstrap import Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SurvivalFold(FoldMetrics):
+    """A fold's concordance; None where no pair can be compared."""
+
+    events: int
+    c_index: float | None
+
+    @property
+    def values(self) -> Mapping[str, float | None]:
+        """The fold's metric by name."""
+        return {"c_index": self.c_index}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskGroups:
+    """Patients above and below their fold's cut-off."""
+
+    n_high: int
+    n_low: int
+    events_high: int
+    events_low: int
+    log_rank_p: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeAuc:
+    """The AUC at one time, with its interval."""
+
+    time: float
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+    @property
+    def interval(self) -> Interval:
+        """The AUC without its time."""
+        return Interval(self.value, self.low, self.high, self.method)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverTimeMetrics:
+    """Predicted survival probabilities: Brier score beside that of the Kaplan-Meier curve, AUC at quartiles of events."""
+
+    integrated_brier: Interval
+    reference: Interval
+    difference: Interval
+    auc: tuple[TimeAuc, ...]
+    brier: tuple[tuple[float, float, float], ...]  # time, the model's, the reference's
+    horizon: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SurvivalMetrics(RunMetrics):
+    """The metrics of a survival run; `over_time` is None for a run that kept no training follow-up."""
+
+    main: ClassVar[str] = "c_index"
+
+    folds_tested: tuple[SurvivalFold, ...]
+    n_events: int
+    over_time: OverTimeMetrics | None
+    risk_groups: RiskGroups

@@ -1,0 +1,88 @@
+"""What the report of a survival run has of its own: risk groups, survival probabilities over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mil.evaluation.survival_metrics import OverTimeMetrics, RiskGroups, SurvivalMetrics
+from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, p_value, table, with_interval
+from mil.report.drawing import Picture
+from mil.report.survival_figures import draw_brier, draw_scores, draw_survival_curves
+from mil.report.task import Pictures
+from mil.runs.facts import RunFacts
+from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
+from mil.runs.run_store import FinishedRun
+
+CAPTIONS = {
+    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients.",
+    "scores": "Risk score and follow-up of every patient, out of fold.",
+}
+
+
+class SurvivalReport:
+    """The report of log-hazards."""
+
+    title = "Survival"
+
+    def pictures(self, run: FinishedRun, metrics: SurvivalMetrics) -> dict[str, Picture]:
+        """Draw Kaplan-Meier curves, scores and, where it is known, the Brier score over time."""
+        pictures = {
+            "kaplan_meier": draw_survival_curves(run, metrics.risk_groups.log_rank_p), "scores": draw_scores(run),
+        }  # fmt: skip
+        return pictures if metrics.over_time is None else pictures | {"brier": draw_brier(metrics.over_time.brier)}
+
+    def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:
+        """Return the number of events."""
+        return [["events", facts.n_events]]
+
+    def discrimination_blocks(self, metrics: SurvivalMetrics, pictures: Pictures) -> list[Block]:
+        """Return the risk groups, their curves and every score."""
+        captions = CAPTIONS.items()
+        return [
+            _risk_groups(metrics.risk_groups),
+            *(block for name, caption in captions for block in illustration(name, caption, pictures)),
+        ]
+
+    def own_sections(self, metrics: SurvivalMetrics, pictures: Pictures) -> list[Section]:
+        """Return survival over time."""
+        return [] if metrics.over_time is None else [_over_time(metrics.over_time, pictures)]
+
+    def fold_table(self, metrics: SurvivalMetrics) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        """Return each fold's events and concordance."""
+        return ["events", NAMES["c_index"]], [[fold.events, number(fold.c_index)] for fold in metrics.folds_tested]
+
+
+def _risk_groups(groups: RiskGroups) -> Paragraph:
+    return Paragraph(
+        words=f"High risk: {groups.n_high} patients, {groups.events_high} events; low risk: {groups.n_low} patients, "
+        f"{groups.events_low} events; log-rank p {p_value(groups.log_rank_p)}. The cut-off of each fold is the median "
+        "log-hazard of its training patients. Scores of different folds are put on one scale by the mean and SD of their "
+        "training patients; the C-index within folds needs no such scale."
+    )
+
+
+def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
+    rows = [
+        ["integrated Brier score", with_interval(own.integrated_brier)],
+        ["of the Kaplan-Meier curve of training patients", with_interval(own.reference)],
+        ["difference (paired)", with_interval(own.difference, signed=True)],
+        *([f"AUC at time {time_text(each.time)}", with_interval(each.interval)] for each in own.auc),
+    ]
+    is_better = own.difference.high is not None and own.difference.high < 0
+    caption = "Brier score over time, out of fold; dashed: the Kaplan-Meier curve of training patients."
+    body: tuple[Block, ...] = (
+        Paragraph(
+            words=f"The predicted probabilities are {'better than' if is_better else 'not shown to be better than'} "
+            "a curve that is the same for everyone (lower Brier scores are better)."
+        ),
+        table(["", MODEL_NAMES[ATTENTION]], rows),
+        *illustration("brier", caption, pictures),
+        note(
+            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "
+            "AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
+            f"{time_text(own.horizon)}) "
+            "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the times of "
+            "events."
+        ),
+    )
+    return Section(key="over-time", title="Survival probabilities over time", items="12e, 15, 23a", body=body)

@@ -1,0 +1,39 @@
+"""What a task brings to the report: its pictures, its own sections, and what its folds show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from mil.evaluation.metrics_record import RunMetrics
+from mil.report.blocks import Block, Section
+from mil.report.drawing import Picture
+from mil.runs.facts import RunFacts
+from mil.runs.run_store import FinishedRun
+
+M_contra = TypeVar("M_contra", bound=RunMetrics, contravariant=True)
+Pictures = Mapping[str, str]  # name to SVG
+
+
+@runtime_checkable  # the test run checks arguments
+class ReportTask(Protocol[M_contra]):
+    """A task as the report sees it."""
+
+    @property
+    def title(self) -> str:
+        """The first word of the page."""
+
+    def pictures(self, run: FinishedRun, metrics: M_contra) -> dict[str, Picture]:
+        """Draw the pictures of an evaluated run."""
+
+    def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:
+        """Return how many patients of the analysis have the outcome, a row an outcome beside the classes."""
+
+    def discrimination_blocks(self, metrics: M_contra, pictures: Pictures) -> list[Block]:
+        """Return what stands below the table of discrimination."""
+
+    def own_sections(self, metrics: M_contra, pictures: Pictures) -> list[Section]:
+        """Return the sections that other tasks have not."""
+
+    def fold_table(self, metrics: M_contra) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        """Return the names of what a fold shows beside its patients, and a row of it a fold."""

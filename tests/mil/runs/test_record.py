@@ -1,0 +1,98 @@
+"""Records as JSON and back: what is written is read, and every fault names its file and key."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from common.failures import StudyError
+from mil.runs.record import Scalar, SchemaError, keyed, plain, read_record, write_record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inner:
+    value: float
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outer:
+    name: str
+    n: int
+    is_done: bool
+    inner: Inner | None
+    many: tuple[Inner, ...]
+    pair: tuple[float, float]
+    by_name: dict[str, Inner]
+    row: dict[str, Scalar]
+    group: str = keyed("class")
+
+
+KNOWN = Outer(
+    name="a", n=3, is_done=True, inner=None, many=(Inner(value=1.5, note=None), Inner(value=2.0, note="ü")),
+    pair=(0.1, 0.2), by_name={"x": Inner(value=0.0, note="")}, row={"p": 0.5, "q": "r", "s": None, "t": 1}, group="LMS",
+)  # fmt: skip
+
+
+def written(folder, **changes):
+    path = folder / "record.json"
+    path.write_text(json.dumps({"schema": "outer/1", **plain(KNOWN), **changes}))
+    return path
+
+
+def read(path):
+    return read_record(path, Outer, "outer/1", "make it again")
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "record.json"
+    write_record(path, KNOWN, "outer/1")
+    assert read(path) == KNOWN
+    raw = json.loads(path.read_text())
+    assert next(iter(raw)) == "schema"
+    assert raw["class"] == "LMS"
+    assert "group" not in raw
+
+
+def test_a_whole_number_is_a_number_too_but_a_truth_is_none(tmp_path):
+    assert read(written(tmp_path, pair=[1, 2])).pair == (1, 2)
+    with pytest.raises(StudyError, match=r"pair\[0\] is true, not float"):
+        read(written(tmp_path, pair=[True, 2]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": "3"}, 'n is "3", not int'),
+        ({"n": 3.0}, "n is 3.0, not int"),
+        ({"n": True}, "n is true, not int"),
+        ({"is_done": 1}, "is_done is 1, not bool"),
+        ({"name": None}, "name is null, not str"),
+        ({"inner": {"value": 1.0}}, "inner lacks note"),
+        ({"inner": {"value": 1.0, "note": "", "more": 1}}, "inner has an unknown key more"),
+        ({"many": [{"value": 1.0, "note": 2}]}, r"many\[0\]\.note is 2, not str"),
+        ({"many": {"value": 1.0}}, "many is .*, not a list"),
+        ({"pair": [1.0]}, "pair is .*, not a list"),
+        ({"by_name": {"x": []}}, r"by_name\.x is \[\], not a mapping"),
+        ({"by_name": []}, r"by_name is \[\], not a mapping"),
+        ({"row": {"p": [1]}}, r"row\.p is \[1\], not str or int"),
+        ({"other": 1}, "the file has an unknown key other"),
+    ],
+)
+def test_a_fault_names_file_key_value_and_remedy(tmp_path, changes, message):
+    with pytest.raises(StudyError, match=f"record\\.json: {message}.*; make it again"):
+        read(written(tmp_path, **changes))
+
+
+def test_another_schema_none_and_no_json_are_told_apart(tmp_path):
+    with pytest.raises(SchemaError, match="schema outer/2, not outer/1; make it again"):
+        read(written(tmp_path, schema="outer/2"))
+    with pytest.raises(SchemaError, match="schema missing, not outer/1"):
+        read(written(tmp_path, schema=None))
+    (tmp_path / "record.json").write_text("[1]")
+    with pytest.raises(SchemaError, match="schema missing"):
+        read(tmp_path / "record.json")
+    (tmp_path / "record.json").write_text('{"schema": "outer/1", ')
+    with pytest.raises(StudyError, match="not readable as JSON") as caught:
+        read(tmp_path / "record.json")
+    assert not isinstance(caught.value, SchemaError)
