@@ -9,4 +9,5 @@ What reads, what computes and what writes stands in `stream`, `device` and `stor
     tile_table.py           tables of tile images, the form of the 2021 notebook
     image_jobs.py           tile tables to jobs, one bag a patient
     loop.py                 the loop over blocks: read ahead, embed, log, write
+    study_embedding.py      a study's slides or tile table to feature files and status tables
 """

@@ -9,4 +9,5 @@ Where and how fast a network computes is `device`'s matter; nothing here reads a
     networks.py            how the architectures are built
     weights.py             weights from files, the installation, torchvision, timm and the Hugging Face hub
     transformers_names.py  weights under the names of Hugging Face's transformers, for timm's networks
+    listing.py             the table of registered encoders
 """

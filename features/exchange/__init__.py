@@ -2,12 +2,14 @@
 
 Our own feature file has its room, `store`; a model that trains on either reads bags through this one.
 
-    bag.py             a slide's embeddings in any layout; micrometres and centres to level-0 corners
-    folder.py          a folder of feature files of any tool, checked
-    layout_readers.py  the files of each tool, told apart and read
-    tensor_readers.py  embeddings in .pt files
-    layout_writers.py  the files of each tool, written
-    layout_tables.py   the clinical table as CLAM, STAMP and slideflow want it
-    record.py          the side file that makes the way back exact
-    conversion.py      the loop over slides
+    bag.py               a slide's embeddings in any layout; micrometres and centres to level-0 corners
+    folder.py            a folder of feature files of any tool, checked
+    layout_readers.py    the files of each tool, told apart and read
+    tensor_readers.py    embeddings in .pt files
+    layout_writers.py    the files of each tool, written
+    layout_tables.py     the clinical table as CLAM, STAMP and slideflow want it
+    record.py            the side file that makes the way back exact
+    conversion.py        the loop over slides
+    hdf5_readers.py      layouts in HDF5, told apart by what they hold: an entry a layout
+    study_conversion.py  a study's features to another tool's layout, or a tool's to ours
 """

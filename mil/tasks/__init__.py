@@ -2,8 +2,8 @@
 
 The rooms below receive the part that concerns them and look up no name.
 
-task.py      the value
-subtype.py   the subtype of each patient
-survival.py  time to an event
-registry.py  name to task
+    task.py      the value
+    subtype.py   the subtype of each patient
+    survival.py  time to an event
+    registry.py  name to task
 """

@@ -5,16 +5,16 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     training_settings.py    the settings of train.py
     preparation.py          what a run works on, checked before it trains
     cohort_flow.py          who left the analysis where, and why
-    targets.py              what is known of each patient, found in the cohort and checked
     classification_task.py  classes as a task: an epoch, validation, rows of predictions
     survival_task.py        survival as a task: the whole cohort's exact gradient, validation, rows of predictions
     partial_likelihood.py   Cox's loss with Efron ties in closed form
     packed.py               bags packed one after the other: drawing, standardising, predicting them
     fitting.py              training of one fold
-    fold_predictions.py     what a fold predicts: attention, its baselines, inner validation
     cross_validation.py     all folds, resumable, out of fold
     baseline.py             penalised logistic and Cox regression
     covariates.py           clinical covariates of the baseline without slides
     nested_plans.py         nested parts of the training patients, for the learning curve
     image_predictions.py    predictions by image for tile tables
+    task.py                 what a task brings to training
+    fold_store.py           what folds leave in a run folder
 """

@@ -8,4 +8,6 @@ Nothing of the pipeline reads this room: a painted slide goes through it as any 
     scanner.py           staining, optics and the pyramid of a scanner
     slide_and_truth.py   one slide and its truth, written
     synthetic_cohort.py  the patients of the synthetic study
+    demo_study.py        the synthetic study: slides, clinical table, truth
+    demo_settings.py     the settings of make_demo_study.py
 """

@@ -9,4 +9,5 @@ Which tiles lie on it is decided in `tiling`, how good they are in `quality`.
     segmentation.py   the masks of a whole slide, edges looked at twice
     outline.py        tissue outlines as GeoJSON, ours and edited ones
     source.py         edited outline, mask of another tool, or our segmentation: which one a slide's tiles are laid over
+    mask_image.py     the tissue of a slide out of another tool's mask
 """
