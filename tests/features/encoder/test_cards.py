@@ -55,6 +55,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "model."])
 @pytest.mark.parametrize("name", KINDS)
 def test_weights_in_transformers_form_give_its_own_embeddings(name, prefix, tmp_path, monkeypatch):
@@ -138,6 +139,7 @@ def test_an_encoders_transform_is_pillows():
     assert field_of_encoder(tiles, CARDS["resnet50"]) is tiles
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_load_under_wrappers_names(tmp_path):
     card = CARDS["lunit_dino_s16"]
     torch.manual_seed(0)

@@ -76,6 +76,7 @@ def as_slideflow(study, folder):
 MAKERS = {"clam": as_clam, "trident": as_trident, "stamp": as_stamp, "slideflow": as_slideflow}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", MAKERS)
 def test_a_folder_of_another_tool_trains_as_it_is_to_the_same_predictions(study, tmp_path, capsys, layout):
     MAKERS[layout](study, tmp_path / "theirs")

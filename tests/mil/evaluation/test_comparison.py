@@ -152,6 +152,7 @@ def test_runs_of_other_patients_labels_or_tasks_are_refused_by_name(tmp_path):
         check_comparable(one, read_run(RunFolder(tmp_path / "three")), SUBTYPE)
 
 
+@pytest.mark.slow
 def test_the_script_evaluates_again_without_training_and_compares(tmp_path, capsys):
     root = tmp_path / "runs" / "subtype"
     subtype_run(root / "default")
@@ -170,6 +171,7 @@ def test_the_script_evaluates_again_without_training_and_compares(tmp_path, caps
     assert evaluate(["--study", str(tmp_path), "--against", "default"]) == 2
 
 
+@pytest.mark.slow
 def test_a_comparison_is_shown_until_either_run_is_trained_anew(tmp_path):
     root = tmp_path / "runs" / "subtype"
     subtype_run(root / "default")

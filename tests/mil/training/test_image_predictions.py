@@ -19,7 +19,7 @@ from mil.training.image_predictions import predict_images
 from mil.training.training_settings import TrainConfig
 from tests.helpers.feature_study import CLASSES, ENCODER, MADE_BY
 
-FAST = ["--epochs", "15", "--hidden", "16", "--attention", "8", "--bootstrap", "200", "--threads", "1"]
+FAST = ["--epochs", "5", "--hidden", "16", "--attention", "8", "--bootstrap", "100", "--threads", "1"]
 
 
 def make_tile_study(root, *, n_patients=30, n_images=4, n_fields=5, seed=0, sets=("train", "train", "test")):
@@ -66,6 +66,7 @@ def test_an_images_prediction_is_the_head_on_its_fields_alone():
         assert found[image] == pytest.approx(torch.softmax(alone[0], 0).detach().numpy(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_image_of_the_test_patients_and_no_other_is_predicted(study):
     folder = study.run("subtype", "default")
     table = pd.read_csv(folder / "predictions_tiles.csv")
@@ -76,6 +77,7 @@ def test_every_image_of_the_test_patients_and_no_other_is_predicted(study):
     assert np.allclose(table[[f"p_{name}" for name in CLASSES]].sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_figures_equal_scikit_learns(study):
     folder = study.run("subtype", "default")
     table = pd.read_csv(folder / "predictions_tiles.csv")
@@ -112,6 +114,7 @@ def test_copies_of_an_image_do_not_narrow_the_interval():
     assert widths[1] == pytest.approx(widths[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_without_test_patients_or_images_there_is_no_result_by_image(tmp_path):
     study = make_tile_study(tmp_path / "train_only", n_patients=9, sets=("train",))
     assert train(["--study", str(study.root), *FAST]) == 0
@@ -124,6 +127,7 @@ def test_without_test_patients_or_images_there_is_no_result_by_image(tmp_path):
     assert image_metrics(pd.DataFrame(), ["A"], n_bootstrap=100, seed=0) is None
 
 
+@pytest.mark.slow
 def test_an_image_that_could_not_be_decoded_is_no_result(tmp_path):
     study = make_tile_study(tmp_path / "study", n_patients=12)
     for patient in ("P06", "P07"):  # tested

@@ -40,6 +40,7 @@ def outcomes(*checks):
     return [preflight.Outcome(one.slide_id, one, None) for one in checks]
 
 
+@pytest.mark.slow
 def test_a_sound_study_is_passed_and_untouched(tmp_path, capsys):
     names = [f"s{index}" for index in range(4)]
     for name in names:
@@ -53,6 +54,7 @@ def test_a_sound_study_is_passed_and_untouched(tmp_path, capsys):
     assert "nothing found" in printed
 
 
+@pytest.mark.slow
 def test_every_trouble_is_found(tmp_path, capsys):
     slides = tmp_path / "slides"
     for name in ("a", "b", "nobody"):

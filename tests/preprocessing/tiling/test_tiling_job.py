@@ -16,6 +16,8 @@ from preprocessing.tile_slides import main as tile
 from preprocessing.tiling.tile_store import read_slide_tiles
 from tests.helpers.slide_recipes import recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiled(tmp_path_factory):
