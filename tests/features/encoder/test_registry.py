@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from common.arrays import write_arrays
 from common.failures import SlideError, StudyError
 from common.study import Study
-from features.device import runtime as runtimes
+from features.device import binding
 from features.device.binding import bind
 from features.device.runtime import embed, to_float16
 from features.embedding.tile_table import read_tile_table
@@ -77,7 +77,7 @@ def test_pytorch_stands_in_where_openvino_fails(lite0, runtime, monkeypatch, cap
         raise RuntimeError("cannot convert")
 
     expected = embed(runtime, tiles(2))
-    monkeypatch.setattr(runtimes, "_on_openvino", broken)
+    monkeypatch.setattr(binding, "on_openvino", broken)
     runtime = bind(lite0, device="cpu", batch=2, tile_px=64, threads=1)
     assert "cannot convert" in capsys.readouterr().err
     assert runtime.name.startswith("PyTorch")
