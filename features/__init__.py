@@ -1,8 +1,8 @@
 """Tiles to embeddings: a frozen CNN, its runtimes, the tile stream and the feature files."""
 
-from importlib import import_module
+from common.public_names import lazily
 
-_PUBLIC = {  # name to its module, which is imported when the name is first asked for
+_PLACES = {  # name: the module that has it
     "ConversionConfig": "features.exchange.conversion",
     "EncoderCard": "features.encoder.card",
     "ExtractionConfig": "features.embedding.extraction_settings",
@@ -19,10 +19,5 @@ _PUBLIC = {  # name to its module, which is imported when the name is first aske
     "read_feature_bag": "features.store.feature_store",
     "write_feature_bag": "features.store.feature_store",
 }
-__all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+__all__ = list(_PLACES)
+__getattr__, __dir__ = lazily(__name__, _PLACES)

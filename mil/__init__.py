@@ -9,19 +9,16 @@ For notebooks, without the weight of the rooms until they are used:
     trained.metrics, trained.folder
 """
 
-from importlib import import_module
-from typing import Any
+from common.public_names import lazily
 
-_PLACES = {
+_PLACES = {  # name: the module that has it
+    "EvaluateConfig": "mil.evaluation_run",
+    "EvaluatedRun": "mil.evaluation_run",
     "TrainConfig": "mil.training.training_settings",
     "TrainedRun": "mil.training_run",
     "audit_study": "mil.training_run",
+    "evaluate_study": "mil.evaluation_run",
     "train_study": "mil.training_run",
 }
-__all__ = ["TrainConfig", "TrainedRun", "audit_study", "train_study"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+__all__ = list(_PLACES)
+__getattr__, __dir__ = lazily(__name__, _PLACES)

@@ -18,7 +18,6 @@ if __package__ in {None, ""}:
 
 from common.failures import command
 from common.settings import parse_config
-from common.study import open_study
 from mil.training.training_settings import TrainConfig
 
 
@@ -26,7 +25,6 @@ from mil.training.training_settings import TrainConfig
 def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
-    study = open_study(config.study)
     from mil.audit.audit import stop_at_leaks
     from mil.report.image_section import image_line
     from mil.report.verdict import results_table, verdict
@@ -34,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     say = partial(print, flush=True)
     if config.audit:
-        stop_at_leaks(audit_study(study, config, say=say))
+        stop_at_leaks(audit_study(config.study, config, say=say))
         return 0
-    trained = train_study(study, config, say=say)
+    trained = train_study(config.study, config, say=say)
     for patient, reason in sorted(trained.excluded.items()):
         print(f"left out: {patient}: {reason}")
     if trained.is_evaluated:

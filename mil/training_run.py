@@ -14,7 +14,7 @@ import yaml
 from common.cohort import read_cohort
 from common.files import write_json, write_table, write_text
 from common.settings import settings_of
-from common.study import Study
+from common.study import Study, open_study
 from features.exchange.folder import origin
 from mil.audit.audit import audit_run, audit_text, stop_at_leaks
 from mil.audit.checks import Check
@@ -57,11 +57,11 @@ class TrainedRun:
         return self.folder.report
 
 
-def train_study(study: Study, config: TrainConfig, *, say: Say = print) -> TrainedRun:
+def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> TrainedRun:
     """Do what the script does: prepare, audit, train, evaluate out of fold and report.
 
     Args:
-        study: the study folder.
+        study: the folder; `config.study` is not looked at.
         config: the settings.
         say: receives what is to be read before the training, a text at a time.
 
@@ -69,14 +69,14 @@ def train_study(study: Study, config: TrainConfig, *, say: Say = print) -> Train
         StudyError: something is missing or faulty, or the audit is certain of a leak; nothing was trained.
     """
     task = task_named(config.task)
-    prepared = prepare(study, config, task.training)
+    prepared = prepare(open_study(study), config, task.training)
     say(origin(prepared.bags.provenance))
     return train_run(prepared, task, say=say)
 
 
-def audit_study(study: Study, config: TrainConfig, *, say: Say = print) -> dict[str, list[Check]]:
+def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> dict[str, list[Check]]:
     """Audit a run without training it, and return the audit in the form of audit.json."""
-    prepared = prepare(study, config, task_named(config.task).training)
+    prepared = prepare(open_study(study), config, task_named(config.task).training)
     say(origin(prepared.bags.provenance))
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=True))

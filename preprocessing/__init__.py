@@ -11,8 +11,7 @@ stands for, and returns a value; nothing is printed but progress.
 Names are imported when they are first asked for, so that a script's --help loads nothing heavy.
 """
 
-from importlib import import_module
-from typing import Any
+from common.public_names import lazily
 
 _PLACES = {  # name: the module that has it
     "CheckConfig": "preprocessing.checks.check_settings",
@@ -29,16 +28,5 @@ _PLACES = {  # name: the module that has it
     "read_slide_tiles": "preprocessing.tiling.tile_store",
     "tile_study": "preprocessing.tiling.study_tiles",
 }
-
 __all__ = list(_PLACES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazily(__name__, _PLACES)

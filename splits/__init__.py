@@ -1,8 +1,8 @@
 """Patients to folds: stratified, repeated, patient-level, saved and checked against the cohort."""
 
-from importlib import import_module
+from common.public_names import lazily
 
-_PUBLIC = {  # name to its module, which is imported when the name is first asked for
+_PLACES = {  # name: the module that has it
     "FoldPlan": "splits.fold_plan",
     "SplitConfig": "splits.split_settings",
     "StudySplits": "splits.study_splits",
@@ -12,10 +12,5 @@ _PUBLIC = {  # name to its module, which is imported when the name is first aske
     "read_plans": "splits.split_store",
     "read_splits": "splits.split_store",
 }
-__all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+__all__ = list(_PLACES)
+__getattr__, __dir__ = lazily(__name__, _PLACES)

@@ -1,7 +1,11 @@
 """The documents are true: links lead somewhere, named files exist, and formats.md names all that stands in a study's files."""
 
 import fnmatch
+import importlib
+import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +22,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/extending.md",
     "docs/formats.md",
+    "docs/python.md",
 )
 STAGES = "common|preprocessing|features|splits|mil|tests|docs|benchmarks"
 
@@ -148,6 +153,34 @@ def test_formats_names_everything_in_the_files_of_a_study_and_nothing_else(root,
         if name not in found[index] and "optional" not in type_
     ]
     assert not absent
+
+
+@pytest.mark.slow
+def test_the_notebook_of_python_md_runs_from_slides_to_a_report(root, tmp_path):
+    """As it stands there, but for a smaller study: in a folder of its own, by a Python that imports the project."""
+    code = re.search(r"```python\n(.*?)```", (root / "docs" / "python.md").read_text(), re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 15
+    smaller = code.replace("patients=30", "patients=10").replace("folds=3", "folds=2").replace("epochs=20", "epochs=3")
+    assert smaller.count("=10") == smaller.count("=2)") == 1
+    (tmp_path / "notebook.py").write_text(
+        "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in smaller.splitlines())
+    )
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    run = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "report.html" in run.stdout.splitlines()[-1]
+    assert (tmp_path / "study" / "runs" / "subtype" / "default" / "report.html").is_file()
+
+
+def test_the_names_of_python_md_are_offered(root):
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", (root / "docs" / "python.md").read_text(), re.MULTILINE)
+    assert [stage for stage, _, _ in rows] == ["preprocessing", "features", "splits", "mil"]
+    for stage, functions, settings in rows:
+        offered = importlib.import_module(stage)
+        for name in re.findall(r"`(\w+)`", functions + settings):
+            assert callable(getattr(offered, name)), name
 
 
 def test_every_section_of_the_settings_file_is_named(root):
