@@ -40,6 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtur
 def study(tmp_path_factory, kept_networks):
     root = tmp_path_factory.mktemp("demo") / "study"
     assert make_demo(["--study", str(root), *DEMO_FLAGS]) == 0
+    (root / "study.yaml").write_text("tile_slides:\n  tile_um: 512\n")  # a quarter of the tiles to embed
     assert tile(["--study", str(root)]) == 0
     assert extract(["--study", str(root)]) == 0
     assert make_splits(["--study", str(root), "--folds", "2"]) == 0
