@@ -61,7 +61,7 @@ def over_time(run: Run) -> OverTime | None:
         risk = np.exp(np.minimum(rows["log_hazard"].to_numpy(float) - shift, 50.0))
         place = patients.get_indexer(pd.Index(rows["patient_id"]))
         parts = (
-            censoring(rows["time"].to_numpy(float)),
+            censoring.until(rows["time"].to_numpy(float)),
             np.tile(censoring(moments), (len(rows), 1)),
             np.exp(-risk[:, None] * hazard(moments)),
             np.tile(curve(moments), (len(rows), 1)),
