@@ -98,5 +98,5 @@ def fit(
             break
     head.load_state_dict(best)
     head.eval()
-    stopped_by = "inner validation" if val else "fixed last epoch"
+    stopped_by = "fixed last epoch" if not val else "epoch limit" if epoch == config.epochs else "inner validation"
     return Fitted(head=head, best_epoch=best_epoch, stopped_by=stopped_by, history=tuple(history))
