@@ -19,6 +19,7 @@ from features.store.feature_store import MADE_ALIKE
 UNKNOWN = "unknown"
 LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
 OWN, CLAM, TRIDENT, STAMP, SLIDEFLOW, TILE_NAMES = "sarcoma-mil", "clam", "trident", "stamp", "slideflow", "tile-names"
+SLIDE_VECTOR = "one vector of the whole slide"
 NO_COORDS = np.empty((0, 2), np.int64)
 DAMAGED = "it is truncated or damaged; copy it again, or make it again with the tool that wrote it"
 
@@ -99,7 +100,7 @@ def embedding_rows(path: PurePath, array: Any, *, is_header: bool) -> tuple[np.n
     if shape == (0,):
         return np.empty((0, 0), np.float32), 0
     if len(shape) != 2:
-        what = "one vector of the whole slide" if len(shape) == 1 else f"an array of shape {shape}"
+        what = SLIDE_VECTOR if len(shape) == 1 else f"an array of shape {shape}"
         raise ValueError(f"{path}: it holds {what}; wanted the embeddings of tiles (tiles, width)")
     found = np.asarray(array[:0] if is_header else array[:])
     if found.dtype.kind != "f":

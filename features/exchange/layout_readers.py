@@ -27,6 +27,7 @@ from features.exchange.bag import (
     MICROMETRES,
     NO_COORDS,
     OWN,
+    SLIDE_VECTOR,
     STAMP,
     TILE_NAMES,
     TRIDENT,
@@ -232,6 +233,11 @@ def _two_columns(path: Path, coords: np.ndarray) -> np.ndarray:
 
 
 def _check_values(path: Path, bag: ExchangeBag) -> None:
+    if len(bag.features) == 1 < len(bag.coords):
+        raise ValueError(
+            f"{path}: it holds {SLIDE_VECTOR} beside the places of its {len(bag.coords)} tiles (a slide-level embedding); wanted "
+            "the embeddings of tiles: give the folder of the tile encoder that it was made from"
+        )
     if len(bag.coords) and len(bag.coords) != len(bag.features):
         raise ValueError(f"{path}: {len(bag.features)} embeddings and {len(bag.coords)} coordinates; {DAMAGED}")
     if not np.isfinite(bag.features).all():
