@@ -154,6 +154,23 @@ def test_thresholds_are_the_finite_sample_quantile_and_too_few_patients_rule_not
     assert conformal.prediction_sets(p, limits)[:, 2].all()
 
 
+def test_v1_a_class_whose_score_equals_its_threshold_stands_in_the_set():
+    """Ties and saturated probabilities: the threshold is the score of a calibration patient, who must be covered himself."""
+    saturated, y = np.eye(3)[np.repeat([0, 1, 2], 12)], np.repeat([0, 1, 2], 12)
+    limits = conformal.class_thresholds(saturated, y, 0.9)
+    assert limits.tolist() == [0, 0, 0]
+    assert np.array_equal(conformal.prediction_sets(saturated, limits), saturated == 1)
+    p, y = predicted(60, 3, 1)
+    p = p.round(1)
+    for thresholds in (conformal.class_thresholds, conformal.common_thresholds):
+        sets = conformal.prediction_sets(p, thresholds(p, y, 0.9))
+        assert sets[np.arange(60), y].mean() >= 0.9
+    alone = conformal.common_thresholds(p, y, 0.9)
+    tied = (1 - p) == alone
+    assert tied.any()
+    assert conformal.prediction_sets(p, alone)[tied].all()
+
+
 def test_sets_cover_each_class_as_often_as_they_say():
     """Over many calibration parts, each class is covered at 90 % or a little more, though the model is over-confident."""
     covered = np.zeros((150, 3))
