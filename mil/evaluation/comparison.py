@@ -14,10 +14,11 @@ import numpy as np
 
 from common.failures import StudyError
 from mil.metrics import classification as metrics
-from mil.metrics.bootstrap import Draws, intervals, plan_resampling
+from mil.metrics.bootstrap import TOO_FEW, Draws, intervals, plan_resampling
 from mil.metrics.concordance import c_index
 from mil.metrics.delong import compare_aurocs
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 from mil.runs.figure_names import ATTENTION, CALIBRATION, DISCRIMINATION, MAIN
 from mil.runs.run_store import Run, by_fold, by_patient
 
@@ -96,7 +97,7 @@ def _paired_bootstrap(first: Draws, second: Draws, names: Sequence[str]) -> list
     difference = first.minus(second)
     own, other, paired = intervals(first), intervals(second), intervals(difference)
     kept = [name for name in names if name in paired and paired[name].value is not None]
-    p_values = [bootstrap_p(difference.bootstrap[name]) for name in kept]
+    p_values = [None if paired[name].method == TOO_FEW else bootstrap_p(difference.bootstrap[name]) for name in kept]
     return [
         {
             "figure": name, "first": own[name].value, "second": other[name].value, "difference": asdict(paired[name]),
@@ -111,7 +112,7 @@ def _delong(run: Run, first: np.ndarray, second: np.ndarray, labels: np.ndarray)
     for index, name in enumerate(run.facts["classes"]):
         is_class = labels == index
         row = {"class": name, "n": int(is_class.sum())}
-        if min(is_class.sum(), (~is_class).sum()) < 2:
+        if len(labels) < MIN_PATIENTS or min(is_class.sum(), (~is_class).sum()) < MIN_EVENTS:
             rows.append(row | {"first": None, "second": None, "standard_error": None, "z": None, "p": None})
         else:
             rows.append(row | asdict(compare_aurocs(first[:, index], second[:, index], is_class)))

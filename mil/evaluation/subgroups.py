@@ -13,14 +13,21 @@ import pandas as pd
 from jaxtyping import Float64
 
 from mil.metrics import classification as metrics
-from mil.metrics.bootstrap import intervals, plan_resampling, resample
+from mil.metrics.bootstrap import intervals, plan_resampling, resample, supported
 from mil.metrics.classification import Weights
 from mil.metrics.concordance import concordances
+from mil.metrics.support import (
+    MIN_EVENTS,
+    MIN_PATIENTS,
+    class_support,
+    has_enough_events,
+    independent_pairs,
+    survival_support,
+)
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import Run, by_patient
 
-MAX_LEVELS, MIN_PATIENTS, MIN_EVENTS, MIN_OF_CLASS = 8, 10, 5, 2
-MAX_SITES = 40
+MAX_LEVELS, MAX_SITES = 8, 40
 
 
 def subgroup_table(run: Run, *, n_bootstrap: int, seed: int) -> list[dict[str, Any]]:
@@ -67,26 +74,26 @@ def _label(value: object) -> str:
 def _subtype(run: Run, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Any]:
     table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"]).loc[patients]
     labels = run.codes(table["truth"])
-    counts = np.bincount(labels)
-    if len(labels) < MIN_PATIENTS or (counts >= MIN_OF_CLASS).sum() < 2:
+    probabilities = table[run.probability_columns].to_numpy()
+    support = class_support(probabilities, labels)
+    if not support["macro_auroc"].is_enough:
         return {
             "figures": None,
-            "why": f"too few: under {MIN_PATIENTS} patients, or not two subtypes of {MIN_OF_CLASS}",
+            "why": f"too few: under {MIN_PATIENTS} patients, or no subtype of {MIN_EVENTS} beside {MIN_EVENTS} others",
         }
-    probabilities = table[run.probability_columns].to_numpy()
 
     def figures(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
-        own = metrics.classification_metrics(probabilities, labels, weights)
+        own = metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS)
         return {name: own[name] for name in ("macro_auroc", "accuracy")}
 
-    drawn = resample(figures, plan_resampling(labels, n_bootstrap, rng))
+    drawn = supported(resample(figures, plan_resampling(labels, n_bootstrap, rng)), support)
     return {"figures": {name: asdict(own) for name, own in intervals(drawn).items()}, "why": ""}
 
 
 def _survival(run: Run, patients: pd.Index, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Any]:
     table = by_patient(run.predictions, ATTENTION, ["score"], ["time", "event"]).loc[patients]
     score, time, event = table["score"].to_numpy(float), table["time"].to_numpy(float), table["event"].to_numpy(int)
-    if len(event) < MIN_PATIENTS or event.sum() < MIN_EVENTS:
+    if not has_enough_events(event):
         return {
             "events": int(event.sum()), "figures": None,
             "why": f"too few: under {MIN_PATIENTS} patients or under {MIN_EVENTS} events",
@@ -94,5 +101,6 @@ def _survival(run: Run, patients: pd.Index, n_bootstrap: int, rng: np.random.Gen
     drawn = resample(
         lambda weights: {"c_index": concordances(score, time, event, weights)}, plan_resampling(event, n_bootstrap, rng)
     )
-    shown = {name: asdict(own) for name, own in intervals(drawn).items()}
+    support = survival_support(drawn.value, {"c_index": independent_pairs(time, event)}, event)
+    shown = {name: asdict(own) for name, own in intervals(supported(drawn, support)).items()}
     return {"events": int(event.sum()), "figures": shown, "why": ""}

@@ -14,7 +14,7 @@ import numpy as np
 
 from mil.metrics import classification as metrics
 from mil.metrics import conformal
-from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
+from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample, supported
 from mil.metrics.calibration import (
     calibration_metrics,
     fit_temperature,
@@ -24,6 +24,7 @@ from mil.metrics.calibration import (
     scale_temperature,
 )
 from mil.metrics.selective import COVERAGES, accuracy_at, area_under_risk, selective_curve
+from mil.metrics.support import MIN_EVENTS, Support, class_support, share_support
 from mil.runs.figure_names import ATTENTION, BASELINES, CALIBRATION, DISCRIMINATION, PRIOR
 from mil.runs.run_store import Run, by_fold, by_patient
 
@@ -42,13 +43,12 @@ def evaluate_subtype(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]
         for model, table in tables.items()
         if model != PRIOR
     }
-    absent = [name for index, name in enumerate(classes) if index not in labels]
     named = [*DISCRIMINATION, *CALIBRATION]
     found: dict[str, Any] = {model: _named(own, named) for model, own in draws.items()}
     found["differences"] = {
         model: _named(draws[ATTENTION].minus(draws[model]), named) for model in BASELINES if model in draws
     }
-    found["notes"] = [f"no test patient of {', '.join(absent)}: left out of macro averages"] if absent else []
+    found["notes"] = class_notes(labels, classes)
     found["n_patients"] = len(labels)
     prior = tables[PRIOR][columns].to_numpy() if PRIOR in tables else None
     found["chance"] = chance_figures(prior, labels, len(classes))
@@ -67,13 +67,28 @@ def evaluate_subtype(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]
 
 def draw_figures_of(probabilities: np.ndarray, labels: np.ndarray, plan: Resampling) -> Draws:
     """Return all figures of a model on a resampling plan."""
-    return resample(
+    drawn = resample(
         lambda weights: {
-            **metrics.classification_metrics(probabilities, labels, weights),
+            **metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS),
             **calibration_metrics(probabilities, labels, weights),
         },
         plan,
     )
+    return supported(drawn, class_support(probabilities, labels))
+
+
+def class_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
+    """Say which classes no test patient has, and which have too few for macro averages and an interval."""
+    n_of = np.bincount(labels, minlength=len(classes))
+    is_macro = metrics.macro_classes(n_of, MIN_EVENTS)
+    absent = [name for name, n in zip(classes, n_of, strict=True) if not n]
+    few = [f"{name} ({n})" for name, n, is_in in zip(classes, n_of, is_macro, strict=True) if n and not is_in]
+    notes = [f"no test patient of {', '.join(absent)}: left out of macro averages"] if absent else []
+    if few:
+        notes.append(
+            f"under {MIN_EVENTS} test patients of {', '.join(few)}: no interval of their own, left out of macro averages"
+        )
+    return notes
 
 
 def _named(draws: Draws, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -87,7 +102,7 @@ def chance_figures(prior: np.ndarray | None, labels: np.ndarray, n_classes: int)
     the prior are the class shares among each fold's training patients; its decision is the most frequent class.
     """
     counts = np.bincount(labels, minlength=n_classes)
-    present = counts > 0
+    present = metrics.macro_classes(counts, MIN_EVENTS) & (counts > 0)
     share = counts[present] / counts.sum()
     found = {
         "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share.mean()),
@@ -193,7 +208,9 @@ def _set_figures(
     drawn = resample(
         lambda weights: {str(name): means[name].to_numpy() @ weights / weights.sum(axis=0) for name in means}, plan
     )
-    found: dict[str, Any] = {name: asdict(own) for name, own in intervals(drawn).items()}
+    support = {str(name): share_support(drawn.value[str(name)], len(means), is_count=False) for name in means}
+    support["size"] = Support(support["covered"].is_enough)
+    found: dict[str, Any] = {name: asdict(own) for name, own in intervals(supported(drawn, support)).items()}
     found["covered_by_class"] = [
         float(means["covered"].to_numpy()[labels == index].mean()) if (labels == index).any() else None
         for index in range(sets.shape[1])

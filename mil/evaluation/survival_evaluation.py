@@ -15,10 +15,11 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
-from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample
+from mil.metrics.bootstrap import Draws, Resampling, intervals, plan_resampling, resample, supported
 from mil.metrics.censoring import uno_c
 from mil.metrics.classification import Weights
 from mil.metrics.concordance import c_index, concordances, concordances_within
+from mil.metrics.support import independent_pairs, survival_support
 from mil.metrics.survival_curves import log_rank_p
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
 from mil.runs.run_store import Run, by_fold, by_patient
@@ -85,7 +86,14 @@ def draw_figures_of(run: Run, model: str, plan: Resampling) -> Draws:
             found["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)
         return found
 
-    return resample(figures, plan)
+    drawn = resample(figures, plan)
+    within = [independent_pairs(own_time[stratum == name], own_event[stratum == name]) for name in np.unique(stratum)]
+    pairs = {
+        "c_index": independent_pairs(time, event),
+        "c_index_within_folds": sum(within) / own["repeat"].nunique(),
+        "uno_c": independent_pairs(time, event, horizon(run)) if known is not None else 0.0,
+    }
+    return supported(drawn, survival_support(drawn.value, pairs, event))
 
 
 def _by_fold(run: Run) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from mil.metrics.bootstrap import Resampling, intervals, resample
+from mil.metrics.bootstrap import Resampling, intervals, resample, supported
 from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
+from mil.metrics.support import MIN_EVENTS, Support, has_enough_events, ranking_support
 from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import Run, by_fold, by_patient
@@ -106,7 +107,13 @@ def evaluate_over_time(run: Run, plan: Resampling) -> dict[str, Any] | None:
         }
         return {"integrated_brier": mine, "reference": theirs, "difference": mine - theirs, **aucs}
 
-    found = {name: asdict(each) for name, each in intervals(resample(figures, plan)).items()}
+    drawn = resample(figures, plan)
+    support = dict.fromkeys(drawn.value, Support(has_enough_events(event)))
+    for index, t in enumerate(at):
+        smaller = int(min(((time <= t) & (event == 1)).sum(), (time > t).sum()))
+        is_enough = has_enough_events(event) and smaller >= MIN_EVENTS
+        support[f"auc:{index}"] = ranking_support(drawn.value[f"auc:{index}"], smaller, is_enough=is_enough)
+    found = {name: asdict(each) for name, each in intervals(supported(drawn, support)).items()}
     return {
         "integrated_brier": found["integrated_brier"], "reference": found["reference"], "difference": found["difference"],
         "auc": [{"time": moment, **found[f"auc:{index}"]} for index, moment in enumerate(at)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 from mil.report.blocks import figure, number, p_value, paragraph, section, table, with_interval
 from mil.report.comparison_section import comparison_section
 from mil.runs.figure_names import BASELINES, CALIBRATION, MODEL_NAMES, NAMES, time_text
@@ -42,7 +43,11 @@ def _discrimination(found: Mapping[str, Any], figures: Figures) -> str:
         paragraph(
             f"{found['n_patients']} test patients, each predicted by models that never saw it. In brackets the 95 % interval "
             f"of {found['bootstrap']['n']} patient bootstraps, drawn inside each class (subtype) or among events and censored "
-            "patients (survival): BCa where bias and acceleration are defined, else percentiles; metrics.json says which. The "
+            "patients (survival): BCa where bias and acceleration are defined, else percentiles. Where every resample is alike, "
+            "a share has its exact limits (Clopper and Pearson) and an AUROC or C-index a conservative bound from the number of "
+            f"independent pairs; other figures have none. Under {MIN_PATIENTS} patients, {MIN_EVENTS} events, or {MIN_EVENTS} "
+            "patients of a class only shares have limits, and such a class is left out of macro averages. metrics.json says "
+            "which is which. The "
             "baselines are penalised logistic or Cox regressions, of the mean of a patient's tiles and of clinical covariates "
             "alone, with penalties fixed beforehand. Chance knows only how frequent the classes are among training patients.",
             "note",

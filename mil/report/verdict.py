@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mil.metrics.bootstrap import TOO_FEW
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 from mil.runs.figure_names import BASELINES, MAIN, MODEL_NAMES, NAMES
 
 SHOWN = (
@@ -38,12 +40,14 @@ def _number(value: float | None) -> str:
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """Say in words whether the attention model beats chance and each baseline."""
+    """Say in words whether the attention model beats chance and each baseline; or why that cannot be said."""
     name = MAIN[found["task"]]
     own = found["attention"][name]
     if own["value"] is None:
         return f"The {NAMES[name]} is not defined for these test patients."
-    span = f"{NAMES[name]} {own['value']:.3f}, {_number(own['low'])} to {_number(own['high'])}"
+    if own["method"] == TOO_FEW:
+        return f"The {NAMES[name]} is {own['value']:.3f}, of too few patients for an interval or a verdict: {too_few(found)}."
+    span = f"{NAMES[name]} {own['value']:.3f}, {_span(own)}"
     is_better = own["low"] is not None and own["low"] > 0.5
     parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
     parts += [
@@ -54,13 +58,31 @@ def verdict(found: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
+def too_few(found: Mapping[str, Any]) -> str:
+    """Say how many patients were tested and how many it takes."""
+    if found["task"] == "survival":
+        return (
+            f"{found['n_patients']} test patients with {found['n_events']} events, and it takes {MIN_PATIENTS} patients and "
+            f"{MIN_EVENTS} events"
+        )
+    classes = ", ".join(f"{name} {own['n']}" for name, own in found["per_class"].items())
+    return (
+        f"{found['n_patients']} test patients ({classes}), and it takes {MIN_PATIENTS}, with a class of {MIN_EVENTS} beside "
+        f"{MIN_EVENTS} others"
+    )
+
+
+def _span(own: Mapping[str, Any]) -> str:
+    return "without an interval" if own["low"] is None else f"{_number(own['low'])} to {_number(own['high'])}"
+
+
 def _against(model: str, other: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     if difference["low"] is not None and difference["low"] > 0:
         return f"It beats the {model} ({_number(other['value'])}) by {difference['value']:.3f}."
     is_above = difference["value"] is not None and difference["value"] > 0
     return (
         f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other['value'])}): the difference "
-        f"is {_number(difference['value'])} ({_number(difference['low'])} to {_number(difference['high'])})."
+        f"is {_number(difference['value'])} ({_span(difference)})."
     )
 
 
