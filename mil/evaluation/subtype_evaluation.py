@@ -96,27 +96,26 @@ def _named(draws: Draws, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def chance_figures(prior: np.ndarray | None, labels: np.ndarray, n_classes: int) -> dict[str, float]:
-    """Return what a model that knows only how frequent the classes are would reach.
+    """Return what can be reached without a look at the slides.
 
-    It ranks no patient above another, so its AUROC is 0.5 and its average precision a class's share. The probabilities of
-    the prior are the class shares among each fold's training patients; its decision is the most frequent class.
+    Who ranks no patient above another has an AUROC of 0.5, and an average precision of the class's share. Accuracy and F1 are
+    those of naming the largest class of the test patients each time: the most frequent class of a fold's training patients
+    would be a worse guess where whole sites, with classes of their own, are tested. Brier score, log loss and calibration
+    error are those of the prior, whose probabilities are the class shares among each fold's training patients.
     """
     counts = np.bincount(labels, minlength=n_classes)
-    present = metrics.macro_classes(counts, MIN_EVENTS) & (counts > 0)
-    share = counts[present] / counts.sum()
+    in_macro = metrics.macro_classes(counts, MIN_EVENTS) & (counts > 0)
+    share, largest = counts / counts.sum(), int(counts.argmax())
+    f1 = 2 * share[largest] / (1 + share[largest])
     found = {
-        "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share.mean()),
-        "weighted_average_precision": float((share * share).sum()), "balanced_accuracy": float(1 / present.sum()),
-        "cohen_kappa": 0.0,
+        "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share[in_macro].mean()),
+        "weighted_average_precision": float((share * share).sum()), "balanced_accuracy": float(1 / in_macro.sum()),
+        "accuracy": float(share[largest]), "macro_f1": float(in_macro[largest] * f1 / in_macro.sum()),
+        "weighted_f1": float(share[largest] * f1), "cohen_kappa": 0.0,
     }  # fmt: skip
     if prior is not None:
-        once = metrics.once(len(labels))
-        own = {**metrics.classification_metrics(prior, labels, once), **calibration_metrics(prior, labels, once)}
-        found |= {
-            name: float(own[name][0])
-            for name in ("accuracy", "macro_f1", "weighted_f1", "brier", "log_loss", "ece")
-            if np.isfinite(own[name][0])
-        }
+        own = calibration_metrics(prior, labels, metrics.once(len(labels)))
+        found |= {name: float(own[name][0]) for name in ("brier", "log_loss", "ece") if np.isfinite(own[name][0])}
     return found
 
 

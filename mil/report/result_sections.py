@@ -49,7 +49,7 @@ def _discrimination(found: Mapping[str, Any], figures: Figures) -> str:
             "patients of a class only shares have limits, and such a class is left out of macro averages. metrics.json says "
             "which is which. The "
             "baselines are penalised logistic or Cox regressions, of the mean of a patient's tiles and of clinical covariates "
-            "alone, with penalties fixed beforehand. Chance knows only how frequent the classes are among training patients.",
+            f"alone, with penalties fixed beforehand. {_chance(found)}",
             "note",
         ),
         *(paragraph(f"Note: {note}.") for note in found["notes"]),
@@ -74,6 +74,18 @@ def _discrimination(found: Mapping[str, Any], figures: Figures) -> str:
     }
     body += [figure(name, caption, figures) for name, caption in captions.items()]
     return section("Discrimination, out of fold, by patient", body, key="discrimination", items="12e, 23a")
+
+
+def _chance(found: Mapping[str, Any]) -> str:
+    if found["task"] == "survival":
+        return "Chance is a risk that is the same for everyone."
+    counts = {name: own["n"] for name, own in found["per_class"].items()}
+    largest = max(counts, key=lambda name: counts[name])
+    return (
+        f"Chance: accuracy and F1 of naming the largest class of the test patients each time ({largest}, {counts[largest]} of "
+        f"{found['n_patients']}); balanced accuracy of naming one class, whichever; AUROC of ranking nobody above another; Brier "
+        "score, log loss and calibration error of class shares among training patients."
+    )
 
 
 def _risk_groups(groups: Mapping[str, Any]) -> str:
