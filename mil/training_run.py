@@ -79,6 +79,7 @@ def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, A
     labels = np.array([targets.labels.get(patient, 0) for patient in run.usable], dtype=np.int64)
     counts = np.bincount(labels, minlength=len(classes))[: len(classes)]
     losses = slide_losses(run.study, config.encoder, run.missing_slides)
+    sizes = [len(run.bags.read(patient).tiles) for patient in run.usable]
     whole = run.cohort if config.where is None else read_cohort(run.study.cohort_table)
     return {
         "task": config.task, "run": config.name, "encoder": run.bags.made_by, "classes": classes,
@@ -93,7 +94,7 @@ def _facts(run: Prepared, records: list[dict[str, Any]], curve: list[dict[str, A
         "versions": {name: version(name) for name in PACKAGES},
         "command": _command(config),
         "n_slides": sum(len(run.bags.slides_of(patient)) for patient in run.usable),
-        "n_tiles": sum(len(run.bags.read(patient).tiles) for patient in run.usable),
+        "n_tiles": sum(sizes), "n_bags_of_one_tile": sizes.count(1),
         "excluded": [{"patient_id": patient, "reason": reason} for patient, reason in sorted(run.excluded.items())],
         "slides_without_features": run.missing_slides, "slide_losses": losses,
         "covariates": {"used": run.covariates.names, "left_out": dict(run.covariates.left_out)},

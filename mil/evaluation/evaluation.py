@@ -39,5 +39,6 @@ def figures_of_run(run: Run, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
     found |= image_metrics(run.folder, run.facts["classes"], n_bootstrap=n_bootstrap, seed=seed)
     found["subgroups"] = subgroup_table(run, n_bootstrap=n_bootstrap, seed=seed)
     found["learning_curve"] = evaluate_learning_curve(run, found, n_bootstrap=n_bootstrap, seed=seed)
+    found["bags"] = {"n": run.facts.get("n_patients"), "n_of_one_tile": run.facts.get("n_bags_of_one_tile", 0)}
     found["bootstrap"] = {"n": n_bootstrap, "seed": seed}
     return found

@@ -109,7 +109,13 @@ def class_support(
         "balanced_accuracy": _mean(shares, in_macro, is_enough=is_enough),
         "accuracy": share_support(right, n, is_count=is_count),
     }
-    others = ("macro_average_precision", "weighted_average_precision", "macro_f1", "weighted_f1", "cohen_kappa")
+    others: tuple[str, ...] = (
+        "macro_average_precision",
+        "weighted_average_precision",
+        "macro_f1",
+        "weighted_f1",
+        "cohen_kappa",
+    )
     others += ("brier", "log_loss", "ece", "calibration_slope")
     return {
         **{name: Support(is_enough) for name in others}, **means,

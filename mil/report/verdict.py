@@ -5,7 +5,7 @@ from typing import Any
 
 from mil.metrics.bootstrap import TOO_FEW
 from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
-from mil.runs.figure_names import BASELINES, MAIN, MODEL_NAMES, NAMES
+from mil.runs.figure_names import BASELINES, MAIN, MEAN_POOL, MODEL_NAMES, NAMES
 
 SHOWN = (
     "macro_auroc", "macro_average_precision", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece",
@@ -50,12 +50,37 @@ def verdict(found: Mapping[str, Any]) -> str:
     span = f"{NAMES[name]} {own['value']:.3f}, {_span(own)}"
     is_better = own["low"] is not None and own["low"] > 0.5
     parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
+    is_choosing = not attention_is_idle(found)
     parts += [
         _against(MODEL_NAMES[model], found[model][name], found["differences"][model][name])
         for model in BASELINES
-        if model in found
+        if model in found and (is_choosing or model != MEAN_POOL)
     ]
-    return " ".join(parts)
+    return " ".join([*parts, one_tile_words(found)]).rstrip()
+
+
+def attention_is_idle(found: Mapping[str, Any]) -> bool:
+    """Return whether every bag has one tile, so that attention weighs nothing."""
+    bags = found.get("bags", {})
+    return bool(bags.get("n")) and bags["n_of_one_tile"] == bags["n"]
+
+
+def one_tile_words(found: Mapping[str, Any]) -> str:
+    """Say how many bags have one tile, among which attention has nothing to choose; empty where none has."""
+    bags = found.get("bags", {})
+    if not bags.get("n_of_one_tile"):
+        return ""
+    if not attention_is_idle(found):
+        return f"{bags['n_of_one_tile']} of {bags['n']} patients have one tile, where attention has nothing to choose."
+    words = "Every patient has one tile, so attention has nothing to choose and was not tested"
+    baseline, difference = found.get(MEAN_POOL), found.get("differences", {}).get(MEAN_POOL)
+    if baseline is None or difference is None:
+        return f"{words}."
+    name = MAIN[found["task"]]
+    return (
+        f"{words}: the difference to the {MODEL_NAMES[MEAN_POOL]} ({_number(baseline[name]['value'])}), "
+        f"{_number(difference[name]['value'])} ({_span(difference[name])}), is that of a non-linear head to a linear one."
+    )
 
 
 def too_few(found: Mapping[str, Any]) -> str:
