@@ -131,6 +131,7 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
     losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
     whole = prepared.cohort if config.where is None else read_cohort(prepared.study.cohort_table)
     excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
+    sizes = [len(bags.read(patient).tiles) for patient in usable]
     return RunFacts(
         task=prepared.task.name, run=config.name, encoder=bags.provenance.record(), classes=tuple(prepared.classes),
         n_patients=len(usable), class_counts=dict(counts.by_class), n_events=counts.n_events,
@@ -140,7 +141,7 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         settings=settings_of(config, without=("study",)), seed=config.seed,
         defaults=settings_of(TrainConfig(), without=("study",)), versions={name: version(name) for name in PACKAGES},
         command=_command(config), n_slides=sum(len(bags.slides_of(patient)) for patient in usable),
-        n_tiles=sum(len(bags.read(patient).tiles) for patient in usable),
+        n_tiles=sum(sizes), n_bags_of_one_tile=sizes.count(1),
         excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in excluded),
         slides_without_features=tuple(prepared.missing_slides), slide_losses=losses,
         covariates=CovariateFacts(used=tuple(covariates.names), left_out=dict(covariates.left_out)),

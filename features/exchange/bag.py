@@ -18,6 +18,7 @@ from features.store.provenance import MUST_AGREE, UNKNOWN, Provenance, Stated
 
 LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
 OWN, CLAM, TRIDENT, STAMP, SLIDEFLOW, TILE_NAMES = "sarcoma-mil", "clam", "trident", "stamp", "slideflow", "tile-names"
+SLIDE_VECTOR = "one vector of the whole slide"
 NO_COORDS = np.empty((0, 2), np.int64)
 DAMAGED = "it is truncated or damaged; copy it again, or make it again with the tool that wrote it"
 
@@ -113,7 +114,7 @@ def embedding_rows(path: Path, array: Any, *, is_header: bool) -> tuple[np.ndarr
     if shape == (0,):
         return np.empty((0, 0), np.float32), 0
     if len(shape) != 2:
-        what = "one vector of the whole slide" if len(shape) == 1 else f"an array of shape {shape}"
+        what = SLIDE_VECTOR if len(shape) == 1 else f"an array of shape {shape}"
         raise ValueError(f"{path}: it holds {what}; wanted the embeddings of tiles (tiles, width)")
     rows = np.asarray(array[:0] if is_header else array[:])
     if rows.dtype.kind != "f":

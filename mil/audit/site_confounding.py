@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from mil.metrics.support import ALIKE, clopper_pearson
+
 N_PERMUTATIONS = 2000
 N_BOOTSTRAPS = 1000
 MIN_SITE_PATIENTS = 5  # a site with fewer is not predicted
@@ -157,6 +159,9 @@ def _judged(
         [rng.binomial(count, recall, N_BOOTSTRAPS) / count for count, recall in zip(counts, recalls, strict=True)]
     ).mean(axis=0)
     low, high = np.quantile(draws, [0.025, 0.975])
+    if np.ptp(draws) <= ALIKE:  # every site always right, or never: exact limits of each, averaged
+        limits = [clopper_pearson(int(right), int(count)) for right, count in zip(rights, counts, strict=True)]
+        low, high = np.mean(limits, axis=0)
     return SitePrediction(
         balanced_accuracy=float(recalls.mean()), low=float(low), high=float(high), chance=1 / len(names),
         n_sites=len(names), n_patients=len(truth),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mil.evaluation.image_metrics import image_metrics
 from mil.evaluation.learning_curve import learning_curve
-from mil.evaluation.metrics_record import BootstrapFacts, NotEvaluated, RunMetrics
+from mil.evaluation.metrics_record import BagCounts, BootstrapFacts, NotEvaluated, RunMetrics
 from mil.evaluation.subgroups import subgroup_table
 from mil.evaluation.task import EvaluationTask
 from mil.metrics.bootstrap import named_intervals
@@ -46,6 +46,7 @@ def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, 
         images=image_metrics(run.images, run.classes, n_bootstrap=n_bootstrap, seed=seed),
         subgroups=subgroup_table(run, task, n_bootstrap=n_bootstrap, seed=seed),
         learning_curve=learning_curve(run, task, named, n_bootstrap=n_bootstrap, seed=seed),
+        bags=BagCounts(n=run.facts.n_patients, n_of_one_tile=run.facts.n_bags_of_one_tile),
         bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed),
     )
     return task.metrics_of_run(run, shared, samples[ATTENTION], plan)

@@ -13,8 +13,17 @@ import numpy as np
 from jaxtyping import Float64
 
 from mil.evaluation.metrics_record import ImageClass, ImageMetrics, confusion_of
-from mil.metrics.bootstrap import intervals, plan_resampling, resample
-from mil.metrics.classification import Weights, accuracy, class_mean, confusion_matrices, once, ranking_metrics
+from mil.metrics.bootstrap import intervals, plan_resampling, resample, supported
+from mil.metrics.classification import (
+    Weights,
+    accuracy,
+    class_mean,
+    confusion_matrices,
+    macro_classes,
+    once,
+    ranking_metrics,
+)
+from mil.metrics.support import MIN_EVENTS, class_support
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +47,19 @@ def image_metrics(
     strata[patient_of] = truth
     probabilities, n_classes = rows[columns].to_numpy(dtype=np.float64), len(classes)
     predicted = probabilities.argmax(axis=1)
+    macro = macro_classes(np.bincount(strata, minlength=n_classes), MIN_EVENTS).astype(np.float64)[:, None]
 
     def metrics(weights: Weights) -> Mapping[str, Float64[np.ndarray, " b"]]:
         of_image = weights[patient_of]  # an image is drawn as often as its patient
         aurocs, _ = ranking_metrics(probabilities, truth, of_image)
         confusion = confusion_matrices(predicted, truth, n_classes, of_image)
         by_class = {f"auroc {name}": aurocs[index] for index, name in enumerate(classes)}
-        return {"macro_auroc": class_mean(aurocs), "accuracy": accuracy(confusion), **by_class}
+        return {"macro_auroc": class_mean(aurocs, macro), "accuracy": accuracy(confusion), **by_class}
 
     plan = plan_resampling(strata, n_bootstrap, np.random.default_rng([seed, 73]))
-    own = intervals(resample(metrics, plan))
+    known = class_support(probabilities, truth, patient_of)
+    support = known | {f"auroc {name}": known[f"auroc:{index}"] for index, name in enumerate(classes)}
+    own = intervals(supported(resample(metrics, plan), support))
     counts = confusion_matrices(predicted, truth, n_classes, once(len(truth)))[..., 0]
     return ImageMetrics(
         n_images=len(truth),

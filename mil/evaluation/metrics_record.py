@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Num
 
 from mil.metrics.bootstrap import Interval
+from mil.metrics.support import MIN_PATIENTS
 from mil.runs.figure_names import BASELINES
 from mil.runs.record import keyed, read_json, record_of, write_record
 from mil.runs.run_folder import RunFolder
@@ -99,6 +100,14 @@ class ImageMetrics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BagCounts:
+    """The bags of the run, trained on or tested, and those of one tile, where attention has nothing to choose."""
+
+    n: int
+    n_of_one_tile: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BootstrapFacts:
     """How often patients were drawn, and the seed."""
 
@@ -125,6 +134,7 @@ class RunMetrics:
     images: ImageMetrics | None
     subgroups: tuple[Subgroup, ...]
     learning_curve: tuple[SharePoint, ...]
+    bags: BagCounts
     bootstrap: BootstrapFacts
 
     @property
@@ -132,6 +142,16 @@ class RunMetrics:
         """The metrics of each baseline that the run has."""
         known = dict(zip(BASELINES, (self.mean_pool, self.clinical), strict=True))
         return {model: own for model, own in known.items() if own is not None}
+
+    @property
+    def tested(self) -> str:
+        """Who was tested, in words."""
+        return f"{self.n_patients} test patients"
+
+    @property
+    def needed(self) -> str:
+        """How many test patients it takes for an interval, in words."""
+        return f"{MIN_PATIENTS} patients"
 
 
 M = TypeVar("M", bound=RunMetrics)

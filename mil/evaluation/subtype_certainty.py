@@ -24,9 +24,10 @@ from mil.evaluation.subtype_metrics import (
 )
 from mil.metrics import classification as metrics
 from mil.metrics import conformal
-from mil.metrics.bootstrap import Resamples, Resampling, intervals, named_intervals, resample
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, named_intervals, resample, supported
 from mil.metrics.calibration import calibration_metrics, fit_temperature, n_bins_for, reliability, scale_temperature
 from mil.metrics.selective import COVERAGES, accuracy_at, area_under_risk, selective_curve
+from mil.metrics.support import MIN_EVENTS, Support, class_support, share_support
 from mil.runs.figure_names import ATTENTION, CALIBRATION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
 
@@ -38,13 +39,14 @@ def resampled_probabilities(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], plan: Resampling
 ) -> Resamples:
     """Return all metrics of class probabilities on a resampling plan."""
-    return resample(
+    samples = resample(
         lambda weights: {
-            **metrics.classification_metrics(probabilities, labels, weights),
+            **metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS),
             **calibration_metrics(probabilities, labels, weights),
         },
         plan,
     )
+    return supported(samples, class_support(probabilities, labels))
 
 
 def temperatures(run: FinishedRun) -> dict[tuple[int, int], tuple[float, int]]:
@@ -122,9 +124,11 @@ def _sets(
     samples = resample(
         lambda weights: {str(name): means[name].to_numpy() @ weights / weights.sum(axis=0) for name in means}, plan
     )
+    support = {str(name): share_support(samples.value[str(name)], len(means), is_count=False) for name in means}
+    support["size"] = Support(support["covered"].is_enough)  # a mean number of classes is no share
     covered = means["covered"].to_numpy()
     return SetMetrics(
-        **intervals(samples),
+        **intervals(supported(samples, support)),
         covered_by_class=tuple(
             float(covered[labels == index].mean()) if (labels == index).any() else None for index in range(len(columns))
         ),

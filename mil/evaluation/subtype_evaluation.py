@@ -1,4 +1,4 @@
-"""The metrics of a subtype run: discrimination by patient, by class, by fold, and what class shares alone would reach.
+"""The metrics of a subtype run: discrimination by patient, by class, by fold, and what chance reaches.
 
 Fixed beforehand: discrimination is that of the probabilities as the models give them.
 """
@@ -14,21 +14,20 @@ from jaxtyping import Float, Float64, Int
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
 from mil.evaluation.subtype_metrics import ClassMetrics, SubtypeFold, SubtypeMetrics
-from mil.evaluation.task import MIN_GROUP, GroupMetrics
+from mil.evaluation.task import GroupMetrics
 from mil.metrics import classification as metrics
-from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample, supported
 from mil.metrics.calibration import calibration_metrics, recalibrate
 from mil.metrics.classification import Weights
 from mil.metrics.delong import compare_aurocs
 from mil.metrics.paired_tests import holm
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS, class_support
 from mil.runs.comparison_record import ClassTest
 from mil.runs.figure_names import ATTENTION, CALIBRATION, DISCRIMINATION, PRIOR
 from mil.runs.run_store import FinishedRun, by_patient
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MIN_OF_CLASS = 2  # patients of a class of a subgroup
 
 
 class SubtypeEvaluation:
@@ -48,13 +47,11 @@ class SubtypeEvaluation:
         return resampled_probabilities(*probabilities_and_labels(run, model), plan)
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
-        """Name the classes that no test patient has."""
-        labels = probabilities_and_labels(run, ATTENTION)[1]
-        absent = [name for index, name in enumerate(run.classes) if index not in labels]
-        return (f"no test patient of {', '.join(absent)}: left out of macro averages",) if absent else ()
+        """Name the classes that no test patient has, and those too small for macro averages and an interval."""
+        return class_notes(probabilities_and_labels(run, ATTENTION)[1], run.classes)
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
-        """Return what class shares alone reach."""
+        """Return what can be reached without a look at the slides."""
         labels = probabilities_and_labels(run, ATTENTION)[1]
         prior = probabilities_and_labels(run, PRIOR)[0] if PRIOR in run.models else None
         return chance_metrics(prior, labels, len(run.classes))
@@ -74,14 +71,17 @@ class SubtypeEvaluation:
         """Return macro AUROC and accuracy of some patients."""
         table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"]).loc[patients]
         labels, probabilities = run.codes(table["truth"]), table[run.probability_columns].to_numpy()
-        if len(labels) < MIN_GROUP or (np.bincount(labels) >= MIN_OF_CLASS).sum() < 2:
-            return GroupMetrics(why=f"too few: under {MIN_GROUP} patients, or not two subtypes of {MIN_OF_CLASS}")
+        support = class_support(probabilities, labels)
+        if not support["macro_auroc"].is_enough:
+            of_class = f"no subtype of {MIN_EVENTS} beside {MIN_EVENTS} others"
+            return GroupMetrics(why=f"too few: under {MIN_PATIENTS} patients, or {of_class}")
 
         def main_metrics(weights: Weights) -> dict[str, Float64[np.ndarray, " b"]]:
-            own = metrics.classification_metrics(probabilities, labels, weights)
+            own = metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS)
             return {name: own[name] for name in ("macro_auroc", "accuracy")}
 
-        return GroupMetrics(metrics=intervals(resample(main_metrics, plan_resampling(labels, n_bootstrap, rng))))
+        samples = resample(main_metrics, plan_resampling(labels, n_bootstrap, rng))
+        return GroupMetrics(metrics=intervals(supported(samples, support)))
 
     def metrics_of_run(
         self, run: FinishedRun, shared: RunMetrics, attention: Resamples, plan: Resampling
@@ -117,30 +117,43 @@ def _known(values: Float64[np.ndarray, " b"]) -> float | None:
     return float(values[0]) if np.isfinite(values[0]) else None
 
 
+def class_notes(labels: Int[np.ndarray, " n"], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Say which classes no test patient has, and which have too few for macro averages and an interval."""
+    n_of = np.bincount(labels, minlength=len(classes))
+    is_macro = metrics.macro_classes(n_of, MIN_EVENTS)
+    absent = [name for name, n in zip(classes, n_of, strict=True) if not n]
+    few = [f"{name} ({n})" for name, n, is_in in zip(classes, n_of, is_macro, strict=True) if n and not is_in]
+    notes = [f"no test patient of {', '.join(absent)}: left out of macro averages"] if absent else []
+    if few:
+        notes.append(
+            f"under {MIN_EVENTS} test patients of {', '.join(few)}: no interval of their own, left out of macro averages"
+        )
+    return tuple(notes)
+
+
 def chance_metrics(
     prior: Float[np.ndarray, "n k"] | None, labels: Int[np.ndarray, " n"], n_classes: int
 ) -> dict[str, float]:
-    """Return what a model that knows only how frequent the classes are would reach.
+    """Return what can be reached without a look at the slides.
 
-    It ranks no patient above another, so its AUROC is 0.5 and its average precision a class's share. The probabilities of
-    the prior are the class shares among each fold's training patients; its decision is the most frequent class.
+    Who ranks no patient above another has an AUROC of 0.5, and an average precision of the class's share. Accuracy and F1 are
+    those of naming the largest class of the test patients each time: the most frequent class of a fold's training patients
+    would be a worse guess where whole sites, with classes of their own, are tested. Brier score, log loss and calibration
+    error are those of the prior, whose probabilities are the class shares among each fold's training patients.
     """
     counts = np.bincount(labels, minlength=n_classes)
-    present = counts > 0
-    share = counts[present] / counts.sum()
+    in_macro = metrics.macro_classes(counts, MIN_EVENTS) & (counts > 0)
+    share, largest = counts / counts.sum(), int(counts.argmax())
+    f1 = 2 * share[largest] / (1 + share[largest])
     chance = {
-        "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share.mean()),
-        "weighted_average_precision": float((share * share).sum()), "balanced_accuracy": float(1 / present.sum()),
-        "cohen_kappa": 0.0,
+        "macro_auroc": 0.5, "weighted_auroc": 0.5, "macro_average_precision": float(share[in_macro].mean()),
+        "weighted_average_precision": float((share * share).sum()), "balanced_accuracy": float(1 / in_macro.sum()),
+        "accuracy": float(share[largest]), "macro_f1": float(in_macro[largest] * f1 / in_macro.sum()),
+        "weighted_f1": float(share[largest] * f1), "cohen_kappa": 0.0,
     }  # fmt: skip
     if prior is not None:
-        once = metrics.once(len(labels))
-        own = {**metrics.classification_metrics(prior, labels, once), **calibration_metrics(prior, labels, once)}
-        chance |= {
-            name: float(own[name][0])
-            for name in ("accuracy", "macro_f1", "weighted_f1", "brier", "log_loss", "ece")
-            if np.isfinite(own[name][0])
-        }
+        own = calibration_metrics(prior, labels, metrics.once(len(labels)))
+        chance |= {name: float(own[name][0]) for name in ("brier", "log_loss", "ece") if np.isfinite(own[name][0])}
     return chance
 
 
@@ -164,12 +177,12 @@ def delong_tests(
     classes: tuple[str, ...], first: Float[np.ndarray, "n k"], second: Float[np.ndarray, "n k"],
     labels: Int[np.ndarray, " n"],
 ) -> tuple[ClassTest, ...]:  # fmt: skip
-    """Test whether two models have the same AUROC in each class; not defined with fewer than two patients of a kind."""
+    """Test whether two models have the same AUROC in each class; none of too few patients, as of an interval."""
     nothing = {"first": None, "second": None, "standard_error": None, "z": None, "p": None}
     rows = []
     for index in range(len(classes)):
         is_class = labels == index
-        is_defined = min(is_class.sum(), (~is_class).sum()) >= 2
+        is_defined = len(labels) >= MIN_PATIENTS and min(is_class.sum(), (~is_class).sum()) >= MIN_EVENTS
         rows.append(asdict(compare_aurocs(first[:, index], second[:, index], is_class)) if is_defined else nothing)
     return tuple(
         ClassTest(class_name=name, n=int((labels == index).sum()), p_holm=adjusted, **row)

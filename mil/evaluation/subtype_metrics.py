@@ -9,6 +9,7 @@ from typing import ClassVar
 from mil.evaluation.metrics_record import Confusion, FoldMetrics, Named, RunMetrics
 from mil.metrics.bootstrap import Interval
 from mil.metrics.calibration import ReliabilityBin
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,3 +137,14 @@ class SubtypeMetrics(RunMetrics):
     calibration: Calibration
     conformal: Conformal | None
     selective: Selective
+
+    @property
+    def tested(self) -> str:
+        """Who was tested, in words."""
+        classes = ", ".join(f"{name} {own.n}" for name, own in self.per_class.items())
+        return f"{self.n_patients} test patients ({classes})"
+
+    @property
+    def needed(self) -> str:
+        """How many test patients it takes for an interval, in words."""
+        return f"{MIN_PATIENTS}, with a class of {MIN_EVENTS} beside {MIN_EVENTS} others"

@@ -14,16 +14,21 @@ from jaxtyping import Bool, Float64
 from mil.evaluation.metrics_record import RunMetrics, with_own
 from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
-from mil.evaluation.task import MIN_GROUP, GroupMetrics
-from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample
+from mil.evaluation.task import GroupMetrics
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample, supported
 from mil.metrics.censoring import uno_c
 from mil.metrics.classification import Weights
 from mil.metrics.concordance import c_index, concordances, concordances_within
+from mil.metrics.support import (
+    MIN_EVENTS,
+    MIN_PATIENTS,
+    has_enough_events,
+    independent_pairs,
+    survival_support,
+)
 from mil.metrics.survival_curves import log_rank_p
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_patient
-
-MIN_EVENTS = 5  # of a subgroup
 
 
 class SurvivalEvaluation:
@@ -57,7 +62,16 @@ class SurvivalEvaluation:
                 values["uno_c"] = uno_c(score, time, event, known.uncensored, horizon(run), weights)
             return values
 
-        return resample(metrics, plan)
+        samples = resample(metrics, plan)
+        within = [
+            independent_pairs(own_time[stratum == each], own_event[stratum == each]) for each in np.unique(stratum)
+        ]
+        pairs = {
+            "c_index": independent_pairs(time, event),
+            "c_index_within_folds": sum(within) / own["repeat"].nunique(),
+            "uno_c": independent_pairs(time, event, horizon(run)) if known is not None else 0.0,
+        }
+        return supported(samples, survival_support(samples.value, pairs, event))
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
         """Nothing."""
@@ -83,14 +97,15 @@ class SurvivalEvaluation:
         table = by_patient(run.predictions, ATTENTION, ["score"], ["time", "event"]).loc[patients]
         score, time, event = _arrays(table)
         n_events = int(event.sum())
-        if len(event) < MIN_GROUP or n_events < MIN_EVENTS:
-            why = f"too few: under {MIN_GROUP} patients or under {MIN_EVENTS} events"
+        if not has_enough_events(event):
+            why = f"too few: under {MIN_PATIENTS} patients or under {MIN_EVENTS} events"
             return GroupMetrics(events=n_events, why=why)
         samples = resample(
             lambda weights: {"c_index": concordances(score, time, event, weights)},
             plan_resampling(event, n_bootstrap, rng),
         )
-        return GroupMetrics(events=n_events, metrics=intervals(samples))
+        support = survival_support(samples.value, {"c_index": independent_pairs(time, event)}, event)
+        return GroupMetrics(events=n_events, metrics=intervals(supported(samples, support)))
 
     def metrics_of_run(
         self, run: FinishedRun, shared: RunMetrics, attention: Resamples, plan: Resampling

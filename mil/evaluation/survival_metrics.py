@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mil.evaluation.metrics_record import FoldMetrics, RunMetrics
 from mil.metrics.bootstrap import Interval
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +73,13 @@ class SurvivalMetrics(RunMetrics):
     n_events: int
     over_time: OverTimeMetrics | None
     risk_groups: RiskGroups
+
+    @property
+    def tested(self) -> str:
+        """Who was tested, in words."""
+        return f"{self.n_patients} test patients with {self.n_events} events"
+
+    @property
+    def needed(self) -> str:
+        """How many test patients it takes for an interval, in words."""
+        return f"{MIN_PATIENTS} patients and {MIN_EVENTS} events"

@@ -14,9 +14,10 @@ import pandas as pd
 from jaxtyping import Float64
 
 from mil.evaluation.survival_metrics import OverTimeMetrics, TimeAuc
-from mil.metrics.bootstrap import Resampling, intervals, resample
+from mil.metrics.bootstrap import Resampling, intervals, resample, supported
 from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
+from mil.metrics.support import MIN_EVENTS, Support, has_enough_events, ranking_support
 from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
@@ -61,7 +62,7 @@ def over_time(run: FinishedRun) -> OverTime | None:
         risk = np.exp(np.minimum(rows["log_hazard"].to_numpy(float) - shift, 50.0))
         place = patients.get_indexer(pd.Index(rows["patient_id"]))
         parts = (
-            censoring(rows["time"].to_numpy(float)),
+            censoring.until(rows["time"].to_numpy(float)),
             np.tile(censoring(moments), (len(rows), 1)),
             np.exp(-risk[:, None] * hazard(moments)),
             np.tile(curve(moments), (len(rows), 1)),
@@ -106,7 +107,13 @@ def evaluate_over_time(run: FinishedRun, plan: Resampling) -> OverTimeMetrics | 
         }
         return {"integrated_brier": mine, "reference": theirs, "difference": mine - theirs, **aucs}
 
-    values = intervals(resample(metrics, plan))
+    samples = resample(metrics, plan)
+    support = dict.fromkeys(samples.value, Support(has_enough_events(event)))
+    for index, t in enumerate(at):
+        smaller = int(min(((time <= t) & (event == 1)).sum(), (time > t).sum()))
+        is_enough = has_enough_events(event) and smaller >= MIN_EVENTS
+        support[f"auc:{index}"] = ranking_support(samples.value[f"auc:{index}"], smaller, is_enough=is_enough)
+    values = intervals(supported(samples, support))
     return OverTimeMetrics(
         integrated_brier=values["integrated_brier"],
         reference=values["reference"],

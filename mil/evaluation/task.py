@@ -15,8 +15,6 @@ from mil.runs.run_store import FinishedRun
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_GROUP = 10  # patients of a subgroup
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupMetrics:

@@ -2,18 +2,20 @@
 
 A resample is a column of a weights matrix (how often each patient was drawn), so metrics that take weights are computed
 on many resamples at once. Intervals are BCa (Efron 1987, J Am Stat Assoc 82:171) where bias and acceleration are defined,
-else percentiles; each says which it is.
+else percentiles; each says which it is. Where no resample differs, or too few patients were tested, `mil.metrics.support` says
+what stands in its place.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
 from mil.metrics.classification import Weights
+from mil.metrics.support import ALIKE, LEVEL, Support
 
-LEVEL = 0.95
+TOO_FEW = "too few"
 MAX_JACKKNIFE = 500  # beyond it patients are left out in groups
 CELLS = 2_000_000  # weights in memory at a time
 
@@ -22,7 +24,11 @@ Metrics = Callable[[Weights], Mapping[str, Float64[np.ndarray, " b"]]]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A metric with its interval; None where it is not defined. `method` is "BCa", "percentile" or "none"."""
+    """A metric with its interval; None where it is not defined.
+
+    `method` is "BCa" or "percentile" (of the bootstrap), "exact" (limits that hold where no resample differs), "too few" (no
+    interval: too few patients or events), or "none".
+    """
 
     value: float | None
     low: float | None
@@ -41,12 +47,13 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Metrics on the cohort as it is, on every bootstrap, and with each jackknife group left out."""
+    """Metrics on the cohort as it is, on every bootstrap, and with each jackknife group left out; what they rest on."""
 
     value: Mapping[str, float]
     bootstrap: Mapping[str, Float64[np.ndarray, " b"]]
     jackknife: Mapping[str, Float64[np.ndarray, " g"]]
     stratum_of_group: Int64[np.ndarray, " g"]
+    support: Mapping[str, Support] = field(default_factory=dict)
 
     def minus(self, other: "Resamples") -> "Resamples":
         """Return the paired difference to another model on the same resamples, for the metrics both have."""
@@ -56,7 +63,17 @@ class Resamples:
             {name: self.bootstrap[name] - other.bootstrap[name] for name in names},
             {name: self.jackknife[name] - other.jackknife[name] for name in names},
             self.stratum_of_group,
+            {name: Support(_support(self, name).is_enough and _support(other, name).is_enough) for name in names},
         )
+
+
+def _support(samples: Resamples, name: str) -> Support:
+    return samples.support.get(name, Support())
+
+
+def supported(samples: Resamples, support: Mapping[str, Support]) -> Resamples:
+    """Return the resamples with what their metrics rest on, by name; without it, a metric has a bootstrap interval or none."""
+    return replace(samples, support=support)
 
 
 def resamples(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator) -> Int64[np.ndarray, "b n"]:
@@ -113,7 +130,12 @@ def _joined(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:  # 
 def intervals(samples: Resamples) -> dict[str, Interval]:
     """Return each metric with its 95 % interval."""
     return {
-        name: interval(value, samples.bootstrap[name], acceleration(samples.jackknife[name], samples.stratum_of_group))
+        name: interval(
+            value,
+            samples.bootstrap[name],
+            acceleration(samples.jackknife[name], samples.stratum_of_group),
+            _support(samples, name),
+        )
         for name, value in samples.value.items()
     }
 
@@ -141,8 +163,15 @@ def acceleration(left_out: Float64[np.ndarray, " g"], stratum_of: Int64[np.ndarr
     return float((influence**3).sum() / (6 * spread**1.5))
 
 
-def interval(value: float, draws: Float64[np.ndarray, " b"], accelerated: float = float("nan")) -> Interval:
+def interval(
+    value: float,
+    draws: Float64[np.ndarray, " b"],
+    accelerated: float = float("nan"),
+    support: Support = Support(),  # noqa: B008  a frozen value
+) -> Interval:
     """Return a metric with its 95 % interval; undefined draws are left out, and with half of them there is no interval.
+
+    With too few patients, or where no draw differs, the limits of the support stand in the bootstrap's place, if it has some.
 
     BCa's ends are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))), with z0 from the share of draws below the value
     (equal ones count half) and the acceleration a.
@@ -152,6 +181,9 @@ def interval(value: float, draws: Float64[np.ndarray, " b"], accelerated: float 
     known = draws[np.isfinite(draws)]
     if not np.isfinite(value):
         return Interval(None, None, None)
+    if not support.is_enough or (len(known) and np.ptp(known) <= ALIKE):
+        method = "exact" if support.low is not None else "none" if support.is_enough else TOO_FEW
+        return Interval(float(value), support.low, support.high, method)
     if len(known) < len(draws) / 2 or not len(known):
         return Interval(float(value), None, None)
     ends, method = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]), "percentile"

@@ -2,6 +2,10 @@
 
 The censoring distribution and the baseline hazard come from training patients. As in `classification`, `weights` has one column a
 cohort: the patients as they are, or a resample.
+
+An event at t is seen if nothing was censored before t: it counts by 1 / G(t-), the left limit of the chance of not being
+censored. Who is followed beyond a moment counts by 1 / G(moment). With times in whole years or months, where events and
+censored patients share a time, G(t) in place of G(t-) would weigh events far too much (riskRegression and pec use G(t-) too).
 """
 
 import numpy as np
@@ -25,7 +29,7 @@ def uno_c(
         risk: higher is worse.
         time: follow-up.
         event: 1 event, 0 censored.
-        uncensored: the chance of not being censored until the own time, from training patients.
+        uncensored: the chance of not being censored before the own time, G(t-), from training patients.
         tau: pairs count whose earlier event is before it.
         weights: how often each patient occurs in each cohort.
     """
@@ -45,7 +49,8 @@ def dynamic_auc(
 ) -> Float64[np.ndarray, " b"]:
     """Return the cumulative/dynamic AUC at a time: events until then against those followed beyond it.
 
-    Events count by 1 / chance of not being censored (Uno et al. 2007, J Am Stat Assoc 102:527); NaN without both.
+    Events count by 1 / `uncensored`, the chance G(t-) of not being censored before the own time (Uno et al. 2007, J Am Stat
+    Assoc 102:527); NaN without both.
     """
     is_case = (np.asarray(time) <= moment) & np.asarray(event).astype(bool) & (uncensored > 0)
     is_control = np.asarray(time) > moment
@@ -67,8 +72,8 @@ def brier_losses(
         survival: predicted chance of surviving beyond each time.
         time: follow-up.
         event: 1 event, 0 censored.
-        uncensored: chance of not being censored until the own time.
-        uncensored_at: the same until each of `moments`, of the patient's fold.
+        uncensored: chance of not being censored before the own time, G(t-).
+        uncensored_at: chance of not being censored up to and at each of `moments`, G(moment), of the patient's fold.
         moments: the times.
     """
     own = np.where(uncensored > 0, uncensored, np.inf)[:, None]

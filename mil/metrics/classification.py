@@ -68,7 +68,7 @@ def ranking_metrics(
 
 
 def class_mean(
-    values: Float64[np.ndarray, "k b"], class_weights: Float64[np.ndarray, "k b"] | None = None
+    values: Float64[np.ndarray, "k b"], class_weights: Float64[np.ndarray, "k #b"] | None = None
 ) -> Float64[np.ndarray, " b"]:
     """Average a figure over the classes that have it, each class alike or by its weight; NaN when none has."""
     known = np.isfinite(values)
@@ -97,9 +97,25 @@ def accuracy(confusion: Confusion) -> Float64[np.ndarray, " b"]:
     return _over(np.einsum("kkb->b", confusion), confusion.sum(axis=(0, 1)))
 
 
+def recalls(confusion: Confusion) -> Float64[np.ndarray, "k b"]:
+    """Return the share of each class's patients that are named so; NaN for a class without patients."""
+    return _over(np.einsum("kkb->kb", confusion), confusion.sum(axis=1))
+
+
+def macro_classes(n_of: Int[np.ndarray, " k"], least: int) -> Bool[np.ndarray, " k"]:
+    """Return which classes enter macro averages: all but those with fewer patients, or others, than `least`.
+
+    The figure of a class with one or two patients is noise that would move a macro average as much as any other class. A
+    class without patients has no figure and stays out by itself. Where no class is large enough, all enter.
+    """
+    smaller = np.minimum(n_of, n_of.sum() - n_of)
+    is_large = smaller >= least
+    return is_large | (n_of == 0) if is_large.any() else np.ones(len(n_of), dtype=bool)
+
+
 def balanced_accuracy(confusion: Confusion) -> Float64[np.ndarray, " b"]:
     """Return the mean recall over the classes that have patients."""
-    return class_mean(_over(np.einsum("kkb->kb", confusion), confusion.sum(axis=1)))
+    return class_mean(recalls(confusion))
 
 
 def f1_scores(confusion: Confusion) -> Float64[np.ndarray, "k b"]:
@@ -115,22 +131,30 @@ def cohen_kappa(confusion: Confusion) -> Float64[np.ndarray, " b"]:
 
 
 def classification_metrics(
-    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], weights: Weights
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], weights: Weights, *, least: int = 1
 ) -> Mapping[str, Float64[np.ndarray, " b"]]:
-    """Return the figures that rank and decide: AUROC, average precision, accuracy, F1 and kappa, by name."""
+    """Return the figures that rank and decide: AUROC, average precision, accuracy, F1 and kappa, by name.
+
+    Args:
+        probabilities: of each class.
+        labels: the true class.
+        weights: how often each patient occurs in each cohort.
+        least: patients of a class, and others, from which on it enters macro averages.
+    """
     n_classes = probabilities.shape[1]
+    macro = macro_classes(np.bincount(labels, minlength=n_classes), least).astype(np.float64)[:, None]
     aurocs, precisions = ranking_metrics(probabilities, labels, weights)
     counts = class_counts(labels, n_classes, weights)
     confusion = confusion_matrices(probabilities.argmax(axis=1), labels, n_classes, weights)
     f1 = f1_scores(confusion)
     return {
-        "macro_auroc": class_mean(aurocs),
+        "macro_auroc": class_mean(aurocs, macro),
         "weighted_auroc": class_mean(aurocs, counts),
-        "macro_average_precision": class_mean(precisions),
+        "macro_average_precision": class_mean(precisions, macro),
         "weighted_average_precision": class_mean(precisions, counts),
-        "balanced_accuracy": balanced_accuracy(confusion),
+        "balanced_accuracy": class_mean(recalls(confusion), macro),
         "accuracy": accuracy(confusion),
-        "macro_f1": class_mean(f1),
+        "macro_f1": class_mean(f1, macro),
         "weighted_f1": class_mean(f1, counts),
         "cohen_kappa": cohen_kappa(confusion),
         **{f"auroc:{index}": values for index, values in enumerate(aurocs)},

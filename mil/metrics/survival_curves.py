@@ -44,6 +44,10 @@ class Steps:
         """Return the value at each time."""
         return np.concatenate([[self.before], self.values])[np.searchsorted(self.times, time, side="right")]
 
+    def until(self, time: Num[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:  # noqa: UP037
+        """Return the value just before each time: the left limit, which a step at that very time does not touch."""
+        return np.concatenate([[self.before], self.values])[np.searchsorted(self.times, time, side="left")]
+
 
 def _counts(
     time: Num[np.ndarray, " n"], is_counted: Bool[np.ndarray, " n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mil.evaluation.metrics_record import RunMetrics
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, table, with_interval
 from mil.report.comparison_section import comparison_section
 from mil.report.task import Pictures, ReportTask
@@ -42,9 +43,13 @@ def _discrimination(metrics: RunMetrics, pictures: Pictures, task: ReportTask[An
         note(
             f"{metrics.n_patients} test patients, each predicted by models that never saw it. In brackets the 95 % interval "
             f"of {metrics.bootstrap.n} patient bootstraps, drawn inside each class (subtype) or among events and censored "
-            "patients (survival): BCa where bias and acceleration are defined, else percentiles; metrics.json says which. The "
+            "patients (survival): BCa where bias and acceleration are defined, else percentiles. Where every resample is alike, "
+            "a share has its exact limits (Clopper and Pearson) and an AUROC or C-index a conservative bound from the number of "
+            f"independent pairs; other figures have none. Under {MIN_PATIENTS} patients, {MIN_EVENTS} events, or {MIN_EVENTS} "
+            "patients of a class only shares have limits, and such a class is left out of macro averages. metrics.json says "
+            "which is which. The "
             "baselines are penalised logistic or Cox regressions, of the mean of a patient's tiles and of clinical covariates "
-            "alone, with penalties fixed beforehand. Chance knows only how frequent the classes are among training patients."
+            f"alone, with penalties fixed beforehand. {task.chance_words(metrics)}"
         ),
         *(Paragraph(words=f"Note: {words}.") for words in metrics.notes),
         *task.discrimination_blocks(metrics, pictures),

@@ -37,6 +37,16 @@ class SubtypeReport:
         """Nothing beside the classes."""
         return []
 
+    def chance_words(self, metrics: SubtypeMetrics) -> str:
+        """Return what each metric's chance is."""
+        counts = {name: own.n for name, own in metrics.per_class.items()}
+        largest = max(counts, key=lambda name: counts[name])
+        return (
+            f"Chance: accuracy and F1 of naming the largest class of the test patients each time ({largest}, {counts[largest]} "
+            f"of {metrics.n_patients}); balanced accuracy of naming one class, whichever; AUROC of ranking nobody above "
+            "another; Brier score, log loss and calibration error of class shares among training patients."
+        )
+
     def discrimination_blocks(self, metrics: SubtypeMetrics, pictures: Pictures) -> list[Block]:
         """Return each class against the rest, confusion and ROC."""
         rows = [

@@ -35,6 +35,10 @@ class SurvivalReport:
         """Return the number of events."""
         return [["events", facts.n_events]]
 
+    def chance_words(self, metrics: SurvivalMetrics) -> str:
+        """Return what a C-index of chance is."""
+        return "Chance is a risk that is the same for everyone."
+
     def discrimination_blocks(self, metrics: SurvivalMetrics, pictures: Pictures) -> list[Block]:
         """Return the risk groups, their curves and every score."""
         captions = CAPTIONS.items()

@@ -29,6 +29,9 @@ class ReportTask(Protocol[M_contra]):
     def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:
         """Return how many patients of the analysis have the outcome, a row an outcome beside the classes."""
 
+    def chance_words(self, metrics: M_contra) -> str:
+        """Return a sentence or more: whose numbers stand under chance."""
+
     def discrimination_blocks(self, metrics: M_contra, pictures: Pictures) -> list[Block]:
         """Return what stands below the table of discrimination."""
 

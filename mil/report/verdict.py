@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
-from mil.metrics.bootstrap import Interval
+from mil.metrics.bootstrap import TOO_FEW, Interval
 from mil.runs.comparison_record import Comparison, FoldTest
-from mil.runs.figure_names import MODEL_NAMES, NAMES
+from mil.runs.figure_names import MEAN_POOL, MODEL_NAMES, NAMES
 
 SHOWN = (
     "macro_auroc", "macro_average_precision", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece",
@@ -37,21 +37,55 @@ def _number(value: float | None) -> str:
 
 
 def verdict(metrics: RunMetrics | NotEvaluated) -> str:
-    """Say in words whether the attention model beats chance and each baseline; nothing where nothing was evaluated."""
+    """Say in words whether the attention model beats chance and each baseline, or why that cannot be said.
+
+    Nothing where nothing was evaluated.
+    """
     if isinstance(metrics, NotEvaluated):
         return ""
     name = metrics.main
     own = metrics.attention[name]
     if own.value is None:
         return f"The {NAMES[name]} is not defined for these test patients."
-    span = f"{NAMES[name]} {own.value:.3f}, {_number(own.low)} to {_number(own.high)}"
+    if own.method == TOO_FEW:
+        words = f"of too few patients for an interval or a verdict: {metrics.tested}, and it takes {metrics.needed}"
+        return f"The {NAMES[name]} is {own.value:.3f}, {words}."
+    span = f"{NAMES[name]} {own.value:.3f}, {_span(own)}"
     is_better = own.low is not None and own.low > 0.5
     parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
+    is_idle = _attention_is_idle(metrics)
     parts += [
         _against(MODEL_NAMES[model], other[name], metrics.differences[model][name])
         for model, other in metrics.baselines.items()
+        if not (is_idle and model == MEAN_POOL)
     ]
-    return " ".join(parts)
+    return " ".join([*parts, _one_tile_words(metrics)]).rstrip()
+
+
+def _attention_is_idle(metrics: RunMetrics) -> bool:
+    """Return whether every bag has one tile, so that attention weighs nothing."""
+    return 0 < metrics.bags.n == metrics.bags.n_of_one_tile
+
+
+def _one_tile_words(metrics: RunMetrics) -> str:
+    """Say how many bags have one tile, among which attention has nothing to choose; empty where none has."""
+    bags = metrics.bags
+    if not bags.n_of_one_tile:
+        return ""
+    if not _attention_is_idle(metrics):
+        return f"{bags.n_of_one_tile} of {bags.n} patients have one tile, where attention has nothing to choose."
+    words = "Every patient has one tile, so attention has nothing to choose and was not tested"
+    if metrics.mean_pool is None:
+        return f"{words}."
+    baseline, difference = metrics.mean_pool[metrics.main], metrics.differences[MEAN_POOL][metrics.main]
+    return (
+        f"{words}: the difference to the {MODEL_NAMES[MEAN_POOL]} ({_number(baseline.value)}), {_number(difference.value)} "
+        f"({_span(difference)}), is that of a non-linear head to a linear one."
+    )
+
+
+def _span(own: Interval) -> str:
+    return "without an interval" if own.low is None else f"{_number(own.low)} to {_number(own.high)}"
 
 
 def _against(model: str, other: Interval, difference: Interval) -> str:
@@ -60,7 +94,7 @@ def _against(model: str, other: Interval, difference: Interval) -> str:
     is_above = difference.value is not None and difference.value > 0
     return (
         f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other.value)}): the difference "
-        f"is {_number(difference.value)} ({_number(difference.low)} to {_number(difference.high)})."
+        f"is {_number(difference.value)} ({_span(difference)})."
     )
 
 

@@ -137,6 +137,7 @@ class RunFacts:
     command: str
     n_slides: int
     n_tiles: int
+    n_bags_of_one_tile: int
     excluded: tuple[Exclusion, ...]
     slides_without_features: tuple[str, ...]
     slide_losses: tuple[SlideLoss, ...]

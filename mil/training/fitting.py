@@ -68,7 +68,7 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
             break
     head.load_state_dict(best)
     head.eval()
-    stopped_by = "inner validation" if fold.val else "fixed last epoch"
+    stopped_by = "fixed last epoch" if not fold.val else "epoch limit" if epoch == config.epochs else "inner validation"
     return Fitted(head=head, best_epoch=best_epoch, stopped_by=stopped_by, history=tuple(history))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64, Integer
 
+MAX_BEYOND_PX = 0.5  # a corner is rounded to a whole pixel, so a last tile may end half of one beyond the slide
 DECIMALS = 9  # of a share, which is a sum of parts of pixels: a full tile would have 1 less some of the last digits
 
 
@@ -39,9 +40,15 @@ def tile_grid(
 
 
 def _corners(length_px: int, side: float, step: float) -> Int64[np.ndarray, " k"]:
-    count = int((length_px - side) / step + 1 + 1e-9) if length_px + 0.5 >= side else 0
+    count = int((length_px - side) / step + 1 + 1e-9) if length_px + MAX_BEYOND_PX >= side else 0
     corners = np.round(np.arange(count + 1) * step).astype(np.int64)
-    return corners[corners + side <= length_px + 0.5]
+    return corners[corners + side <= length_px + MAX_BEYOND_PX]
+
+
+def _ends(corners: Int64[np.ndarray, " k"], side: float, length_px: int) -> Float[np.ndarray, " k"]:
+    """Return where boxes end; what rounding of the corner puts beyond the slide does not count, a box laid over its edge does."""
+    ends = corners + side
+    return np.where(ends <= length_px + MAX_BEYOND_PX, np.minimum(ends, length_px), ends)
 
 
 def box_shares(
@@ -57,10 +64,11 @@ def box_shares(
     One row of boxes at a time: edges that cut a mask pixel count their part of it, and memory does not grow with the mask.
     """
     scale_x, scale_y = mask.shape[1] / slide_px[0], mask.shape[0] / slide_px[1]
-    left, right = corners_x * scale_x, (corners_x + side[0]) * scale_x
+    left, right = corners_x * scale_x, _ends(corners_x, side[0], slide_px[0]) * scale_x
+    tops, ends = corners_y * scale_y, _ends(corners_y, side[1], slide_px[1]) * scale_y
     shares = np.zeros((len(corners_y), len(corners_x)))
-    for row, corner in enumerate(corners_y.tolist()):
-        top, bottom = corner * scale_y, min((corner + side[1]) * scale_y, mask.shape[0])
+    for row, (top, end) in enumerate(zip(tops.tolist(), ends.tolist(), strict=True)):
+        bottom = min(end, mask.shape[0])
         first, last = int(top), min(int(np.ceil(bottom)), mask.shape[0])
         band = mask[first:last]
         if not band.any():
@@ -71,7 +79,7 @@ def box_shares(
         shares[row] = np.interp(right, np.arange(len(profile)), profile) - np.interp(
             left, np.arange(len(profile)), profile
         )
-    return np.clip(shares / (side[0] * scale_x * side[1] * scale_y), 0, 1)
+    return np.clip(shares / np.outer(ends - tops, right - left), 0, 1)
 
 
 def shares_of_tiles(

@@ -37,6 +37,7 @@ FACTS = RunFacts(
     task="subtype", run="default", encoder={"encoder": "e", "licence": "Apache-2.0"}, classes=(), n_patients=40,
     class_counts={}, n_events=20, split=SplitFacts(name="default", n_repeats=1, n_folds=2), settings={"epochs": 3}, seed=0,
     defaults={}, versions={"torch": "2"}, command="python mil/train.py --task subtype", n_slides=60, n_tiles=4000,
+    n_bags_of_one_tile=0,
     excluded=(Exclusion(patient_id="<b>x</b>", reason="no subtype"),), slides_without_features=("s1",),
     slide_losses=(SlideLoss(slide_id="s1", step="tiling", reason="no tissue"),),
     covariates=CovariateFacts(used=(), left_out={}), learning_curve=(), folds=FOLDS, evaluated=True,

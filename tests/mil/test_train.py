@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,17 @@ def test_every_patient_is_predicted_once_by_a_model_that_never_saw_it(study):
             assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
             tested = table[(table["fold"] == fold["fold"]) & (table["model"] == "attention")]["patient_id"]
             assert set(tested) == parts[2]
+
+
+def test_e9_patients_with_one_tile_are_counted(copied):
+    for patient in ("P00", "P02"):  # patients of one slide
+        path = copied.feature_file(ENCODER, f"{patient}-0")
+        bag = read_feature_bag(path)
+        write_feature_bag(path, replace(bag, features=bag.features[:1], coords=bag.coords[:1]))
+    assert run(copied, "subtype", "--name", "few", "--epochs", "1", "--bootstrap", "100") == 0
+    facts = json.loads((copied.run("subtype", "few") / "run.json").read_text())
+    assert facts["n_bags_of_one_tile"] == 2
+    assert metrics(copied, "subtype", "few")["bags"] == {"n": 30, "n_of_one_tile": 2}
 
 
 def test_test_labels_change_nothing_but_the_score(copied):

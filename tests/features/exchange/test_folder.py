@@ -268,6 +268,25 @@ def test_trident_is_read_from_its_job_or_feature_folder(tmp_path, batch_axis):
         open_folder(tmp_path)
 
 
+def test_e7_a_slide_level_embedding_beside_the_places_of_tiles_is_called_one(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, features, coords in (("t", "features", "coords"), ("s", "feats", "coords")):
+        (tmp_path / folder).mkdir()
+        with h5py.File(tmp_path / folder / "s1.h5", "w") as file:
+            file[features], file[coords] = rng.normal(size=(1, 768)).astype(np.float32), rng.integers(0, 9000, (7, 2))
+            if folder == "t":
+                file[coords].attrs.update({"patch_size": 256, "patch_size_level0": 512})
+        with pytest.raises(ValueError, match="one vector of the whole slide") as refused:
+            open_folder(tmp_path / folder).read("s1")
+        assert "copy it again" not in str(refused.value)
+    peer_clam(tmp_path / "c", n=1)
+    with h5py.File(tmp_path / "c" / "h5_files" / "s1.h5", "r+") as file:
+        assert len(open_folder(tmp_path / "c" / "h5_files").read("s1").features) == 1  # a slide of one tile
+        file["coords"].resize((3, 2))
+    with pytest.raises(ValueError, match="slide-level embedding"):
+        open_folder(tmp_path / "c" / "h5_files").read("s1")
+
+
 def test_stamp_needs_the_scale_for_level_0_and_says_so(tmp_path):
     features, corners = peer_stamp(tmp_path / "mahmood-uni-12345678" / "sub" / "s1.h5")
     bag = open_folder(tmp_path).read("s1")

@@ -18,7 +18,7 @@ from features.store.provenance import Provenance
 from mil.audit.audit import audit_run
 from mil.audit.checks import LEAK, OK, WARNING
 from mil.audit.fitted_statistics import FITTED, check_statistics
-from mil.audit.site_checks import Sites, check_site_by_class, check_sites_across_folds
+from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
 from mil.runs.model_file import read_model
 from mil.tasks.registry import task_named
 from mil.train import main as train
@@ -229,6 +229,27 @@ def test_confounded_sites_are_named_and_read_from_embeddings(study):
     assert (
         "the embeddings carry the site, and the site goes with the class" in found["site from mean embeddings"]["text"]
     )
+
+
+@pytest.mark.parametrize("is_carried", [True, False])
+@pytest.mark.parametrize("is_confounded", [True, False])
+def test_v5_the_phrase_of_confounding_needs_embeddings_that_carry_the_site_and_a_site_that_goes_with_the_class(
+    is_carried, is_confounded
+):
+    rng = np.random.default_rng(0)
+    sites, patients = np.arange(60) % 2, [f"P{index:02d}" for index in range(60)]
+    known = Sites(
+        patients=patients, site_names=["A", "B"], class_names=["X", "Y"], sites=sites, classes=sites, n_unknown=0
+    )
+    means = rng.normal(size=(60, 4)) + 4.0 * is_carried * sites[:, None]
+    folds = [
+        FoldPlan(repeat=0, fold=fold, train=tuple(train), val=(), test=tuple(test))
+        for fold, (train, test) in enumerate(((patients[:30], patients[30:]), (patients[30:], patients[:30])))
+    ]
+    found = check_site_from_embeddings(known, means, folds, is_confounded=is_confounded, seed=0)
+    assert ("the embeddings carry the site" in found["text"]) == is_carried
+    assert ("the site goes with the class" in found["text"]) == (is_carried and is_confounded)
+    assert found["verdict"] == (WARNING if is_carried and is_confounded else OK)
 
 
 def test_sites_of_one_fold_each_are_predicted_in_folds_made_for_it(study):

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from pytest import approx
-from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, f1_score, log_loss
 
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.subtype_certainty import calibrated_predictions, temperatures
+from mil.evaluation.subtype_evaluation import chance_metrics
 from mil.metrics import conformal
 from mil.metrics.calibration import fit_temperature, scale_temperature
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts
@@ -92,13 +93,27 @@ def test_sets_take_their_thresholds_from_their_own_fold(run):
     assert by_class.always_included == 0
 
 
+def test_e8_chance_accuracy_is_that_of_the_largest_class_wherever_the_training_patients_come_from():
+    """Whole sites are tested: the most frequent class in training is the rarest in the test part."""
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    prior = np.tile([0.1, 0.2, 0.7], (100, 1))
+    found = chance_metrics(prior, labels, 3)
+    named = np.zeros(100, dtype=int)
+    assert found["accuracy"] == 0.6
+    assert found["macro_f1"] == approx(f1_score(labels, named, average="macro", zero_division=0))
+    assert found["weighted_f1"] == approx(f1_score(labels, named, average="weighted", zero_division=0))
+    assert found["balanced_accuracy"] == approx(balanced_accuracy_score(labels, named))
+    assert found["log_loss"] == approx(log_loss(labels, prior))
+    assert {name: found[name] for name in ("accuracy", "macro_f1")}.items() <= chance_metrics(None, labels, 3).items()
+
+
 def test_chance_is_what_class_shares_reach(run):
     chance = metrics_of(run).chance
     prior = run.predictions[run.predictions["model"] == "prior"]
     p, truth = prior[COLUMNS].to_numpy(), prior["truth"]
     assert chance["log_loss"] == approx(log_loss(truth, p, labels=CLASSES), abs=1e-12)
     assert chance["brier"] == approx(brier_score_loss(truth, p, labels=CLASSES, scale_by_half=False), abs=1e-12)
-    assert chance["accuracy"] == approx(np.mean(np.array(CLASSES)[p.argmax(axis=1)] == truth))
+    assert chance["accuracy"] == approx(truth.value_counts(normalize=True).max())
     assert (chance["macro_auroc"], chance["balanced_accuracy"]) == (0.5, 1 / 3)
 
 

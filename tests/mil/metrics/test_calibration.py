@@ -98,6 +98,28 @@ def test_recalibration_that_has_no_maximum_is_not_defined():
     assert np.isnan(calibration.recalibrate(apart[:20], y[:20], ones(20), is_slope_free=True).slope[0])
 
 
+@pytest.mark.parametrize("certainty", [0.99, 0.9999, 1 - 1e-9])
+@pytest.mark.parametrize("n_classes", [2, 5, 9])
+def test_e4_right_and_certain_predictions_have_a_calibration_intercept(certainty, n_classes):
+    y = np.repeat(np.arange(n_classes), 20)
+    p = np.full((len(y), n_classes), (1 - certainty) / (n_classes - 1))
+    p[np.arange(len(y)), y] = certainty
+    found = calibration.recalibrate(p, y, ones(len(y)), is_slope_free=False)
+    assert found.intercept[0] == approx(np.zeros(n_classes), abs=1e-3)  # every class is predicted as often as it occurs
+    assert np.isnan(calibration.recalibrate(p, y, ones(len(y)), is_slope_free=True).slope[0])  # separated: no maximum
+
+
+def test_e4_the_intercept_of_certain_predictions_equals_a_general_optimisers():
+    y = np.repeat(np.arange(5), 20)
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 1.5, (100, 5)) * 3e-5
+    p[np.arange(100), y] = 1
+    p[3] = [0.4, 0.3, 0.1, 0.1, 0.1]  # one patient that is not certain
+    p /= p.sum(axis=1, keepdims=True)
+    found = calibration.recalibrate(p, y, ones(100), is_slope_free=False).intercept[0]
+    assert found == approx(slow_recalibration(p, y, is_slope_free=False)[0], abs=2e-3)
+
+
 def test_temperature_undoes_over_confidence_and_keeps_every_decision():
     p, y = predicted(3000, 4, 5, sharpness=2.5)
     temperature = calibration.fit_temperature(p, y)
@@ -130,6 +152,23 @@ def test_thresholds_are_the_finite_sample_quantile_and_too_few_patients_rule_not
     limits = conformal.class_thresholds(p, y, 0.9)
     assert np.isinf(limits[2])
     assert conformal.prediction_sets(p, limits)[:, 2].all()
+
+
+def test_v1_a_class_whose_score_equals_its_threshold_stands_in_the_set():
+    """Ties and saturated probabilities: the threshold is the score of a calibration patient, who must be covered himself."""
+    saturated, y = np.eye(3)[np.repeat([0, 1, 2], 12)], np.repeat([0, 1, 2], 12)
+    limits = conformal.class_thresholds(saturated, y, 0.9)
+    assert limits.tolist() == [0, 0, 0]
+    assert np.array_equal(conformal.prediction_sets(saturated, limits), saturated == 1)
+    p, y = predicted(60, 3, 1)
+    p = p.round(1)
+    for thresholds in (conformal.class_thresholds, conformal.common_thresholds):
+        sets = conformal.prediction_sets(p, thresholds(p, y, 0.9))
+        assert sets[np.arange(60), y].mean() >= 0.9
+    alone = conformal.common_thresholds(p, y, 0.9)
+    tied = (1 - p) == alone
+    assert tied.any()
+    assert conformal.prediction_sets(p, alone)[tied].all()
 
 
 def test_sets_cover_each_class_as_often_as_they_say():

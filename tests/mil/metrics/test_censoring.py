@@ -1,4 +1,8 @@
-"""Censoring weights against scikit-survival and lifelines: Uno's C, dynamic AUC, Brier score, Breslow's hazard."""
+"""Censoring weights against slow twins, simulated truth, scikit-survival and lifelines.
+
+scikit-survival weighs an event at t by 1 / G(t), not 1 / G(t-): its numbers are the same where no event and no censoring
+share a time, so it is compared on such cohorts alone.
+"""
 
 from dataclasses import replace
 
@@ -21,15 +25,18 @@ from mil.metrics import survival_curves as curves
 from mil.metrics.bootstrap import plan_resampling
 from mil.runs.figure_names import time_text
 from tests.helpers.run_folders import FACTS, run_of
+from tests.reference.slow_censoring import slow_brier, slow_dynamic_auc, slow_uno_c
 
 SURVIVAL = replace(FACTS, task="survival")
 
 
-def followed(seed, n, *, longest=None):
+def followed(seed, n, *, longest=None, is_tied=False):
     rng = np.random.default_rng(seed)
     risk = rng.normal(size=n).round(1)  # ties
     died, end = rng.exponential(10 * np.exp(-risk)), rng.uniform(2, 25, n)
-    time = np.ceil(np.minimum(died, end))
+    time = np.minimum(died, end)
+    if is_tied:
+        time = np.ceil(time)
     if longest is not None:
         time = np.minimum(time, longest)
     return risk, time, (died <= end).astype(int)
@@ -45,7 +52,7 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
     estimator = CensoringDistributionEstimator().fit(train)
     grid = np.array([1.0, 3.0, 7.5, 11.0])
     assert censoring(grid) == approx(estimator.predict_proba(grid), abs=1e-12)
-    uncensored, tau, ones = censoring(time), 12.0, np.ones((60, 1))
+    uncensored, tau, ones = censoring.until(time), 12.0, np.ones((60, 1))
     expected = theirs.concordance_index_ipcw(train, test, risk, tau=tau)[0]
     assert ours.uno_c(risk, time, event, uncensored, tau, ones)[0] == approx(expected, abs=1e-12)
     moments = np.array([4.0, 6.0, 8.0])
@@ -59,8 +66,68 @@ def test_uno_auc_and_brier_equal_scikit_survival(seed):
     assert ours.integrate(losses.mean(axis=0)[:, None], moments)[0] == approx(whole, abs=1e-12)
 
 
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_e1_uno_auc_and_brier_equal_their_definitions_on_tied_times(seed):
+    _, *trained = followed(seed + 5000, 40, is_tied=True)
+    risk, time, event = followed(seed, 25, longest=trained[0].max() - 1, is_tied=True)
+    uncensored, ones = curves.censoring_steps(*trained).until(time), np.ones((25, 1))
+    for moment in (3.0, 4.5, 8.0):
+        survival = np.exp(-np.exp(risk) * moment / 20)
+        at = np.tile(curves.censoring_steps(*trained)(np.array([moment])), (25, 1))
+        losses = ours.brier_losses(survival[:, None], time, event, uncensored, at, np.array([moment]))
+        assert losses.mean() == approx(slow_brier(survival, time, event, moment, trained), abs=1e-12)
+        auc = ours.dynamic_auc(risk, time, event, uncensored, moment, ones)[0]
+        assert auc == approx(slow_dynamic_auc(risk, time, event, moment, trained), abs=1e-12, nan_ok=True)
+        c = ours.uno_c(risk, time, event, uncensored, moment, ones)[0]
+        assert c == approx(slow_uno_c(risk, time, event, moment, trained), abs=1e-12, nan_ok=True)
+
+
+def brier(survival, time, event, moment):
+    censoring = curves.censoring_steps(time, event)
+    at = np.tile(censoring(np.array([moment])), (len(time), 1))
+    losses = ours.brier_losses(survival[:, None], time, event, censoring.until(time), at, np.array([moment]))
+    return float(losses.mean())
+
+
+def test_e1_an_event_counts_by_the_chance_before_its_time():
+    """One event and one censored patient at each of two times; a coin's prediction is wrong by a quarter."""
+    time, event = np.array([1.0, 1.0, 2.0, 2.0]), np.array([1, 0, 1, 0])
+    assert brier(np.full(4, 0.5), time, event, 1.5) == approx(0.25, abs=1e-15)
+
+
+def test_e1_the_score_of_patients_followed_in_whole_years_is_that_of_everyone_followed_to_the_end():
+    rng = np.random.default_rng(0)
+    risk = rng.normal(size=200_000)
+    died = np.ceil(rng.exponential(6 * np.exp(-risk)))
+    end = rng.integers(1, 9, size=200_000).astype(float)
+    time, event = np.minimum(died, end), (died <= end).astype(int)
+    survival = np.exp(-np.exp(risk) * 4 / 6)
+    truth = ((died > 4) - survival) ** 2
+    assert brier(survival, time, event, 4.0) == approx(truth.mean(), abs=0.002)
+    part = slice(0, 4000)
+    uncensored = curves.censoring_steps(time, event).until(time[part])
+    c = ours.uno_c(risk[part], time[part], event[part], uncensored, 6, np.ones((4000, 1)))
+    whole = ours.uno_c(risk[part], died[part], np.ones(4000, int), np.ones(4000), 6, np.ones((4000, 1)))
+    assert c[0] == approx(whole[0], abs=0.01)
+
+
+def test_e1_the_weights_give_back_a_published_survival_curve():
+    """Weighted by 1 / G(t-), the events until t are Kaplan and Meier's 1 - S(t); by 1 / G(t), those beyond it are S(t).
+
+    6-MP arm of Freireich et al. (1963, Blood 21:699), weeks in remission; S(t) as printed in Kleinbaum and Klein (2012,
+    Survival Analysis, chapter 2). At 6 and at 10 weeks an event and a censored patient share a time.
+    """
+    time = np.array([6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35], dtype=float)
+    event = (np.arange(21) < 9).astype(int)
+    printed = {6: 0.8571, 7: 0.8067, 10: 0.7529, 13: 0.6902, 16: 0.6275, 22: 0.5378, 23: 0.4482}
+    for moment, survival in printed.items():
+        assert brier(np.ones(21), time, event, float(moment)) == approx(1 - survival, abs=6e-5)
+        assert brier(np.zeros(21), time, event, float(moment)) == approx(survival, abs=6e-5)
+
+
 def test_weights_are_resampled_patients():
-    risk, time, event = followed(3, 50)
+    risk, time, event = followed(3, 50, is_tied=True)
     censoring = curves.censoring_steps(time, event)
     drawn = np.random.default_rng(0).integers(0, 50, 50)
     counts = np.bincount(drawn, minlength=50).astype(float)[:, None]
@@ -73,7 +140,7 @@ def test_weights_are_resampled_patients():
 def test_without_censoring_uno_is_harrell():
     from mil.metrics.concordance import c_index
 
-    risk, time, _ = followed(1, 40)
+    risk, time, _ = followed(1, 40, is_tied=True)
     dead = np.ones(40, int)
     found = ours.uno_c(risk, time, dead, np.ones(40), np.inf, np.ones((40, 1)))[0]
     assert found == approx(c_index(risk, time, dead), abs=1e-12)
@@ -82,7 +149,7 @@ def test_without_censoring_uno_is_harrell():
 
 def test_curves_equal_lifelines():
     rng = np.random.default_rng(2)
-    _, time, event = followed(2, 80)
+    _, time, event = followed(2, 80, is_tied=True)
     grid = np.array([0.0, 2.0, 5.5, 9.0])
     assert curves.survival_steps(time, event)(grid) == approx(
         KaplanMeierFitter().fit(time, event).survival_function_at_times(grid).to_numpy(), abs=1e-12
@@ -98,8 +165,8 @@ def test_curves_equal_lifelines():
         assert curves.baseline_hazard(2 * risk, untied, event)(np.array([40.0])) == approx(found(np.array([40.0])))
 
 
-def rows_of(seed, n, *, prefix, longest=None):
-    risk, time, event = followed(seed, n, longest=longest)
+def rows_of(seed, n, *, prefix, longest=None, is_tied=False):
+    risk, time, event = followed(seed, n, longest=longest, is_tied=is_tied)
     return pd.DataFrame(
         {
             "repeat": 0, "fold": 0, "patient_id": [f"{prefix}{index:03d}" for index in range(n)], "model": "attention",
@@ -135,6 +202,22 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
     assert whole.attention["uno_c"].value == approx(
         theirs.concordance_index_ipcw(train, test, tested["score"], tau=tau)[0], abs=1e-9
     )
+
+
+def test_e1_a_run_in_whole_months_is_weighed_by_the_chance_before_each_event(tmp_path):
+    trained = rows_of(7, 90, prefix="t", is_tied=True)
+    tested = rows_of(8, 40, prefix="p", longest=trained["time"].max() - 1, is_tied=True)
+    run = run_of(tmp_path, tested, facts=SURVIVAL, follow_up=trained)
+    found = metrics_of_run(run, SurvivalEvaluation(), n_bootstrap=50, seed=0)
+    known = trained["time"].to_numpy(), trained["event"].to_numpy()
+    own = tested["score"].to_numpy(), tested["time"].to_numpy(), tested["event"].to_numpy()
+    tau = np.quantile(known[0], 0.8)
+    assert found.attention["uno_c"].value == approx(slow_uno_c(*own, tau, known), abs=1e-9)
+    for each in found.over_time.auc:
+        assert each.value == approx(slow_dynamic_auc(*own, each.time, known), abs=1e-9)
+    for moment, mine, _ in found.over_time.brier[::6]:
+        hazard = curves.baseline_hazard(trained["score"].to_numpy(), *known)(np.array([moment]))
+        assert mine == approx(slow_brier(np.exp(-np.exp(own[0]) * hazard), *own[1:], moment, known), abs=1e-9)
 
 
 def test_brier_scores_end_while_somebody_is_followed(tmp_path):

@@ -63,6 +63,18 @@ def test_a_model_that_does_not_beat_the_baseline_is_told_so(tmp_path):
     assert "not shown to be better than chance" in verdict(evaluated(tmp_path / "noise", n_bootstrap=200))
 
 
+@pytest.mark.parametrize(("n_one", "is_idle"), [(40, True), (3, False), (0, False)])
+def test_e9_with_one_tile_a_bag_attention_has_nothing_to_choose_and_the_report_says_so(tmp_path, n_one, is_idle):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    write_json(folder / "run.json", json.loads((folder / "run.json").read_text()) | {"n_bags_of_one_tile": n_one})
+    said = verdict(evaluated(folder, n_bootstrap=200))
+    assert ("It beats the mean-pool baseline" in said) != is_idle
+    assert ("Every patient has one tile, so attention has nothing to choose" in said) == is_idle
+    assert ("3 of 40 patients have one tile" in said) == (n_one == 3)
+    assert said in (folder / "report.html").read_text()
+
+
 def test_survival_pools_standardised_scores_and_keeps_folds_apart(tmp_path):
     risk, time, event = survival_run(tmp_path / "run")
     metrics = evaluated(tmp_path / "run", n_bootstrap=200)

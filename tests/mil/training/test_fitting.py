@@ -140,7 +140,7 @@ def test_subtype_is_learnt_and_attention_finds_the_key_tiles():
     patients = sorted(bags)
     train, val, test = patients[:24], patients[24:33], patients[33:]
     fitted = fit(SUBTYPE.training, inputs(bags, train, val, classes_of(labels)), seed=[0])
-    assert fitted.stopped_by == "inner validation"
+    assert fitted.stopped_by == "epoch limit"
     outputs = predict(fitted.head, bags.__getitem__, test)
     assert (outputs.argmax(axis=1) == [labels[p] for p in test]).mean() > 0.8
     aurocs = []
@@ -148,6 +148,17 @@ def test_subtype_is_learnt_and_attention_finds_the_key_tiles():
         weights = fitted.head.attention(torch.from_numpy(bags[patient].tiles.astype(np.float32))).detach().numpy()
         aurocs.append(roc_auc_score(keys[patient], weights))
     assert np.median(aurocs) > 0.9
+
+
+def test_e5_training_that_ran_all_its_epochs_was_not_stopped_by_validation():
+    bags, labels, _ = key_tile_bags(24)
+    patients = sorted(bags)
+    wrong = {patient: (label + (patient in patients[18:])) % 3 for patient, label in labels.items()}
+    for own, epochs, stopped_by in ((labels, 2, "epoch limit"), (wrong, 40, "inner validation")):
+        config = dataclasses.replace(CONFIG, epochs=epochs, patience=2)
+        fitted = fit(SUBTYPE.training, inputs(bags, patients[:18], patients[18:], classes_of(own), config), seed=[0])
+        assert fitted.stopped_by == stopped_by
+        assert (len(fitted.history) == epochs) == (stopped_by == "epoch limit")
 
 
 def test_shuffled_labels_are_not_learnt():
@@ -175,7 +186,7 @@ def test_survival_is_learnt_with_and_without_validation_part():
     times = {p: float(np.ceil(20 * rng.exponential() * np.exp(-1.5 * risk[p]))) for p in patients}
     events = {p: int(rng.random() < 0.7) for p in patients}
     targets = SurvivalTargets(times=times, events=events)
-    for val, stopped_by in ((patients[72:92], "inner validation"), ([], "fixed last epoch")):
+    for val, stopped_by in ((patients[72:92], "epoch limit"), ([], "fixed last epoch")):
         fitted = fit(SURVIVAL.training, inputs(bags, patients[:72], val, targets), seed=[1])
         test = patients[92:]
         log_hazard = predict(fitted.head, bags.__getitem__, test)[:, 0]

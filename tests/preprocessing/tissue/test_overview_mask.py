@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytest import approx
 from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
-from preprocessing.tiling.grid import tile_grid
+from preprocessing.tiling.grid import shares_of_tiles, tile_grid
 from preprocessing.tissue.outline import geojson, outlines
 from preprocessing.tissue.overview_mask import find_tissue, glass_colour
 
@@ -188,7 +188,25 @@ def test_red_pen_is_ink_and_blood_is_not():
     assert dice(found.is_tissue, truth) > 0.97
 
 
+def test_e10_a_tile_that_rounding_puts_half_a_pixel_beyond_the_slide_is_full():
+    laid = {"slide_px": (1000, 1000), "mpp": (1.0, 1.0), "tile_um": 250.1}
+    is_tissue = np.ones((10, 10), bool)
+    for least in (0.5, 1.0):
+        coords, share = tile_grid(is_tissue, min_tissue=least, **laid)
+        assert len(coords) == 16
+        assert (share == 1).all()
+
+
+def test_e10_a_tile_that_another_tool_laid_over_the_edge_keeps_the_share_of_its_whole_square():
+    coords = np.array([[0, 0], [900, 0], [900, 900]])
+    share = shares_of_tiles(np.ones((10, 10), bool), coords, side=(200.0, 200.0), slide_px=(1000, 1000))
+    assert share == approx([1, 0.5, 0.25])
+
+
 @given(st.floats(0.2, 1.1), st.floats(0.2, 1.1), st.floats(60, 400), st.integers(40, 90))
+@example(0.41, 0.98, 64.1, 78)  # each of the three had tiles over the edge
+@example(0.27, 0.73, 61.4, 87)
+@example(0.45, 0.38, 380.1, 62)
 @settings(max_examples=60, deadline=None)
 def test_a_full_tile_is_full_whatever_the_rounding(mpp_x, mpp_y, tile_um, side):
     is_tissue = np.ones((side, side + 7), bool)
