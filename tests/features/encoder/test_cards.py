@@ -211,7 +211,7 @@ def own_encoder():
 
 
 def test_an_own_encoder_is_a_function_of_a_module(monkeypatch):
-    encoder = build_encoder(find_card("tests.test_encoder_cards:own_encoder"))
+    encoder = build_encoder(find_card("tests.features.encoder.test_cards:own_encoder"))
     assert encoder.card.name == "mean_colour"
     runtime = bind(encoder, device="cpu", batch=2, tile_px=16, threads=1)
     tiles = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), dtype=np.uint8)
