@@ -226,6 +226,7 @@ def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_s
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["e.h5"]
 
 
+@pytest.mark.slow
 def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tmp_path, runtime):
     both = job(tmp_path / "both", slide, runtime, names=("e", "f"), n=30)
     assert [name for name, _ in embed_slides([both], READING)] == ["e", "f"]

@@ -93,6 +93,7 @@ def test_a_folder_of_another_tool_trains_as_it_is_to_the_same_predictions(study,
     assert f"<td>layout</td><td>{layout}</td>" in (theirs / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", MAKERS)
 def test_a_converted_folder_trains_to_the_same_predictions_and_keeps_what_is_known(study, tmp_path, layout):
     out = tmp_path / "out"
