@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.clinical_table import TextTable, read_text_table
+from common.conditions import rows_that_hold
+from common.expression_tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE, read_settings
 from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
@@ -79,7 +81,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
 
     Args:
         path: the table.
-        where: keep the rows for which this pandas expression holds, such as "subtype == 'LMS'".
+        where: keep the rows for which this condition holds (never for a missing value), such as "subtype == 'LMS'".
         columns: our name to the table's name; by default the part `columns` of study.yaml beside the table.
 
     Raises:
@@ -266,25 +268,25 @@ def _without_ending(slide: str) -> str:
 
 
 def rows_where(cohort: Cohort, expression: str, *, flag: str) -> list[bool]:
-    """Return for which rows a pandas expression holds; for a missing value it does not.
+    """Return for which rows a condition holds (common/conditions.py); of a missing value none does.
 
     Raises:
         StudyError: it does not fit the table, or is not true or false for each row.
     """
-    import pandas as pd
-
     columns = f"columns: {', '.join(cohort.columns)}"
     try:
-        found = cohort.slides.eval(expression, engine="python")
-    except Exception as error:  # pandas raises whatever the expression raises
-        raise StudyError(f"{flag} {expression!r} does not fit {cohort.path}: {error}; {columns}") from error
-    # of a column of numbers alone, pandas would take the rows with those numbers
-    if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found.dtype):
+        found = rows_that_hold(expression, cohort.columns, cohort.rows)
+    except ExpressionError as error:
+        where = f"at character {error.position + 1}:\n{place_in(expression, error.position)}\n"
         raise StudyError(
-            f"{flag} {expression!r} is not true or false for each row of {cohort.path}; write a comparison, such as "
+            f"{flag} {shown(expression)} does not fit {cohort.path}: {error.message}, {where}{columns}"
+        ) from error
+    if found is None:
+        raise StudyError(
+            f"{flag} {shown(expression)} is not true or false for each row of {cohort.path}; write a comparison, such as "
             f'"{cohort.columns[-1]} == 1"; {columns}'
         )
-    return [bool(value) for value in found.fillna(value=False)]
+    return found
 
 
 def _restricted(cohort: Cohort, where: str) -> Cohort:

@@ -37,7 +37,8 @@ class ExportConfig:
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
     where: str | None = option(
         None,
-        help="only slides of rows for which this holds, such as \"site == 'A'\"; key.csv names these alone",
+        help="only slides of rows for which this holds, such as \"site == 'A'\" (of a missing value nothing holds); "
+        "key.csv names these alone",
         group="study",
     )
     out: Path | None = option(None, help="folder for the images; unset: export in the study folder", group="images")

@@ -30,7 +30,9 @@ class ReferenceConfig:
 
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
     where: str | None = option(
-        None, help="slides of rows for which this holds, such as \"set == 'train'\"", group="study"
+        None,
+        help="slides of rows for which this holds, such as \"set == 'train'\"; of a missing value nothing holds",
+        group="study",
     )
     slides: str | None = option(None, help="instead: slide ids, separated by commas", group="study")
     name: str = option("default", help="name of the file, without ending", group="reference")

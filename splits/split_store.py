@@ -116,7 +116,7 @@ def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> No
     elif method == "given":
         _check_given(path, splits, cohort)
     elif method == "external":
-        expression = record["settings"]["external"]
+        expression = str(record["settings"]["external"])
         wanted = set(cohort.slides.loc[rows_where(cohort, expression, flag="--external"), "patient_id"])
         _check_members(path, splits, cohort, {"test": wanted}, f"--external {expression!r}")
 

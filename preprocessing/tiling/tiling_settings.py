@@ -19,7 +19,9 @@ class TilingConfig(QualityConfig):
 
     study: Path = option(Path("study"), help="study folder", group="study")
     where: str | None = option(
-        None, help="only slides of rows for which this holds, such as \"site == 'A'\"", group="study"
+        None,
+        help="only slides of rows for which this holds, such as \"site == 'A'\"; of a missing value nothing holds",
+        group="study",
     )
     mpp: str | None = option(
         None,
