@@ -22,6 +22,7 @@ from common.clinical_table import TextTable, read_text_table
 from common.conditions import rows_that_hold
 from common.expression_tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
+from common.names import name_fault
 from common.settings import SETTINGS_FILE, read_settings
 from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
 
@@ -34,7 +35,6 @@ SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
 KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
 EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 TCGA_BARCODE = re.compile(r"(?P<patient>TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})(?:-|$)")
-UNSAFE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MAX_FAULTS_SHOWN = 30
 
@@ -207,8 +207,8 @@ def _name_faults(row: Row, seen: set[str | None]) -> Iterator[str]:
     for name in ("patient_id", "slide_id"):
         if row[name] is None:
             yield f"no {name}"
-        elif UNSAFE_NAME.search(row[name]):
-            yield f"{name} {row[name]!r} cannot be a file name"
+        elif fault := name_fault(row[name]):
+            yield f"{name} {row[name]!r} cannot be a file name: it {fault}"
     if row["slide_id"] is not None and row["slide_id"] in seen:
         yield f"slide {row['slide_id']} stands in the table twice"
 

@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
     study = open_study(config.study)
     from common.files import write_json
+    from common.own_files import own_folder
     from features.exchange.folder import origin
     from mil.audit.audit import AUDIT_FILE, audit_run, audit_text, stop_at_leaks
     from mil.report.image_section import image_line
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.training.preparation import prepare
     from mil.training_run import train_run
 
+    run_dir = study.run(config.task, config.name)
     run = prepare(study, config)
     print(origin(run.bags.made_by), flush=True)
     audit = audit_run(
@@ -44,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_at_leaks(audit)
     if config.audit:
         return 0
-    run_dir = study.run(config.task, config.name)
-    write_json(run_dir / AUDIT_FILE, audit)
+    write_json(own_folder(run_dir, below=study.root / "runs") / AUDIT_FILE, audit)
     metrics = train_run(run, run_dir)
     for patient, reason in sorted(run.excluded.items()):
         print(f"left out: {patient}: {reason}")

@@ -13,10 +13,11 @@ import yaml
 
 from common.cohort import read_cohort
 from common.files import write_json, write_table, write_text
+from common.own_files import check_own_folder, own_folder
 from common.settings import settings_of
 from mil.evaluation.evaluation import evaluate_run
 from mil.report.report import write_report
-from mil.runs.run_store import FACTS, PATIENTS, share_folder
+from mil.runs.run_store import CURVE, FACTS, PATIENTS, share_folder
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds, write_fold_tables
 from mil.training.image_predictions import write_image_predictions
@@ -27,19 +28,20 @@ from mil.training.training_settings import TrainConfig
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
 )  # fmt: skip
-ROWS = ("predictions", "validation", "training")  # of a fold's record: kept in tables of their own
+ROWS = ("predictions", "validation", "training", "patients")  # of a fold's record: kept in tables of their own
 
 
 def train_run(run: Prepared, run_dir: Path) -> dict[str, Any]:
     """Train every fold, evaluate out of fold and write the report into `run_dir`; return the figures of metrics.json."""
     config, classes = run.config, run.classes
-    (run_dir / "models").mkdir(parents=True, exist_ok=True)
+    for part in ("models", "figures", CURVE):
+        check_own_folder(run_dir / part, below=run_dir.parent)
     records = run_folds(run_dir, run.plans, run.bags, run.targets, classes, config, covariates=run.covariates)
     write_fold_tables(run_dir, records, config.task, classes)
     _write_patients(run, run_dir)
     curve = _learning_curve(run, run_dir)
     if config.task == "subtype":
-        write_image_predictions(run_dir, run.bags, run.targets.labels, classes)
+        write_image_predictions(run_dir, run.plans, run.bags, run.targets.labels, classes)
     write_json(run_dir / FACTS, _facts(run, records, curve))
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(run_dir / "settings.yaml", settings)
@@ -66,7 +68,7 @@ def _learning_curve(run: Prepared, run_dir: Path) -> list[dict[str, Any]]:
     for share in run.shares:
         nested = [nested_plan(plan, run.targets, share, run.config.seed) for plan in run.plans]
         folder = share_folder(run_dir, share)
-        (folder / "models").mkdir(parents=True, exist_ok=True)
+        own_folder(folder, below=run_dir)
         records = run_folds(folder, nested, run.bags, run.targets, run.classes, run.config)
         write_fold_tables(folder, records, run.config.task, run.classes)
         points.append({"share": share, "n_train": sum(len(plan.train) for plan in nested) / len(nested)})

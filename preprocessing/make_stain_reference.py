@@ -15,6 +15,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
 from common.failures import StudyError, command
+from common.names import checked_name
 from common.settings import option, parse_config
 from common.study import Study, open_study
 
@@ -41,8 +42,7 @@ class ReferenceConfig:
         """Check that one choice was made and that the name can be a file's."""
         if self.where is not None and self.slides is not None:
             raise ValueError("give --where or --slides, not both")
-        if not self.name or self.name.startswith(".") or any(sign in self.name for sign in "/\\\0"):
-            raise ValueError(f"--name is the name of a file, without folder and ending, got {self.name!r}")
+        checked_name(self.name, "--name")
 
 
 @command

@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from splits.split_methods import make_splits
     from splits.split_store import read_splits, write_splits
 
+    path = study.splits_file(config.name)
     cohort = read_cohort(study.cohort_table, where=config.where)
     splits, record = make_splits(cohort, config)
-    path = study.splits_file(config.name)
     if path.exists() and not config.overwrite and not read_splits(path).equals(splits):
         raise StudyError(
             f"{path} exists and differs from what these settings make; runs made with it would no longer fit. "

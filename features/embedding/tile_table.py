@@ -13,6 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from common.failures import SlideError, StudyError
 from common.files import read_rows, write_table
+from common.names import name_fault
 from common.study import Study
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 
@@ -73,8 +74,8 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
         if not patient or not image:
             faults.append(f"row {number}: no {'patient' if not patient else 'path'}")
             continue
-        if "/" in patient or "\\" in patient or patient.startswith("."):
-            faults.append(f"row {number}: patient {patient!r} cannot be a file name")
+        if fault := name_fault(patient):
+            faults.append(f"row {number}: patient {patient!r} cannot be a file name: it {fault}")
         chosen = _set_of(row, names)
         if chosen is None:
             faults.append(f"row {number}: the set is neither TRAIN nor VALID nor TEST")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from common.files import write_table, write_text
+from common.own_files import own_folder, remove_own_files
 from mil.report.drawing import as_svg
 from mil.report.subtype_figures import draw_confusion, draw_reliability, draw_roc, draw_selective
 from mil.report.training_figures import draw_learning_curve, draw_training
 from mil.runs.figure_names import MAIN
 from mil.runs.run_store import Run
+
+OWN_FIGURE = re.compile(
+    r"(training|confusion|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
+)
 
 
 def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
@@ -31,10 +37,8 @@ def draw_figures(run: Run, found: Mapping[str, Any]) -> None:
         drawn["brier"] = draw_brier(found["over_time"]["brier"])
     if found.get("learning_curve"):
         drawn["learning_curve"] = draw_learning_curve(found["learning_curve"], MAIN[run.task])
-    folder = run.folder / "figures"
+    folder = own_folder(run.folder / "figures", below=run.folder.parent)
     for name, each in drawn.items():
         write_text(folder / f"{name}.svg", as_svg(each.figure))
         write_table(folder / f"{name}.csv", each.names, each.rows)
-    for path in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
-        if path.stem not in drawn:
-            path.unlink()
+    remove_own_files(folder, OWN_FIGURE, kept={f"{name}{ending}" for name in drawn for ending in (".svg", ".csv")})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
+from common.names import name_fault
 from mil.report.blocks import STYLE, paragraph, text
 from mil.report.figures import draw_figures
 from mil.report.image_section import image_section
@@ -58,9 +59,11 @@ def write_report(run_dir: Path) -> None:
 
 
 def _is_current(compared: Mapping[str, Any], run_dir: Path) -> bool:
-    other = run_dir.parent / str(compared.get("against"))
+    name = str(compared.get("against"))
+    other = run_dir.parent / name
     return (
-        compared.get("predictions_sha256") == predictions_sha256(run_dir)
+        not name_fault(name)
+        and compared.get("predictions_sha256") == predictions_sha256(run_dir)
         and (other / PREDICTIONS).is_file()
         and compared.get("second_predictions_sha256") == predictions_sha256(other)
     )

@@ -1,5 +1,7 @@
 """The model file: one safetensors file with the head's weights and, as JSON, all that a prediction needs to know.
 
+It is made to be given away, so no patient stands in it: who trained it stands in the fold's record beside it in the run.
+
 No pickle: loading it runs no code. The same training gives the same bytes.
 """
 
@@ -20,12 +22,12 @@ from features.store.feature_store import MADE_ALIKE
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.heads.head import HeadShape
 
-SCHEMA = "model/1"
+SCHEMA = "model/2"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained head with its record: task, classes, encoder, scale, patients, cut-off, settings."""
+    """A trained head with its record: task, classes, encoder, scale, settings; no patient's name."""
 
     head: GatedAttentionHead
     metadata: dict[str, Any]

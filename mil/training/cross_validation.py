@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import numpy as np
 
 from common.failures import StudyError
 from common.files import settings_text, write_json
+from common.own_files import own_folder, remove_own_files
 from common.settings import settings_of
+from features.exchange.folder import ALIKE
 from mil.bags.bags import BagStore
 from mil.heads.gated_attention import GatedAttentionHead
 from mil.runs.figure_names import ATTENTION
-from mil.runs.model_file import write_model
+from mil.runs.model_file import SCHEMA, write_model
 from mil.runs.run_store import FOLLOW_UP, PREDICTIONS, VALIDATION
 from mil.training.classification_task import softmax, subtype_rows
 from mil.training.covariates import Covariates
@@ -31,6 +34,12 @@ from mil.training.survival_task import scale_of, survival_rows
 from mil.training.targets import Targets
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
+
+FOLD_FILE = re.compile(r"repeat-?\d+_fold-?\d+\.(json|safetensors)")
+
+SHARED_FACTS = frozenset(
+    {*ALIKE, "encoder_source", "licence", "dimension", "runtime"}
+)  # of the features, in a model file
 
 
 def check_plans(plans: Sequence[FoldPlan], targets: Targets, classes: Sequence[str]) -> None:
@@ -65,6 +74,7 @@ def run_folds(
     """Train every fold that is not finished and return the records of all."""
     from tqdm import tqdm
 
+    models = own_folder(run_dir / "models", below=run_dir.parent)
     records, known = [], covariates or Covariates()
     for plan in tqdm(plans, desc=f"training {config.task}", unit="fold", disable=None):
         record_file = run_dir / "models" / f"{plan.stem}.json"
@@ -75,9 +85,7 @@ def run_folds(
             write_json(record_file, record)
         records.append(record)
     wanted = {f"{plan.stem}{ending}" for plan in plans for ending in (".json", ".safetensors")}
-    for path in sorted((run_dir / "models").iterdir()):
-        if path.name not in wanted:
-            path.unlink()  # of folds that are no longer part of the run
+    remove_own_files(models, FOLD_FILE, kept=wanted)  # of folds that are no longer part of the run
     return records
 
 
@@ -101,6 +109,7 @@ def _fingerprint(
         "covariates": [covariates.names, [covariates.of(patient) for patient in everyone]],
         "features": [bags.fingerprint(patient) for patient in everyone],
         "versions": _numeric_versions(),
+        "model": SCHEMA,
     }
     return hashlib.sha256(settings_text(known).encode()).hexdigest()
 
@@ -142,9 +151,11 @@ def _train_fold(
     record |= _attention_rows(fitted.head, plan, bags, targets, classes)
     means = {patient: bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)}
     record["predictions"] += baseline_rows(plan, targets, classes, means, covariates)
-    metadata = {
-        "task": config.task, "classes": list(classes), "encoder": bags.made_by, "repeat": plan.repeat, "fold": plan.fold,
-        "train_patients": list(plan.train), "val_patients": list(plan.val), "test_patients": list(plan.test),
+    record["patients"] = {"train": list(plan.train), "val": list(plan.val), "test": list(plan.test)}
+    metadata = {  # no patient's or slide's name: the model file is made to be given away
+        "task": config.task, "classes": list(classes), "repeat": plan.repeat, "fold": plan.fold,
+        "encoder": {name: value for name, value in bags.made_by.items() if name in SHARED_FACTS},
+        "n_train": len(plan.train), "n_val": len(plan.val), "n_test": len(plan.test),
         "scale": record.get("scale"), "best_epoch": fitted.best_epoch,
         "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from common.files import write_table
 from mil.bags.bags import Bag, BagStore
 from mil.runs.run_store import FILE
+from splits.fold_plan import FoldPlan
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,9 @@ def predict_images(head: torch.nn.Module, bag: Bag) -> Float64[np.ndarray, "imag
         return torch.softmax(logits.double(), dim=1).numpy()
 
 
-def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, int], classes: Sequence[str]) -> None:
+def write_image_predictions(
+    run_dir: Path, plans: Sequence[FoldPlan], bags: BagStore, labels: Mapping[str, int], classes: Sequence[str]
+) -> None:
     """Write predictions_tiles.csv: every image of every test patient, by the model of the fold that tested it.
 
     Without images or test patients there is no such file.
@@ -37,10 +40,9 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
     from mil.runs.model_file import read_model
 
     rows: list[list[Any]] = []
-    for model_file in sorted((run_dir / "models").glob("*.safetensors")):
-        model = read_model(model_file)
-        known = model.metadata
-        for patient in known["test_patients"]:
+    for plan in plans:
+        model = read_model(run_dir / "models" / f"{plan.stem}.safetensors")
+        for patient in plan.test:
             bag = bags.read(patient)
             if not bag.images:
                 continue
@@ -48,7 +50,7 @@ def write_image_predictions(run_dir: Path, bags: BagStore, labels: Mapping[str, 
             for image, n_fields, probabilities in zip(bag.images, counts, predict_images(model.head, bag), strict=True):
                 if not n_fields:
                     continue  # it could not be decoded: its feature file and status row say so
-                start = [known["repeat"], known["fold"], patient, image, int(n_fields), classes[labels[patient]]]
+                start = [plan.repeat, plan.fold, patient, image, int(n_fields), classes[labels[patient]]]
                 rows.append([*start, *map(float, probabilities)])
     path = run_dir / FILE
     if not rows:

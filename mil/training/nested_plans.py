@@ -6,7 +6,7 @@ its own below learning_curve/, with its own models and records, so it goes on wh
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from common.failures import StudyError
-from mil.runs.run_store import CURVE, share_folder
+from common.own_files import remove_if_empty, remove_own_files
+from mil.runs.run_store import CURVE, FOLLOW_UP, PREDICTIONS, VALIDATION, share_folder
+from mil.training.cross_validation import FOLD_FILE
 from mil.training.targets import Targets
 from splits.fold_plan import FoldPlan
+
+SHARE = re.compile(r"0\.\d+|\de-\d+|\d\.\d+e-\d+")
+SHARE_TABLE = re.compile("|".join(map(re.escape, (PREDICTIONS, VALIDATION, FOLLOW_UP))))
 
 
 def parse_shares(text: str | None) -> tuple[float, ...]:
@@ -53,9 +58,13 @@ def nested_plan(plan: FoldPlan, targets: Targets, share: float, seed: int) -> Fo
 
 def drop_other_shares(run_dir: Path, shares: Sequence[float]) -> None:
     """Remove the parts of a learning curve that are no longer wanted."""
-    wanted = {share_folder(run_dir, share).name for share in shares}
-    for folder in sorted((run_dir / CURVE).glob("*")):
-        if folder.name not in wanted:
-            shutil.rmtree(folder)
-    if not wanted and (run_dir / CURVE).is_dir():
-        (run_dir / CURVE).rmdir()
+    wanted, curve = {share_folder(run_dir, share).name for share in shares}, run_dir / CURVE
+    if curve.is_symlink():
+        return  # what lies behind a link is not ours; where shares are wanted, it is refused
+    for folder in sorted(curve.glob("*")):
+        if folder.name not in wanted and SHARE.fullmatch(folder.name) and not folder.is_symlink():
+            remove_own_files(folder / "models", FOLD_FILE)
+            remove_if_empty(folder / "models")
+            remove_own_files(folder, SHARE_TABLE)
+            remove_if_empty(folder)
+    remove_if_empty(curve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 STEP = "export_tiles"
 FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
 RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
+OWN_TILE = re.compile(r".+_x-?\d+_y-?\d+\.(jpg|png)", re.DOTALL)
 TABLE_SETS = {"train": ("TRAIN", False), "val": ("TRAIN", False), "test": ("VALID", True)}  # training_set, is_valid
 
 
@@ -84,12 +86,39 @@ def tile_names(folder: Path) -> list[str]:
 
 
 def remove_export(folder: Path) -> None:
-    """Remove a slide's exported folder, at one stroke; one that was not written here is left."""
+    """Remove a slide's exported folder, at one stroke; one that was not written here, or holds more than that, is left."""
     old = _hidden(folder, "old")
-    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
-    if (folder / RECORD).is_file():
+    _clear(old)
+    if (folder / RECORD).is_file() and not folder.is_symlink() and not _foreign(folder):
         folder.rename(old)
         shutil.rmtree(old)
+
+
+def _clear(hidden: Path) -> None:
+    """Remove a folder that a killed process left; of a link, the link alone."""
+    if hidden.is_symlink():
+        hidden.unlink()
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Return the names in an exported folder that no export writes."""
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD and not OWN_TILE.fullmatch(path.name))
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to replace a folder that is not an export, or holds more than that.
+
+    Raises:
+        SlideError: it is a link, or files of somebody else lie in it.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    remedy = "move it away, or give another folder with --out"
+    if folder.is_symlink() or not (folder / RECORD).is_file():
+        raise SlideError(f"{folder} is there and was not exported", remedy)
+    if foreign := _foreign(folder):
+        raise SlideError(f"{folder} holds what was not exported: {', '.join(foreign[:5])}", remedy)
 
 
 def _hidden(folder: Path, kind: str) -> Path:
@@ -128,12 +157,9 @@ def _checksum(folder: Path, names: Sequence[str]) -> str:
 
 def _write_tiles(job: ExportJob, sheet: TileSheet, colour: StainMap | None, made_of: Mapping[str, object]) -> dict:
     """Write into a folder beside the target and rename it: it appears whole or not at all."""
-    if job.folder.exists() and not (job.folder / RECORD).is_file():
-        raise SlideError(
-            f"{job.folder} is there and was not exported", "move it away, or give another folder with --out"
-        )
+    _check_own(job.folder)
     partial = _hidden(job.folder, "new")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    _clear(partial)
     partial.mkdir(parents=True)
     names: list[str] = []
     try:
