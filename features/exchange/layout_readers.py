@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.hdf5_files import reading_hdf5
 from features.exchange.bag import (
     CLAM,
     DAMAGED,
@@ -91,7 +92,7 @@ def _read_hdf5(path: Path, slide_id: str, mpp: tuple[float, float] | None, *, is
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with reading_hdf5(path) as file:
             schema = str(file.attrs.get("schema", ""))
             if schema.startswith("features/"):
                 return _own(path, slide_id, file, mpp, is_header=is_header)
@@ -204,12 +205,10 @@ def _stamp(
 
 def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
     """Add the side of a tile out of CLAM's coordinate file, whose patch_size counts pixels of patch_level."""
-    import h5py
-
     if not coordinate_file.is_file():
         return bag
     try:
-        with h5py.File(coordinate_file, "r") as file:
+        with reading_hdf5(coordinate_file) as file:
             told = dict(file["coords"].attrs)
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(f"{coordinate_file}: not a complete HDF5 file of coordinates ({error}); {DAMAGED}") from error
