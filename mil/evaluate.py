@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, compare, report."""
     config = parse_config(EvaluateConfig, argv, section="evaluate", description=__doc__)
     study = open_study(config.study)
+    from mil.report.font_list import keep_home_clean
+
+    keep_home_clean()
     from common.files import write_json
     from mil.evaluation.comparison import compare_runs
     from mil.evaluation.evaluation import evaluate_run

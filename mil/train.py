@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
     study = open_study(config.study)
+    from mil.report.font_list import keep_home_clean
+
+    keep_home_clean()
     from common.files import write_json
     from common.own_files import own_folder
     from features.exchange.folder import origin
