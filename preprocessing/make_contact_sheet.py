@@ -3,7 +3,6 @@
 Reads tiles/status.csv, which tile_slides.py leaves. Open the page in any browser; it needs no network.
 """
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
 from common.failures import StudyError, command
+from common.files import read_named_rows
 from common.settings import option, parse_config
 from common.study import open_study
 
@@ -34,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status_file, page = study.tiles / "status.csv", study.tiles / "contact_sheet.html"
     if not status_file.is_file():
         raise StudyError(f"no table {status_file}; run preprocessing/tile_slides.py --study {config.study} first")
-    with status_file.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_named_rows(status_file)
     if rows and "slide_id" not in rows[0]:
         raise StudyError(f"{status_file} has no column slide_id; run preprocessing/tile_slides.py again")
     write_contact_sheet(page, rows, study.previews)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.cohort import SETS, Cohort, rows_where
 from common.failures import StudyError
 from common.files import write_json, write_table
+from common.table_cells import with_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ def read_splits(path: Path) -> pd.DataFrame:
             f"no splits at {path}; make them with: python splits/make_splits.py --study {path.parent.parent}"
         )
     try:
-        table = pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False)
+        table = with_texts(pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False))
     except ValueError as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     if list(table.columns) != list(COLUMNS):

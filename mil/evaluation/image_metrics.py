@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from common.table_cells import with_texts
 from mil.metrics.bootstrap import intervals, plan_resampling, resample
 from mil.metrics.classification import Weights, accuracy, class_mean, confusion_matrices, once, ranking_metrics
 from mil.runs.run_store import FILE
@@ -29,7 +30,7 @@ def image_metrics(run_dir: Path, classes: Sequence[str], *, n_bootstrap: int, se
     path = run_dir / FILE
     if not path.is_file():
         return {}
-    rows = pd.read_csv(path, dtype={"patient_id": str, "image": str, "truth": str}, keep_default_na=False)
+    rows = with_texts(pd.read_csv(path, dtype={"patient_id": str, "image": str, "truth": str}, keep_default_na=False))
     columns = [f"p_{name}" for name in classes]
     rows = rows.groupby(["patient_id", "image"], sort=True).agg({**dict.fromkeys(columns, "mean"), "truth": "first"})
     rows = rows.reset_index()

@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from common.failures import SlideError, SlideStatus, StudyError
 from common.files import settings_text, write_text
 from common.slide_files import file_fingerprint
+from common.table_cells import with_texts
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.colour_map import apply_map, paying_table
 from preprocessing.colour.stain import StainFit, stain_map
@@ -220,7 +221,7 @@ def sets_of_patients(patients: pd.DataFrame, splits: Path | None, *, repeat: int
     if not splits.is_file():
         raise StudyError(f"no table of folds at {splits}; make one with splits/make_splits.py")
     try:
-        table = pd.read_csv(splits, dtype=str, encoding="utf-8-sig")
+        table = with_texts(pd.read_csv(splits, dtype=str, encoding="utf-8-sig"))
     except ValueError as error:
         raise StudyError(f"{splits}: not readable as a CSV table ({error})") from error
     missing = [name for name in ("repeat", "fold", "patient_id", "set") if name not in table.columns]
