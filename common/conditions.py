@@ -111,7 +111,7 @@ class _Table:
             return [None if value is None else least <= value <= most for value in column.values]
         if column.kind not in (TEXT, NOTHING):
             raise ExpressionError(f"{node.method} is of texts, and {_named(column)}", node.position)
-        return [None if value is None else TEXT_TESTS[node.method](value, wanted[0]) for value in column.values]
+        return [None if value is None else TEXT_TESTS[node.method](value, str(wanted[0])) for value in column.values]
 
     def _joined(self, node: Operation) -> list[bool | None]:
         parts = []

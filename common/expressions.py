@@ -171,7 +171,7 @@ class _Parser:
 
     def _tested(self, name: Name) -> Node:
         """Parse a method behind a column."""
-        words = []
+        words: list[str] = []
         while self._take(".") is not None:
             if self._next.kind != "name":
                 raise self._wrong("a method")

@@ -38,9 +38,11 @@ def plain_value(text: str) -> Any:
 
 def _check_bounds(text: str) -> None:
     """Walk through the events, which are made one at a time and hold nothing."""
-    depth, counts, sizes, inside = 0, [0], {}, []
+    depth, counts = 0, [0]
+    sizes: dict[str | None, int] = {}
+    inside: list[str | None] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"line {event.start_mark.line + 1}"
+        place = f"line {event.start_mark.line + 1}" if event.start_mark else ""
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise ValueError(f"{place}: the alias *{event.anchor} stands for nothing before it")
