@@ -73,7 +73,8 @@ def attention_auroc(study: Study, run: str, encoder: str) -> list[float]:
     bags, _, _ = open_bags(study, read_cohort(study.cohort_table), encoder)
     for fold in record["folds"]:
         model = read_model(run_dir / fold["model_file"])
-        for patient in model.metadata["test_patients"]:
+        beside = json.loads((run_dir / fold["model_file"]).with_suffix(".json").read_text())
+        for patient in beside["patients"]["test"]:
             bag = bags.read(patient)
             weights = model.attention(bag.tiles)
             shares = np.concatenate([tumour_share(study, slide_id) for slide_id in bag.slide_ids])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.files import replacing
+from common.guards.hdf5_files import reading_hdf5
 
 HASHED_BYTES = 8 << 20  # read at a time
 
@@ -73,10 +74,8 @@ def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
     Raises:
         ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with reading_hdf5(path) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
     except (OSError, KeyError, RuntimeError) as error:
@@ -97,9 +96,7 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
     """Read only the shapes of the arrays."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with reading_hdf5(path) as file:
         return {name: file[name].shape for name in file}
 
 
@@ -123,10 +120,8 @@ def verified_attributes(path: Path) -> Mapping[str, Any]:
     Raises:
         ValueError: the file does not open, or the checksum differs.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with reading_hdf5(path) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             digest = _content_sha256(file)
     except (OSError, KeyError, RuntimeError) as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import StudyError
+from common.table_cells import text_of
 
 EXCEL_ENDINGS = frozenset({".xlsx", ".xls"})
 MISSING = frozenset(  # pandas.read_csv's default na_values
@@ -64,7 +65,8 @@ def read_text_table(path: Path) -> TextTable:
 def _csv_lines(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str | None]]]]:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines: Iterator[list[str]] = csv.reader(file, delimiter=separator, strict=True)
+        cells: Iterator[list[str]] = csv.reader(file, delimiter=separator, strict=True)
+        lines = ([text_of(cell) for cell in row] for row in cells)
         numbered: list[tuple[int, Sequence[str | None]]] = [
             (number, cells) for number, cells in enumerate(lines, 1) if cells
         ]

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from common.clinical_table import TextTable, read_text_table
 from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults
+from common.conditions.rows import rows_that_hold
+from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE, read_settings
 
@@ -68,7 +70,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
 
     Args:
         path: the table.
-        where: keep the rows for which this pandas expression holds, such as "subtype == 'LMS'".
+        where: keep the rows for which this condition holds (never for a missing value), such as "subtype == 'LMS'".
         columns: our name to the table's name; by default the part `columns` of study.yaml beside the table.
 
     Raises:
@@ -134,25 +136,25 @@ def _type_of(name: str, rows: Sequence[Row]) -> type:
 
 
 def rows_where(cohort: Cohort, expression: str, *, flag: str) -> list[bool]:
-    """Return for which rows a pandas expression holds; for a missing value it does not.
+    """Return for which rows a condition holds (common/conditions); of a missing value none does.
 
     Raises:
         StudyError: it does not fit the table, or is not true or false for each row.
     """
-    import pandas as pd
-
     columns = f"columns: {', '.join(cohort.columns)}"
     try:
-        holds = cohort.slides.eval(expression, engine="python")
-    except Exception as error:  # pandas raises whatever the expression raises
-        raise StudyError(f"{flag} {expression!r} does not fit {cohort.path}: {error}; {columns}") from error
-    # of a column of numbers alone, pandas would take the rows with those numbers
-    if not isinstance(holds, pd.Series) or not pd.api.types.is_bool_dtype(holds.dtype):
+        holds = rows_that_hold(expression, cohort.columns, cohort.rows)
+    except ExpressionError as error:
+        where = f"at character {error.position + 1}:\n{place_in(expression, error.position)}\n"
         raise StudyError(
-            f"{flag} {expression!r} is not true or false for each row of {cohort.path}; write a comparison, such as "
+            f"{flag} {shown(expression)} does not fit {cohort.path}: {error.message}, {where}{columns}"
+        ) from error
+    if holds is None:
+        raise StudyError(
+            f"{flag} {shown(expression)} is not true or false for each row of {cohort.path}; write a comparison, such as "
             f'"{cohort.columns[-1]} == 1"; {columns}'
         )
-    return [bool(value) for value in holds.fillna(value=False)]
+    return holds
 
 
 def _restricted(cohort: Cohort, where: str) -> Cohort:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.guards.names import name_fault
 from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
 
 SETS = ("train", "val", "test")
@@ -18,7 +19,6 @@ PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a pat
 SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
 KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
 EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-UNSAFE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 Row = dict[str, Any]
@@ -97,8 +97,8 @@ def _name_faults(row: Row, seen: set[str | None]) -> Iterator[str]:
     for name in ("patient_id", "slide_id"):
         if row[name] is None:
             yield f"no {name}"
-        elif UNSAFE_NAME.search(row[name]):
-            yield f"{name} {row[name]!r} cannot be a file name"
+        elif fault := name_fault(row[name]):
+            yield f"{name} {row[name]!r} cannot be a file name: it {fault}"
     if row["slide_id"] is not None and row["slide_id"] in seen:
         yield f"slide {row['slide_id']} stands in the table twice"
 

@@ -5,7 +5,6 @@ ValueError
 └── SlideError   one slide cannot be used: a row in status.csv, the rest goes on, exit 1
 """
 
-import csv
 import functools
 import sys
 import textwrap
@@ -13,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common.files import write_table
+from common.files import read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -61,8 +60,7 @@ def earlier_statuses(path: Path, slides: Collection[str]) -> list[SlideStatus]:
     """Return what a status table says of these slides: those that a run of a part of the study leaves alone."""
     if not slides or not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("slide_id") in slides]
+    rows = [row for row in read_named_rows(path) if row.get("slide_id") in slides]
     own = ("slide_id", "step", "state", "reason", "remedy")
     return [
         SlideStatus(

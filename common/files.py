@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.table_cells import cell_of, text_of
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -41,17 +43,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table atomically; floats in their shortest exact form."""
+    """Write a CSV table atomically; floats in their shortest exact form, what would be a formula as text (table_cells)."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+        writer.writerow([cell_of(name) for name in names])
+        writer.writerows([cell_of(value) for value in row] for row in rows)
 
 
 def read_rows(path: Path) -> list[list[str]]:
     """Return the rows of a CSV table, its header first, to compare it with one of ours; of another kind of file, other rows."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return list(csv.reader(file))
+        return [[text_of(cell) for cell in row] for row in csv.reader(file)]
+
+
+def read_named_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV table that was written here, column to text; what a row lacks is missing in it."""
+    header, *rows = read_rows(path) or [[]]
+    return [dict(zip(header, row, strict=False)) for row in rows if row]
 
 
 def settings_text(settings: Mapping[str, object]) -> str:

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
-
 from common.failures import StudyError
+from common.guards.safe_yaml import plain_value, yaml_value
 
 Config = TypeVar("Config")
 SETTINGS_FILE = "study.yaml"
@@ -79,8 +78,8 @@ def read_settings(path: Path) -> Any:
     if not path.is_file():
         return {}
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml_value(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:  # UnicodeDecodeError is one
         raise StudyError(f"{path}: not readable as YAML ({error})") from error
 
 
@@ -94,6 +93,8 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
             is_plain = action.default is None or action.default is argparse.SUPPRESS
             return str(action.help) if is_plain else f"{action.help} (default: %(default)s)"
 
+    # all options are plain values; a flag is not read as a list or a mapping, which may stand for a billion
+    jsonargparse.set_loader("yaml", plain_value, exceptions=(ValueError,))
     parser = jsonargparse.ArgumentParser(
         prog=f"{section}.py",
         usage=f"{section}.py [--option VALUE ...]",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import StudyError
+from common.guards.names import checked_name
 
 TABLE_ENDINGS = (".csv", ".tsv", ".xlsx", ".parquet")
 
@@ -75,7 +76,7 @@ class Study:
 
     def features(self, encoder: str) -> Path:
         """The folder of feature files of an encoder."""
-        return self.root / "features" / encoder
+        return self.root / "features" / checked_name(encoder, "the name of an encoder (--encoder)")
 
     def feature_file(self, encoder: str, slide_id: str) -> Path:
         """The feature file of a slide."""
@@ -83,11 +84,11 @@ class Study:
 
     def splits_file(self, name: str) -> Path:
         """A table of folds."""
-        return self.root / "splits" / f"{name}.csv"
+        return self.root / "splits" / f"{checked_name(name, 'the name of splits')}.csv"
 
     def run(self, task: str, name: str) -> Path:
         """The folder of one training run."""
-        return self.root / "runs" / task / name
+        return self.root / "runs" / task / checked_name(name, "the name of a run (--name)")
 
 
 def as_study(study: Path | Study) -> Study:

@@ -23,6 +23,9 @@ from mil.evaluation_run import EvaluateConfig, evaluate_study
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, compare, report."""
     config = parse_config(EvaluateConfig, argv, section="evaluate", description=__doc__)
+    from mil.report.drawing import keep_home_clean
+
+    keep_home_clean()
     from mil.report.verdict import comparison_table, results_table, verdict
 
     run = evaluate_study(config.study, config)

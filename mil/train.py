@@ -25,6 +25,9 @@ from mil.training.training_settings import TrainConfig
 def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
+    from mil.report.drawing import keep_home_clean
+
+    keep_home_clean()
     from mil.audit.audit import stop_at_leaks
     from mil.report.image_section import image_line
     from mil.report.verdict import results_table, verdict

@@ -13,6 +13,7 @@ import yaml
 
 from common.cohort import read_cohort
 from common.files import write_json, write_table, write_text
+from common.guards.own_files import check_own_folder, own_folder
 from common.settings import settings_of
 from common.study import Study, open_study
 from features.exchange.folder import origin
@@ -87,19 +88,21 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     """Audit the run; unless there is a leak train every fold, evaluate out of fold and write the report.
 
     Raises:
-        StudyError: the audit is certain of a leak; nothing was trained.
+        StudyError: the audit is certain of a leak, or the run's folder or one in it is a link; nothing was trained.
     """
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
     stop_at_leaks(audit)
-    folder, config = RunFolder(prepared.study.run(task.name, prepared.config.name)), prepared.config
+    folder, config = prepared.folder, prepared.config
+    _own_folders(folder, prepared.study.root / "runs")
     write_json(folder.audit, audit)
     records = run_folds(folder, prepared.plans, prepared.inputs)
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)
     drop_other_shares(folder, prepared.shares)
     curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)
-    write_image_predictions(folder, task.training.predict_images(read_models(folder), prepared.bags, prepared.targets))
+    models = read_models(folder, prepared.plans)
+    write_image_predictions(folder, task.training.predict_images(models, prepared.bags, prepared.targets))
     write_record(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
@@ -111,6 +114,17 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
         folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
         is_evaluated=prepared.is_evaluated,
     )  # fmt: skip
+
+
+def _own_folders(folder: RunFolder, runs: Path) -> None:
+    """Make the run's folder; refuse it, and the folders in it, where they are links.
+
+    Raises:
+        StudyError: one is; what lies behind it belongs to somebody else.
+    """
+    own_folder(folder.root, below=runs)
+    for part in (folder.models, folder.figures, folder.learning_curve):
+        check_own_folder(part, below=folder.root)
 
 
 def _write_patients(prepared: PreparedRun, folder: RunFolder) -> None:

@@ -16,7 +16,9 @@ class SplitConfig:
     study: Path = option(Path("study"), help="study folder", group="study")
     name: str = option("default", help="name of the splits: splits/NAME.csv", group="study")
     where: str | None = option(
-        None, help="keep only rows for which this holds, such as \"subtype == 'LMS'\"", group="study"
+        None,
+        help="keep only rows for which this holds, such as \"subtype == 'LMS'\"; of a missing value nothing holds",
+        group="study",
     )
     overwrite: bool = option(False, help="replace splits of this name that differ", group="study")
     method: Literal["auto", "k_fold", "site_preserved", "leave_one_site_out", "monte_carlo", "external", "given"] = (
@@ -36,7 +38,8 @@ class SplitConfig:
     )  # fmt: skip
     test_fraction: float = option(0.2, help="monte_carlo: share of patients in a test part", group="folds")
     external: str | None = option(
-        None, help="the patients for whom this holds are tested once, by a model of all others: \"site == 'X'\"",
+        None, help="the patients for whom this holds are tested once, by a model of all others: \"site == 'X'\"; for a "
+        "missing value nothing holds",
         group="folds",
     )  # fmt: skip
     seed: int = option(0, help="seed of the shuffling", group="folds")

@@ -15,6 +15,7 @@ from common.cohort import Cohort, rows_where
 from common.cohort_columns import SETS
 from common.failures import StudyError
 from common.files import write_json, write_table
+from common.table_cells import with_texts
 from splits.fold_plan import FoldPlan, plan_folds
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_splits(path: Path) -> pd.DataFrame:
             f"no splits at {path}; make them with: python splits/make_splits.py --study {path.parent.parent}"
         )
     try:
-        table = pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False)
+        table = with_texts(pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False))
     except ValueError as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     if list(table.columns) != list(COLUMNS):
@@ -127,7 +128,7 @@ def check_against_cohort(path: Path, splits: pd.DataFrame, cohort: Cohort) -> No
     elif method == "given":
         _check_given(path, splits, cohort)
     elif method == "external":
-        expression = record["settings"]["external"]
+        expression = str(record["settings"]["external"])
         wanted = set(cohort.slides.loc[rows_where(cohort, expression, flag="--external"), "patient_id"])
         _check_members(path, splits, cohort, {"test": wanted}, f"--external {expression!r}")
 

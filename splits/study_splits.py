@@ -52,12 +52,12 @@ def make_study_splits(study: Path | Study, config: SplitConfig) -> StudySplits:
         config: the settings.
 
     Raises:
-        StudyError: the method does not fit the cohort, or there are other splits of this name already.
+        StudyError: the name is none, the method does not fit the cohort, or there are other splits of this name already.
     """
     study = open_study(study)
+    path = study.splits_file(config.name)
     cohort = read_cohort(study.cohort_table, where=config.where)
     table, record = make_splits(cohort, config)
-    path = study.splits_file(config.name)
     if path.exists() and not config.overwrite and not read_splits(path).equals(table):
         raise StudyError(
             f"{path} exists and differs from what these settings make; runs made with it would no longer fit. "

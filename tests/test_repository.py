@@ -11,22 +11,8 @@ import pytest
 import yaml
 
 from common.settings import SECTIONS
+from tests.helpers.scripts import SCRIPTS
 
-SCRIPTS = (
-    "preprocessing/make_demo_study.py",
-    "preprocessing/tile_slides.py",
-    "preprocessing/check_study.py",
-    "preprocessing/make_contact_sheet.py",
-    "preprocessing/make_stain_reference.py",
-    "preprocessing/export_tiles.py",
-    "features/extract_features.py",
-    "features/encoders.py",
-    "features/convert_features.py",
-    "splits/make_splits.py",
-    "mil/train.py",
-    "mil/evaluate.py",
-    "mil/show_results.py",
-)
 STAGES = ("common", "preprocessing", "features", "splits", "mil")
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import UInt8
 
 from features.device.network import WithTransform
+from features.device.quiet_converter import import_openvino
 from features.device.runtime import Lane, Runtime
 from features.device.tile_pixels import Preparation, field_of_encoder, prepared
 
@@ -20,8 +21,7 @@ def streams_of(threads: int) -> int:
 
 def on_openvino(module: WithTransform, batch: int, tile_px: int, threads: int, precision: str) -> Runtime:
     """Convert a network to OpenVINO and compile it, one stream a processor."""
-    import openvino
-
+    openvino = import_openvino()
     side = module.card.input_px or tile_px
     example = torch.zeros((batch, side, side, 3), dtype=torch.uint8)
     with torch.inference_mode(), warnings.catch_warnings():

@@ -16,7 +16,9 @@ class ExtractionConfig:
 
     study: Path = option(Path("study"), help="study folder", group="input")
     where: str | None = option(
-        None, help="only slides of rows for which this holds, such as \"site == 'A'\"", group="input"
+        None,
+        help="only slides of rows for which this holds, such as \"site == 'A'\"; of a missing value nothing holds",
+        group="input",
     )
     tiles: Path | None = option(
         None, help="instead of slides: a table of tile images (patient_ID, Path, Label, training_set)", group="input"

@@ -13,7 +13,9 @@ from pathlib import Path, PureWindowsPath
 
 from common.failures import SlideError, StudyError
 from common.files import read_rows, write_table
+from common.guards.names import name_fault
 from common.study import Study
+from common.table_cells import text_of
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 
 COLUMNS = {  # our name: the names it goes by, in lower case
@@ -73,8 +75,8 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
         if not patient or not image:
             faults.append(f"row {number}: no {'patient' if not patient else 'path'}")
             continue
-        if "/" in patient or "\\" in patient or patient.startswith("."):
-            faults.append(f"row {number}: patient {patient!r} cannot be a file name")
+        if fault := name_fault(patient):
+            faults.append(f"row {number}: patient {patient!r} cannot be a file name: it {fault}")
         chosen = _set_of(row, names)
         if chosen is None:
             faults.append(f"row {number}: the set is neither TRAIN nor VALID nor TEST")
@@ -170,7 +172,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+            rows = [{key: text_of(value or "") for key, value in row.items() if key} for row in reader]
             header = {str(name).strip().lower(): str(name) for name in reader.fieldnames or []}
     except (UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"{path}: not readable as a CSV table ({error})") from error

@@ -120,7 +120,10 @@ def _remove(out: Path, slide: str) -> None:
         return
     record_file(out, slide).unlink()
     for name in record["files"]:
-        (out / name).unlink(missing_ok=True)
+        path = out / name
+        is_own = path.name in (f"{slide}.h5", f"{slide}.pt", f"{slide}.index.npz")  # whatever a side file says
+        if is_own and not any(part.is_symlink() for part in path.parents if out in part.parents):
+            path.unlink(missing_ok=True)
 
 
 def _one_tile_um(headers: Mapping[str, ExchangeBag]) -> float | str:

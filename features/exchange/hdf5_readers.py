@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.guards.hdf5_files import reading_hdf5
 from features.exchange.bag import (
     CLAM,
     DAMAGED,
@@ -49,13 +50,11 @@ def read_hdf5(source: Source) -> ExchangeBag:
     """Read an HDF5 file by the first of FORMATS that it has.
 
     Raises:
-        ValueError: it is truncated, damaged, or of no layout known here.
+        ValueError: it is truncated, damaged, or of no layout known here, or reaches into other files.
     """
-    import h5py
-
     path = source.path
     try:
-        with h5py.File(path, "r") as file:
+        with reading_hdf5(path) as file:
             for known in FORMATS:
                 if known.fits(file):
                     return known.read(source, file)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.guards.hdf5_files import reading_hdf5
 from features.exchange.bag import CLAM, DAMAGED, OWN, SLIDE_VECTOR, ExchangeBag, Source
 from features.exchange.hdf5_readers import read_hdf5
 from features.exchange.record import check_unchanged, find_record, with_record
@@ -46,12 +47,10 @@ def read_exchange_bag(source: Source, *, coordinate_file: Path | None = None) ->
 
 def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
     """Add the side of a tile out of CLAM's coordinate file, whose patch_size counts pixels of patch_level."""
-    import h5py
-
     if not coordinate_file.is_file():
         return bag
     try:
-        with h5py.File(coordinate_file, "r") as file:
+        with reading_hdf5(coordinate_file) as file:
             beside = dict(file["coords"].attrs)
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(f"{coordinate_file}: not a complete HDF5 file of coordinates ({error}); {DAMAGED}") from error

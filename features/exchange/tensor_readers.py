@@ -6,11 +6,14 @@ A .pt file is loaded as tensors only, so nothing in it can run.
 from __future__ import annotations
 
 import json
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.guards.hdf5_files import MAX_PACKING
 from features.exchange.bag import (
     CENTRES,
     CLAM,
@@ -51,6 +54,9 @@ def read_tensor(source: Source) -> ExchangeBag:
         ) from error
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(f"{path}: wanted one tensor (tiles, width), found {type(tensor).__name__}")
+    claimed, on_disk = tensor.numel() * tensor.element_size(), path.stat().st_size
+    if claimed > on_disk:  # rows that stand for many, which would be written out in memory
+        raise ValueError(f"{path}: its tensor claims {claimed:,} bytes in a file of {on_disk:,}; {DAMAGED}")
     tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     features, n_tiles = embedding_rows(path, tensor.detach().numpy(), is_header=source.is_header)
     index = next((own for own in (_beside(path, ".index.npz"), _beside(path, ".index.npy")) if own.is_file()), None)
@@ -107,13 +113,39 @@ def _bags_config(path: Path) -> dict[str, Any]:
 def _centres(index: Path) -> np.ndarray | None:
     """Return slideflow's tile centres; None for an index of TFRecords, which has the same name and other numbers."""
     try:
+        _check_claims(index)
         content = np.load(index, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content.astype(np.int64)
         with content:
             return None if "locations" in content.files else content["arr_0"].astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{index}: not a readable index of tile centres ({error}); {DAMAGED}") from error
+
+
+def _check_claims(index: Path) -> None:
+    """Refuse arrays that claim more bytes than are there, before memory is asked for.
+
+    Raises:
+        ValueError: names the array.
+    """
+    if not zipfile.is_zipfile(index):
+        with index.open("rb") as file:
+            _check_claim(file, index.name, index.stat().st_size)
+        return
+    with zipfile.ZipFile(index) as archive:
+        for member in archive.infolist():
+            if member.file_size > MAX_PACKING * max(1, member.compress_size):
+                raise ValueError(f"{member.filename} is packed more densely than can be")
+            with archive.open(member) as file:
+                _check_claim(file, member.filename, member.file_size)
+
+
+def _check_claim(file: Any, name: str, n_bytes: int) -> None:
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = header[np.lib.format.read_magic(file)](file)
+    if math.prod(shape) * dtype.itemsize > n_bytes:
+        raise ValueError(f"{name} claims {math.prod(shape) * dtype.itemsize:,} bytes and has {n_bytes:,}")
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float16, Int64
@@ -46,8 +46,7 @@ class FeatureLog:
         self.dimensions: dict[str, int] = {}
         header_text = json.dumps(header, sort_keys=True, default=str).encode()
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
-        self._file = self.path.open("rb+")
+        self._file = _opened(self.path)
         end = 0
         for position, payload in self._payloads():
             if end == 0 and payload != header_text:
@@ -126,6 +125,18 @@ class FeatureLog:
                 return
             position += _HEAD.size + length
             yield position, payload
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a log to read and write it, an empty one if there is none; a link is replaced, never written through.
+
+    A file that has a second name elsewhere is a link too.
+    """
+    if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
+        path.unlink()
+    return os.fdopen(
+        os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666), "rb+"
+    )
 
 
 def _decoded(payload: bytes) -> LogRecord:

@@ -1,10 +1,15 @@
-"""Axes, colours and SVG text of every picture."""
+"""Axes, colours and SVG text of every picture, and where matplotlib keeps its list of fonts."""
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +27,19 @@ class Picture:
     figure: Figure
     names: Sequence[str]
     rows: Sequence[Sequence[object]]
+
+
+def keep_home_clean() -> None:
+    """Give matplotlib a folder that goes when the process ends, unless it has one; call it before matplotlib is imported.
+
+    Else it leaves its list of fonts in the home folder.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "matplotlib"
+    if "MPLCONFIGDIR" in os.environ or any(cache.glob("fontlist-*.json")):
+        return  # a list that is there already saves looking through all fonts
+    folder = tempfile.mkdtemp(prefix="fonts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["MPLCONFIGDIR"] = folder
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:

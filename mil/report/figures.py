@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
@@ -9,6 +10,10 @@ from mil.report.drawing import Picture
 from mil.report.task import ReportTask
 from mil.report.training_figures import draw_learning_curve, draw_training
 from mil.runs.run_store import FinishedRun
+
+OWN_PICTURE = re.compile(  # what may lie in a run's figures/ of our own: an older one goes when it is drawn no more
+    r"(training|confusion|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
+)
 
 
 def draw_pictures(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: ReportTask[Any]) -> dict[str, Picture]:

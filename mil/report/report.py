@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_table, write_text
+from common.guards.own_files import own_folder, remove_own_files
 from common.templates import render
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import Section
 from mil.report.drawing import as_svg
-from mil.report.figures import draw_pictures
+from mil.report.figures import OWN_PICTURE, draw_pictures
 from mil.report.image_section import image_section
 from mil.report.methods_sections import (
     audit_section,
@@ -30,7 +31,11 @@ NOTHING = "Nothing was evaluated: no patient is in a test set. The model was tra
 
 
 def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: ReportTask[Any]) -> None:
-    """Draw figures/, replacing older ones, and write report.html, from a run and its metrics."""
+    """Draw figures/, replacing older ones, and write report.html, from a run and its metrics.
+
+    Raises:
+        StudyError: figures/ is a link.
+    """
     pictures = draw_pictures(run, metrics, task)
     svgs = {name: as_svg(picture.figure) for name, picture in pictures.items()}
     sections = _sections(run, metrics, task, svgs)
@@ -39,12 +44,12 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
         headline=verdict(metrics) or NOTHING, sections=sections,
     )  # fmt: skip
     folder = run.folder
+    own_folder(folder.figures, below=folder.root.parent)
     for name, picture in pictures.items():
         write_text(folder.picture(name), svgs[name])
         write_table(folder.picture_table(name), picture.names, picture.rows)
-    for path in [*folder.figures.glob("*.svg"), *folder.figures.glob("*.csv")]:
-        if path.stem not in pictures:
-            path.unlink()
+    kept = {path.name for name in pictures for path in (folder.picture(name), folder.picture_table(name))}
+    remove_own_files(folder.figures, OWN_PICTURE, kept=kept)
     write_text(folder.report, page)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.guards.names import name_fault
 from mil.metrics.bootstrap import Interval
 from mil.runs.record import SchemaError, keyed, read_record, write_record
 from mil.runs.run_folder import RunFolder
@@ -94,5 +95,7 @@ def current_comparison(folder: RunFolder) -> Comparison | None:
         known = read_comparison(folder)
     except SchemaError:
         return None
+    if name_fault(known.against):
+        return None  # it would be looked for outside the folder of runs
     own, other = folder.predictions_sha256(), folder.beside(known.against).predictions_sha256()
     return known if (known.predictions_sha256, known.second_predictions_sha256) == (own, other) else None

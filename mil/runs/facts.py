@@ -8,7 +8,7 @@ from typing import Any
 
 from mil.runs.record import Scalar
 
-RUN_SCHEMA, FOLD_SCHEMA = "run/1", "fold/1"
+RUN_SCHEMA, FOLD_SCHEMA = "run/1", "fold/2"
 TRAIN_AGAIN = "train again with python mil/train.py"
 
 
@@ -52,15 +52,25 @@ class FoldFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FoldRecord(FoldFacts):
-    """A finished fold: its facts and what it predicted; `training` is of survival alone."""
+class FoldPatients:
+    """Who trained, validated and tested a model; they stand here and not in the model file, which is given away."""
 
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldRecord(FoldFacts):
+    """A finished fold: its facts, its patients and what it predicted; `training` is of survival alone."""
+
+    patients: FoldPatients
     predictions: tuple[dict[str, Scalar], ...]
     validation: tuple[dict[str, Scalar], ...]
     training: tuple[dict[str, Scalar], ...] | None
 
     def facts(self) -> FoldFacts:
-        """Return the fold without its predictions, which are kept in tables of their own."""
+        """Return the fold without its patients, and its predictions, which are kept in tables of their own."""
         return FoldFacts(**{each.name: getattr(self, each.name) for each in fields(FoldFacts)})
 
 

@@ -1,5 +1,7 @@
 """The model file: one safetensors file with the head's weights and, as JSON, all that a prediction needs to know.
 
+It is made to be given away, so no patient stands in it: who trained it stands in the fold's record beside it in the run.
+
 No pickle: loading it runs no code. The same training gives the same bytes.
 """
 
@@ -20,12 +22,12 @@ from features.store.provenance import Provenance
 from mil.heads.head import Head
 from mil.heads.registry import head_record, rebuild_head
 
-SCHEMA = "model/2"  # 2: the head by its name
+SCHEMA = "model/3"  # 2: the head by its name; 3: no patients
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained head with its record: task, classes, encoder, scale, patients, cut-off, settings."""
+    """A trained head with its record: task, classes, encoder, scale, settings; no patient's name."""
 
     head: Head
     metadata: dict[str, Any]

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.guards.names import checked_name
 from common.study import Study
 
 
@@ -111,8 +112,12 @@ class RunFolder:
         return RunFolder(self.learning_curve / f"{share:g}")
 
     def beside(self, name: str) -> RunFolder:
-        """Another run of the same task."""
-        return RunFolder(self.root.parent / name)
+        """Another run of the same task.
+
+        Raises:
+            StudyError: its name would leave the folder of runs.
+        """
+        return RunFolder(self.root.parent / checked_name(name, "the name of a run (--against)"))
 
     def predictions_sha256(self) -> str | None:
         """Return what tells whether the run was trained anew since a comparison was made; None without predictions."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.failures import StudyError
+from common.table_cells import cell_of, with_texts
 from mil.runs.comparison_record import Comparison, current_comparison
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
@@ -107,7 +108,8 @@ def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
 
     if not path.is_file():
         return pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
-    return pd.read_csv(path, dtype={**dict.fromkeys(text, str), "patient_id": str, "truth": str}, keep_default_na=False)
+    types = {**dict.fromkeys(map(str, map(cell_of, text)), str), "patient_id": str, "truth": str}
+    return with_texts(pd.read_csv(path, dtype=types, keep_default_na=False))
 
 
 def by_patient(predictions: pd.DataFrame, model: str, values: Sequence[str], keep: Sequence[str]) -> pd.DataFrame:

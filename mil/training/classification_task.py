@@ -178,7 +178,9 @@ class SubtypeTraining:
         prior = np.tile(shares, (len(plan.test), 1))
         return [*rows, *subtype_rows(plan, plan.test, targets, prior, model=PRIOR)]
 
-    def predict_images(self, models: Iterable[Model], bags: BagStore, targets: ClassTargets) -> ImageTable:
+    def predict_images(
+        self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: ClassTargets
+    ) -> ImageTable:
         """Return class probabilities of every image of every test patient, by the model of the fold that tested it."""
         columns = ["repeat", "fold", "patient_id", "image", "n_fields", "truth", *(f"p_{n}" for n in targets.classes)]
         truth_of = {patient: targets.classes[label] for patient, label in targets.labels.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import StudyError
+from common.files import read_named_rows
 from common.study import Study
 from mil.runs.facts import CohortFlow, SlideLoss
 
@@ -55,12 +55,11 @@ def _failures(path: Path) -> dict[str, str]:
     """Return slide to reason for the failed rows of a status table; nothing when there is no table."""
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            row["slide_id"]: row.get("reason") or "no reason given"
-            for row in csv.DictReader(file)
-            if row.get("state") == "failed"
-        }
+    return {
+        row["slide_id"]: row.get("reason") or "no reason given"
+        for row in read_named_rows(path)
+        if row.get("state") == "failed"
+    }
 
 
 def cohort_flow(table: Cohort, kept: Cohort, losses: Sequence[SlideLoss], excluded: dict[str, str]) -> CohortFlow:

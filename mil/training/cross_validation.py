@@ -18,13 +18,14 @@ from common.files import settings_text
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
-from mil.runs.facts import FoldRecord
+from mil.runs.facts import FoldPatients, FoldRecord
+from mil.runs.model_file import SCHEMA as MODEL_SCHEMA
 from mil.runs.record import plain
 from mil.runs.run_folder import RunFolder
 from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
-from mil.training.fold_store import drop_other_folds, finished_record, write_fold
+from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
 from mil.training.task import FoldInputs, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
@@ -71,6 +72,7 @@ def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -
     """Train every fold that is not finished, write its model and record, and return the records of all."""
     from tqdm import tqdm
 
+    make_models_folder(folder)
     records = []
     for plan in tqdm(plans, desc=f"training {inputs.task.name}", unit="fold", disable=None):
         fingerprint = fold_fingerprint(plan, inputs)
@@ -95,6 +97,7 @@ def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
         "covariates": [covariates.names, [covariates.of(patient) for patient in everyone]],
         "features": [inputs.bags.fingerprint(patient) for patient in everyone],
         "versions": _numeric_versions(),
+        "model": MODEL_SCHEMA,
     }
     return hashlib.sha256(settings_text(known).encode()).hexdigest()
 
@@ -110,14 +113,16 @@ def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
         stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history), history=fitted.history,
         model_file="", covariate_medians=inputs.covariates.medians(plan.train),
         scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
+        patients=FoldPatients(train=plan.train, val=plan.val, test=plan.test),
         predictions=(*rows.predictions, *_baseline_rows(plan, inputs)), validation=tuple(rows.validation),
         training=None if rows.training is None else tuple(rows.training),
     )  # fmt: skip
+    encoder = replace(bags.provenance, others={})  # what files say besides may name a patient or slide
     metadata = {
-        "task": task.name, "classes": task.classes(targets), "encoder": bags.provenance.record(), "repeat": plan.repeat,
-        "fold": plan.fold, "train_patients": list(plan.train), "val_patients": list(plan.val),
-        "test_patients": list(plan.test), "scale": None if rows.scale is None else plain(rows.scale),
-        "best_epoch": fitted.best_epoch, "settings": settings_of(config, without=WITHOUT_EFFECT),
+        "task": task.name, "classes": task.classes(targets), "encoder": encoder.record(), "repeat": plan.repeat,
+        "fold": plan.fold, "n_train": len(plan.train), "n_val": len(plan.val), "n_test": len(plan.test),
+        "scale": None if rows.scale is None else plain(rows.scale), "best_epoch": fitted.best_epoch,
+        "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip
     return TrainedFold(head=fitted.head, metadata=metadata, record=record)
 

@@ -7,12 +7,14 @@ both are whole and made of the same.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.files import write_table
+from common.guards.own_files import own_folder, remove_own_files
 from mil.heads.head import Head
 from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
 from mil.runs.model_file import Model, read_model, write_model
@@ -20,6 +22,17 @@ from mil.runs.record import read_record, write_record
 from mil.runs.run_folder import RunFolder
 from mil.training.task import ImageTable
 from splits.fold_plan import FoldPlan
+
+FOLD_FILE = re.compile(r"repeat-?\d+_fold-?\d+\.(json|safetensors)")
+
+
+def make_models_folder(folder: RunFolder) -> None:
+    """Make the folder of models and records.
+
+    Raises:
+        StudyError: it, or the run's folder, is a link: what lies behind it belongs to somebody else.
+    """
+    own_folder(folder.models, below=folder.root.parent)
 
 
 def finished_record(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> FoldRecord | None:
@@ -39,7 +52,6 @@ def write_fold(
 ) -> FoldRecord:
     """Write a fold's model file and then its record, and return the record with name and checksum of the model file."""
     model_file = folder.model_file(plan.stem)
-    model_file.parent.mkdir(parents=True, exist_ok=True)
     write_model(model_file, head, metadata)
     name = model_file.relative_to(folder.root).as_posix()
     whole = replace(record, model_file=name, model_sha256=_sha256(model_file))
@@ -48,17 +60,15 @@ def write_fold(
 
 
 def drop_other_folds(folder: RunFolder, plans: Sequence[FoldPlan]) -> None:
-    """Remove models and records of folds that are no longer part of the run."""
-    wanted = {path for plan in plans for path in (folder.model_file(plan.stem), folder.fold_record(plan.stem))}
-    for path in sorted(folder.models.iterdir()):
-        if path not in wanted:
-            path.unlink()
+    """Remove models and records of folds that are no longer part of the run, and no other files."""
+    wanted = {path.name for plan in plans for path in (folder.model_file(plan.stem), folder.fold_record(plan.stem))}
+    remove_own_files(folder.models, FOLD_FILE, kept=wanted)
 
 
-def read_models(folder: RunFolder) -> Iterator[Model]:
-    """Yield the models of a run, fold by fold."""
-    for path in sorted(folder.models.glob("*.safetensors")):
-        yield read_model(path)
+def read_models(folder: RunFolder, plans: Sequence[FoldPlan]) -> Iterator[tuple[FoldPlan, Model]]:
+    """Yield each fold with its model."""
+    for plan in plans:
+        yield plan, read_model(folder.model_file(plan.stem))
 
 
 def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], columns: Sequence[str]) -> None:

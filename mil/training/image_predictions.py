@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from mil.bags.bags import Bag, BagStore
 from mil.heads.head import Head
 from mil.runs.model_file import Model
+from splits.fold_plan import FoldPlan
 
 
 def predict_images(head: Head, bag: Bag) -> Float64[np.ndarray, "image k"]:
@@ -24,11 +25,13 @@ def predict_images(head: Head, bag: Bag) -> Float64[np.ndarray, "image k"]:
         return torch.softmax(logits.double(), dim=1).numpy()
 
 
-def image_rows(models: Iterable[Model], bags: BagStore, truth_of: Mapping[str, str]) -> list[list[Any]]:
+def image_rows(
+    models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, truth_of: Mapping[str, str]
+) -> list[list[Any]]:
     """Return a row for every image of every test patient, by the model of the fold that tested it, in a fixed order.
 
     Args:
-        models: one a fold.
+        models: each fold with its model.
         bags: of all patients; those without images have no rows.
         truth_of: the class of each patient.
 
@@ -36,9 +39,8 @@ def image_rows(models: Iterable[Model], bags: BagStore, truth_of: Mapping[str, s
         repeat, fold, patient, image, number of fields, truth, and the probability of each class.
     """
     rows: list[list[Any]] = []
-    for model in models:
-        known = model.metadata
-        for patient in known["test_patients"]:
+    for plan, model in models:
+        for patient in plan.test:
             bag = bags.read(patient)
             if not bag.images:
                 continue
@@ -46,6 +48,6 @@ def image_rows(models: Iterable[Model], bags: BagStore, truth_of: Mapping[str, s
             for image, n_fields, probabilities in zip(bag.images, counts, predict_images(model.head, bag), strict=True):
                 if not n_fields:
                     continue  # it could not be decoded: its feature file and status row say so
-                start = [known["repeat"], known["fold"], patient, image, int(n_fields), truth_of[patient]]
+                start = [plan.repeat, plan.fold, patient, image, int(n_fields), truth_of[patient]]
                 rows.append([*start, *map(float, probabilities)])
     return sorted(rows, key=lambda row: tuple(row[:4]))

@@ -6,19 +6,22 @@ its own below learning_curve/, with its own models and records, so it goes on wh
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from common.failures import StudyError
+from common.guards.own_files import own_folder, remove_if_empty, remove_own_files
 from mil.runs.facts import ShareFacts
 from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates
 from mil.training.cross_validation import RunInputs, run_folds
-from mil.training.fold_store import write_fold_tables
+from mil.training.fold_store import FOLD_FILE, write_fold_tables
 from splits.fold_plan import FoldPlan
+
+SHARE = re.compile(r"0\.\d+|\de-\d+|\d\.\d+e-\d+")  # the name of a share's folder
 
 
 def parse_shares(text: str | None) -> tuple[float, ...]:
@@ -61,16 +64,26 @@ def train_shares(
     for share in shares:
         nested = [nested_plan(plan, strata, share, inputs.config.seed) for plan in plans]
         own = folder.share(share)
+        own_folder(own.root, below=folder.root)
         write_fold_tables(own, run_folds(own, nested, without_covariates), inputs.columns)
         points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
     return tuple(points)
 
 
 def drop_other_shares(folder: RunFolder, shares: Sequence[float]) -> None:
-    """Remove the parts of a learning curve that are no longer wanted."""
-    wanted = {folder.share(share).root for share in shares}
-    for path in sorted(folder.learning_curve.glob("*")):
-        if path not in wanted:
-            shutil.rmtree(path)
-    if not wanted and folder.learning_curve.is_dir():
-        folder.learning_curve.rmdir()
+    """Remove the parts of a learning curve that are no longer wanted; what was not written here is left."""
+    wanted, curve = {folder.share(share).root for share in shares}, folder.learning_curve
+    if curve.is_symlink():
+        return  # what lies behind a link is not ours; where shares are wanted, it is refused
+    for path in sorted(curve.glob("*")):
+        if path not in wanted and SHARE.fullmatch(path.name) and not path.is_symlink():
+            _drop_share(RunFolder(path))
+    remove_if_empty(curve)
+
+
+def _drop_share(own: RunFolder) -> None:
+    tables = (own.predictions, own.validation, own.follow_up)
+    remove_own_files(own.models, FOLD_FILE)
+    remove_if_empty(own.models)
+    remove_own_files(own.root, re.compile("|".join(re.escape(path.name) for path in tables)))
+    remove_if_empty(own.root)

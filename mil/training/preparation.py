@@ -9,6 +9,7 @@ from common.cohort import Cohort, read_cohort
 from common.study import Study
 from mil.bags.bags import BagStore, open_bags
 from mil.heads.registry import head_named
+from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates, choose_covariates
 from mil.training.cross_validation import RunInputs, check_plans
 from mil.training.nested_plans import parse_shares
@@ -25,6 +26,7 @@ class PreparedRun:
     """A checked run: who trains on what, and who was left out why."""
 
     study: Study
+    folder: RunFolder  # where its results go
     config: TrainConfig
     task: TrainingTask[Any]
     cohort: Cohort
@@ -62,6 +64,7 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     Raises:
         StudyError: something is missing, faulty or too little; the message says what to do.
     """
+    folder = RunFolder(study.run(task.name, config.name))  # first: a name that leaves its folder writes nothing
     head_named(config.head)
     cohort = read_cohort(study.cohort_table, where=config.where)
     targets, excluded = task.find_targets(cohort)
@@ -79,8 +82,9 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     plans = plan_folds(splits, usable)
     check_plans(plans, targets, task)
     return PreparedRun(
-        study=study, config=config, task=task, cohort=cohort, targets=targets, excluded=excluded, splits=splits,
-        plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates, shares=shares,
+        study=study, folder=folder, config=config, task=task, cohort=cohort, targets=targets, excluded=excluded,
+        splits=splits, plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates,
+        shares=shares,
     )  # fmt: skip
 
 

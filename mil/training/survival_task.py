@@ -177,7 +177,9 @@ class SurvivalTraining:
             rows += survival_rows(plan, plan.test, targets, cox.log_hazard(test), model=model, scale=scale)
         return rows
 
-    def predict_images(self, models: Iterable[Model], bags: BagStore, targets: SurvivalTargets) -> None:
+    def predict_images(
+        self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: SurvivalTargets
+    ) -> None:
         """Predict no images: a time is known of a patient alone."""
 
 

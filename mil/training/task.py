@@ -157,5 +157,7 @@ class TrainingTask(Protocol[Targets]):
             inputs: for each baseline by name the inputs of the training and of the test patients.
         """
 
-    def predict_images(self, models: Iterable[Model], bags: BagStore, targets: Targets) -> ImageTable | None:
-        """Return predictions by image of each model's test patients; None where the task has none."""
+    def predict_images(
+        self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: Targets
+    ) -> ImageTable | None:
+        """Return predictions by image of the test patients of each fold by its model; None where the task has none."""

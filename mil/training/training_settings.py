@@ -24,7 +24,11 @@ class TrainConfig:
         None, help="instead: a folder of features made by CLAM, TRIDENT, STAMP or slideflow", group="study"
     )
     splits: str = option("default", help="name of the splits: splits/NAME.csv", group="study")
-    where: str | None = option(None, help="only rows for which this holds, such as \"subtype == 'LMS'\"", group="study")
+    where: str | None = option(
+        None,
+        help="only rows for which this holds, such as \"subtype == 'LMS'\"; of a missing value nothing holds",
+        group="study",
+    )
     audit: bool = option(False, help="print what could leak between the parts, and stop before training", group="study")
     seed: int = option(0, help="seed of weights, order and dropout", group="training")
     epochs: int = option(

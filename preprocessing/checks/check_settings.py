@@ -15,7 +15,9 @@ class CheckConfig:
         Path("study"), help="study folder; the installation is checked if there is none", group="study"
     )
     where: str | None = option(
-        None, help="only slides of rows for which this holds, such as \"site == 'A'\"", group="study"
+        None,
+        help="only slides of rows for which this holds, such as \"site == 'A'\"; of a missing value nothing holds",
+        group="study",
     )
     mpp: str | None = option(
         None, help="µm a pixel of every slide, one number or x,y; loses to columns of cohort.csv", group="study"

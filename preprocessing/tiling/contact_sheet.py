@@ -4,7 +4,6 @@ Pictures are linked, not inlined: a few hundred previews would make a page of a 
 loaded as they come into view, so that thousands of slides open at once. The page needs no network and no server.
 """
 
-import csv
 import math
 import os
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from common.failures import StudyError
-from common.files import write_text
+from common.files import read_named_rows, write_text
 from common.study import Study, open_study
 from common.templates import render
 
@@ -67,8 +66,7 @@ def draw_contact_sheet(study: Path | Study) -> ContactSheet:
     study = open_study(study)
     if not study.status_file.is_file():
         raise StudyError(f"no table {study.status_file}; run preprocessing/tile_slides.py --study {study.root} first")
-    with study.status_file.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_named_rows(study.status_file)
     if rows and "slide_id" not in rows[0]:
         raise StudyError(f"{study.status_file} has no column slide_id; run preprocessing/tile_slides.py again")
     write_contact_sheet(study.contact_sheet, rows, study.previews)

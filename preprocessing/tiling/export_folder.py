@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from common.files import settings_text, write_text
 
 FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
 RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
+OWN_TILE = re.compile(r".+_x-?\d+_y-?\d+\.(jpg|png)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,11 @@ def write_export(
     """Write images (name without ending, pixels) into a folder beside the target and rename it.
 
     Raises:
-        SlideError: the folder is there and was not exported.
+        SlideError: the folder is there and was not exported, or holds more than that.
     """
-    if folder.exists() and not (folder / RECORD).is_file():
-        raise SlideError(f"{folder} is there and was not exported", "move it away, or give another folder with --out")
+    _check_own(folder)
     partial = _hidden(folder, "new")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    _clear(partial)
     partial.mkdir(parents=True)
     try:
         names = tuple(_write_image(partial, stem, pixels, kind) for stem, pixels in images)
@@ -72,12 +73,39 @@ def tile_names(folder: Path) -> list[str]:
 
 
 def remove_export(folder: Path) -> None:
-    """Remove a slide's exported folder, at one stroke; one that was not written here is left."""
+    """Remove a slide's exported folder, at one stroke; one that was not written here, or holds more than that, is left."""
     old = _hidden(folder, "old")
-    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
-    if (folder / RECORD).is_file():
+    _clear(old)
+    if (folder / RECORD).is_file() and not folder.is_symlink() and not _foreign(folder):
         folder.rename(old)
         shutil.rmtree(old)
+
+
+def _clear(hidden: Path) -> None:
+    """Remove a folder that a killed process left; of a link, the link alone."""
+    if hidden.is_symlink():
+        hidden.unlink()
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Return the names in an exported folder that no export writes."""
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD and not OWN_TILE.fullmatch(path.name))
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to replace a folder that is not an export, or holds more than that.
+
+    Raises:
+        SlideError: it is a link, or files of somebody else lie in it.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    remedy = "move it away, or give another folder with --out"
+    if folder.is_symlink() or not (folder / RECORD).is_file():
+        raise SlideError(f"{folder} is there and was not exported", remedy)
+    if foreign := _foreign(folder):
+        raise SlideError(f"{folder} holds what was not exported: {', '.join(foreign[:5])}", remedy)
 
 
 def _hidden(folder: Path, kind: str) -> Path:

@@ -14,6 +14,7 @@ from common.machine import default_workers
 from common.parallel import over_slides
 from common.slide_files import find_slides
 from common.study import Study, open_study
+from common.table_cells import with_texts
 from preprocessing.colour.stain import StainFit
 from preprocessing.colour.stain_store import read_reference
 from preprocessing.tiling.export_folder import remove_export, tile_names
@@ -137,7 +138,7 @@ def sets_of_patients(patients: pd.DataFrame, splits: Path | None, *, repeat: int
     if not splits.is_file():
         raise StudyError(f"no table of folds at {splits}; make one with splits/make_splits.py")
     try:
-        table = pd.read_csv(splits, dtype=str, encoding="utf-8-sig")
+        table = with_texts(pd.read_csv(splits, dtype=str, encoding="utf-8-sig"))
     except ValueError as error:
         raise StudyError(f"{splits}: not readable as a CSV table ({error})") from error
     missing = [name for name in ("repeat", "fold", "patient_id", "set") if name not in table.columns]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.guards.names import checked_name
 from common.settings import option
 from preprocessing.quality.measures import QualityConfig
 from preprocessing.reading.scale import parse_scale
@@ -20,7 +21,9 @@ class TilingConfig(QualityConfig):
 
     study: Path = option(Path("study"), help="study folder", group="study")
     where: str | None = option(
-        None, help="only slides of rows for which this holds, such as \"site == 'A'\"", group="study"
+        None,
+        help="only slides of rows for which this holds, such as \"site == 'A'\"; of a missing value nothing holds",
+        group="study",
     )
     mpp: str | None = option(
         None,
@@ -77,7 +80,9 @@ class StainReferenceConfig:
 
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
     where: str | None = option(
-        None, help="slides of rows for which this holds, such as \"set == 'train'\"", group="study"
+        None,
+        help="slides of rows for which this holds, such as \"set == 'train'\"; of a missing value nothing holds",
+        group="study",
     )
     slides: str | None = option(None, help="instead: slide ids, separated by commas", group="study")
     name: str = option("default", help="name of the file, without ending", group="reference")
@@ -86,8 +91,7 @@ class StainReferenceConfig:
         """Check that one choice was made and that the name can be a file's."""
         if self.where is not None and self.slides is not None:
             raise ValueError("give --where or --slides, not both")
-        if not self.name or self.name.startswith(".") or any(sign in self.name for sign in "/\\\0"):
-            raise ValueError(f"--name is the name of a file, without folder and ending, got {self.name!r}")
+        checked_name(self.name, "--name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,8 @@ class ExportConfig:
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
     where: str | None = option(
         None,
-        help="only slides of rows for which this holds, such as \"site == 'A'\"; key.csv names these alone",
+        help="only slides of rows for which this holds, such as \"site == 'A'\" (of a missing value nothing holds); "
+        "key.csv names these alone",
         group="study",
     )
     out: Path | None = option(None, help="folder for the images; unset: export in the study folder", group="images")

@@ -59,6 +59,22 @@ def test_signal_is_found_out_of_fold(study):
     assert metrics(study, "survival")["attention"]["c_index"]["low"] > 0.5
 
 
+def patients_of(model_file):
+    """Return who trained, validated and tested a model, from the record beside it."""
+    return json.loads(model_file.with_suffix(".json").read_text())["patients"]
+
+
+def test_s4_no_model_file_holds_a_patient_or_a_slide(study):
+    table = pd.read_csv(study.cohort_table)
+    names = [name.encode() for name in {*table["patient_id"], *table["slide_id"]}]
+    files = sorted(study.root.glob("runs/**/*.safetensors"))
+    assert len(files) >= 6
+    for path in files:
+        content = path.read_bytes()
+        assert not [name for name in names if name in content], path
+    assert set(patients_of(files[0])["train"]) < set(table["patient_id"])
+
+
 def test_every_patient_is_predicted_once_by_a_model_that_never_saw_it(study):
     for task in ("subtype", "survival"):
         folder = study.run(task, "default")
@@ -66,8 +82,8 @@ def test_every_patient_is_predicted_once_by_a_model_that_never_saw_it(study):
         for _, own in table.groupby("model"):
             assert sorted(own["patient_id"]) == sorted(read_cohort(study.cohort_table).patients.index)
         for fold in json.loads((folder / "run.json").read_text())["folds"]:
-            known = read_model(folder / fold["model_file"]).metadata
-            parts = [set(known[f"{name}_patients"]) for name in ("train", "val", "test")]
+            known = patients_of(folder / fold["model_file"])
+            parts = [set(known[name]) for name in ("train", "val", "test")]
             assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
             tested = table[(table["fold"] == fold["fold"]) & (table["model"] == "attention")]["patient_id"]
             assert set(tested) == parts[2]
@@ -88,7 +104,9 @@ def test_test_labels_change_nothing_but_the_score(copied):
     """Scrambled labels of one fold's test patients leave that fold's model and predictions as they are."""
     before = read_model(copied.run("subtype", "default") / "models" / "repeat0_fold0.safetensors")
     table = pd.read_csv(copied.cohort_table)
-    tested = table["patient_id"].isin(before.metadata["test_patients"])
+    tested = table["patient_id"].isin(
+        patients_of(copied.run("subtype", "default") / "models" / "repeat0_fold0.safetensors")["test"]
+    )
     table.loc[tested, "subtype"] = table.loc[tested, "subtype"].map({"DDLPS": "LMS", "LMS": "UPS", "UPS": "DDLPS"})
     table.to_csv(copied.cohort_table, index=False)
     assert run(copied, "subtype") == 0

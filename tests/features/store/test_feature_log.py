@@ -1,9 +1,12 @@
 """A log of embeddings survives a kill at any byte, and a log made otherwise is discarded."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
 
+from common.arrays import write_arrays
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import read_feature_bag, write_logged_bag
 
@@ -128,3 +131,37 @@ def test_a_record_without_rows_does_not_say_how_wide_embeddings_are(tmp_path):
     log.append(record([], unreadable=[2, 3], dim=7))
     assert log.dimensions == {"": 3}
     log.remove()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "dangling"])
+def test_s5_a_log_that_is_a_link_is_replaced_and_its_target_stays(tmp_path, kind):
+    outside, target = tmp_path / "outside.txt", tmp_path / "features" / "S.h5"
+    target.parent.mkdir()
+    log = target.with_name(".S.h5.log")
+    if kind != "dangling":
+        outside.write_text("precious")
+    if kind == "hard link":
+        os.link(outside, log)
+    else:
+        log.symlink_to(outside)
+    own = FeatureLog(target, {"a": 1})
+    own.append(LogRecord("", np.arange(2), np.empty(0, np.int64), np.ones((2, 3), np.float16)))
+    own.close()
+    assert not log.is_symlink()
+    assert outside.exists() == (kind != "dangling")
+    assert kind == "dangling" or outside.read_text() == "precious"
+    again = FeatureLog(target, {"a": 1})
+    assert again.n_kept == 2
+    again.remove()
+    assert not log.exists()
+
+
+@pytest.mark.parametrize("name", ["S.h5", ".S.h5.partial"])
+def test_s5_a_file_or_its_partial_that_is_a_link_is_replaced(tmp_path, name):
+    outside, folder = tmp_path / "outside.txt", tmp_path / "folder"
+    outside.write_text("precious")
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    write_arrays(folder / "S.h5", {"a": np.ones(2)}, {})
+    assert outside.read_text() == "precious"
+    assert [path.name for path in folder.iterdir() if not path.is_symlink()] == ["S.h5"]

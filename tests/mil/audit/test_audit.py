@@ -279,7 +279,7 @@ def test_test_patients_change_no_fitted_statistic(study, task):
     assert run(study, task=task) == 0
     model = study.run(task, "default") / "models" / "repeat0_fold0.safetensors"
     before = read_model(model)
-    tested = before.metadata["test_patients"]
+    tested = json.loads(model.with_suffix(".json").read_text())["patients"]["test"]
     table = pd.read_csv(study.cohort_table)
     is_tested = table["patient_id"].isin(tested)
     table.loc[is_tested, "subtype"] = table.loc[is_tested, "subtype"].map(

@@ -11,6 +11,7 @@ from mil.heads import registry
 from mil.heads.head import Head
 from mil.heads.registry import HEADS, head_named, head_record, make_head, rebuild_head, register_head
 from mil.runs.model_file import read_model
+from mil.runs.run_folder import RunFolder
 from mil.tasks.subtype import SUBTYPE
 from mil.training.cross_validation import run_folds
 from mil.training.packed import predict
@@ -58,15 +59,15 @@ def test_a_head_is_trained_written_and_read_back_by_its_name(registered, tmp_pat
     study = make_feature_study(tmp_path / "study", n_patients=24)
     assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
     prepared = prepare(study, replace(CONFIG, head="mean_of_tiles", dropout=0.125), SUBTYPE.training)
-    (record,) = run_folds(tmp_path / "run", prepared.plans[:1], prepared.inputs)
-    model = read_model(tmp_path / "run" / record["model_file"])
+    (record,) = run_folds(RunFolder(tmp_path / "run"), prepared.plans[:1], prepared.inputs)
+    model = read_model(tmp_path / "run" / record.model_file)
     assert type(model.head) is MeanHead
     assert model.metadata["head"] == {
         "name": "mean_of_tiles", "n_inputs": 12, "n_outputs": 3, "settings": {"dropout": 0.125, "scale": 2.0},
     }  # fmt: skip
     tested = prepared.plans[0].test
     outputs = predict(model.head, prepared.bags.read, tested)
-    written = {row["patient_id"]: row for row in record["predictions"] if row["model"] == "attention"}
+    written = {row["patient_id"]: row for row in record.predictions if row["model"] == "attention"}
     for patient, row in zip(tested, torch.softmax(torch.from_numpy(outputs), 1).numpy(), strict=True):
         assert [written[patient][f"p_{name}"] for name in prepared.classes] == pytest.approx(row)
     assert model.attention(prepared.bags.read(tested[0]).tiles).sum() == pytest.approx(1.0, abs=1e-6)

@@ -8,6 +8,7 @@ import pytest
 
 from common.failures import StudyError
 from common.study import Study
+from mil.runs.comparison_record import Comparison, current_comparison, write_comparison
 from mil.runs.facts import RUN_SCHEMA, ShareFacts
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder, evaluated_runs
@@ -55,3 +56,18 @@ def test_runs_with_metrics_are_found_by_task(tmp_path):
         ("subtype", RunFolder(study.run("subtype", "one"))),
         ("survival", RunFolder(study.run("survival", "two"))),
     ]
+
+
+@pytest.mark.parametrize("name", ["../../victim", "a/b", ".."])
+def test_another_run_is_named_by_one_part_of_a_path_also_in_a_file(tmp_path, name):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(StudyError, match="is one name, without folder and ending"):
+        folder.beside(name)
+    compared = Comparison(
+        task="subtype", first="run", second=name, n_patients=3, n_bootstrap=100, bootstrap=(), folds=(), delong=None,
+        against=name, predictions_sha256=None, second_predictions_sha256=None,
+    )  # fmt: skip
+    write_comparison(folder, compared)
+    assert current_comparison(folder) is None
+    write_comparison(folder, replace(compared, against="other"))
+    assert current_comparison(folder) is not None

@@ -216,6 +216,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
 
     (tmp_path / "text").write_text("hello")
     save_file({"a": np.zeros(1)}, tmp_path / "other")
-    for name, message in (("text", "not a readable model file"), ("other", "format None, not model/2")):
+    for name, message in (("text", "not a readable model file"), ("other", "format None, not model/3")):
         with pytest.raises(ValueError, match=message):
             read_model(tmp_path / name)

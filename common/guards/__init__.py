@@ -1,0 +1,9 @@
+"""What comes from elsewhere is looked at before it is used: names, settings, folders to write into, files of arrays.
+
+Cells of tables have their guard beside the rooms (common/table_cells.py): every table is written with it.
+
+    names.py        what may be the name of a file or folder, one rule for all commands
+    own_files.py    folders written and tidied: never through a link, and only files of our own pattern go
+    hdf5_files.py   an HDF5 file looked over before a value is read
+    safe_yaml.py    YAML within bounds
+"""

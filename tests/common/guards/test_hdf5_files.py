@@ -1,0 +1,140 @@
+"""Files of arrays that name other files, or claim what they do not hold, are refused before a value is read."""
+
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from common.arrays import array_shapes, read_arrays, read_attributes, stale_reason, verified_attributes, write_arrays
+from common.guards.hdf5_files import reading_hdf5
+from features.exchange.bag import Source
+from features.exchange.layout_readers import read_exchange_bag
+
+SECRET = np.arange(24, dtype=np.float32).reshape(6, 4)
+
+
+def external_link(file, outside):
+    with h5py.File(outside, "w") as other:
+        other["features"] = SECRET
+    file["features"] = h5py.ExternalLink(outside.name, "features")
+
+
+def external_link_in_a_group(file, outside):
+    external_link(file.create_group("deep"), outside)
+    file["features"] = SECRET
+
+
+def external_storage(file, outside):
+    outside.write_bytes(SECRET.tobytes())
+    file.create_dataset("features", SECRET.shape, "f4", external=[(str(outside), 0, SECRET.nbytes)])
+
+
+def soft_link(file, outside):
+    file["own"] = SECRET
+    file["features"] = h5py.SoftLink("/own")
+
+
+def soft_link_to_a_link(file, outside):
+    external_link(file.create_group("deep"), outside)
+    file["features"] = h5py.SoftLink("/deep/features")
+
+
+def virtual(file, outside):
+    with h5py.File(outside, "w") as other:
+        other["features"] = SECRET
+    layout = h5py.VirtualLayout(SECRET.shape, "f4")
+    layout[:] = h5py.VirtualSource(str(outside), "features", SECRET.shape)
+    file.create_virtual_dataset("features", layout)
+
+
+def never_written(file, outside):
+    file.create_dataset("features", (5_000_000, 5120), "f4", chunks=(1024, 1024))
+
+
+def never_written_in_one_piece(file, outside):
+    file.create_dataset("features", (5_000_000, 5120), "f4")
+
+
+def packed_and_never_written(file, outside):
+    array = file.create_dataset("features", (5_000_000, 5120), "f4", chunks=(64, 64), compression="gzip")
+    array[0] = 1
+
+
+def a_chunk_larger_than_all(file, outside):
+    array = file.create_dataset(
+        "features", (1, 4), "f4", chunks=(60_000_000, 8), maxshape=(None, None), compression="gzip"
+    )
+    array.id.write_direct_chunk((0, 0), b"x" * 100)
+
+
+MADE = (
+    external_link, external_link_in_a_group, external_storage, soft_link, soft_link_to_a_link, virtual, never_written,
+    never_written_in_one_piece, packed_and_never_written, a_chunk_larger_than_all,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("schema", ["", "features/1"])
+def test_s6_a_file_that_reaches_out_or_claims_too_much_is_refused_by_name(tmp_path, make, schema):
+    path = tmp_path / "S.h5"
+    with h5py.File(path, "w") as file:
+        if schema:
+            file.attrs["schema"] = schema
+        file["coords"] = np.zeros((6, 2), np.int64)
+        make(file, tmp_path / "outside")
+    start = time.process_time()
+    readers = (
+        read_arrays, read_attributes, array_shapes, verified_attributes,
+        lambda own: read_exchange_bag(Source(path=own, slide_id="S")),
+        lambda own: read_exchange_bag(Source(path=own, slide_id="S", is_header=True)),
+    )  # fmt: skip
+    for read in readers:
+        with pytest.raises(ValueError, match=r"S\.h5: .*(link|file|holds)"):
+            read(path)
+    assert "S.h5" in str(stale_reason(path, {}))
+    assert time.process_time() - start < 5
+
+
+def test_s6_clams_coordinate_file_is_looked_over_too(tmp_path):
+    for name in ("S.h5", "coords.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["features"] = SECRET
+            file["coords"] = np.zeros((6, 2), np.int64)
+    with h5py.File(tmp_path / "coords.h5", "a") as file:
+        external_storage(file.create_group("deep"), tmp_path / "outside")
+    with pytest.raises(ValueError, match=r"coords\.h5: /deep/features has its values in another file"):
+        read_exchange_bag(Source(path=tmp_path / "S.h5", slide_id="S"), coordinate_file=tmp_path / "coords.h5")
+
+
+def test_s6_honest_files_are_read(tmp_path):
+    path = tmp_path / "S.h5"
+    write_arrays(path, {"features": SECRET, "none": np.empty((0, 4)), "one": np.array(1.5)}, {"schema": "x"})
+    assert np.array_equal(read_arrays(path).arrays["features"], SECRET)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("packed", data=np.zeros((4000, 1000)), compression="gzip", compression_opts=9)
+        file.create_dataset("resizable", data=SECRET, maxshape=(None, 4))
+        file.create_dataset("texts", data=np.array([b"a", b"bc"], dtype=h5py.string_dtype()))
+        file.create_dataset("nothing", data=h5py.Empty("f4"))
+        file["again"] = file["packed"]
+        file.create_group("round")["back"] = file["/"]  # a circle
+    with reading_hdf5(path) as file:
+        assert file["packed"].shape == (4000, 1000)
+
+
+@pytest.mark.parametrize("name", ["S.index.npz", "S.index.npy"])
+def test_s6_an_index_and_a_tensor_that_claim_too_much_are_refused(tmp_path, name):
+    import torch
+
+    torch.save(torch.zeros(6, 4), tmp_path / "S.pt")
+    save = np.savez if name.endswith("z") else np.save
+    save(tmp_path / name, np.zeros((6, 2), np.int64))
+    assert read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S")).n_tiles == 6
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"(6, 2), }         ", b"(6200000000, 2), }"))
+    with pytest.raises(ValueError, match="index of tile centres"):
+        read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S"))
+    (tmp_path / name).unlink()
+    torch.save(torch.zeros(1, 4).expand(10**9, 4), tmp_path / "S.pt")
+    with pytest.raises(ValueError, match=r"claims 16,000,000,000 bytes in a file of"):
+        read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S"))
