@@ -12,16 +12,16 @@ from pathlib import Path
 import yaml
 
 from common.cohort import read_cohort
-from common.files import write_json, write_table, write_text
+from common.files import write_table, write_text
 from common.guards.own_files import check_own_folder, own_folder
 from common.settings import settings_of
 from common.study import Study, open_study
 from features.exchange.folder import origin
 from mil.audit.audit import audit_run, audit_text, stop_at_leaks
-from mil.audit.checks import Check
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
 from mil.report.report import write_report
+from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
 from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
@@ -47,7 +47,7 @@ class TrainedRun:
 
     folder: RunFolder
     metrics: RunMetrics | NotEvaluated
-    audit: dict[str, list[Check]]  # of audit.json
+    audit: Audit
     usable: list[str]  # patients that took part
     excluded: dict[str, str]  # patient to reason
     is_evaluated: bool  # whether any patient was tested
@@ -75,8 +75,8 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
     return train_run(prepared, task, say=say)
 
 
-def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> dict[str, list[Check]]:
-    """Audit a run without training it, and return the audit in the form of audit.json."""
+def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
+    """Audit a run without training it."""
     prepared = prepare(open_study(study), config, task_named(config.task).training)
     say(origin(prepared.bags.provenance))
     audit = audit_run(prepared)
@@ -95,7 +95,7 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     stop_at_leaks(audit)
     folder, config = prepared.folder, prepared.config
     _own_folders(folder, prepared.study.root / "runs")
-    write_json(folder.audit, audit)
+    write_audit(folder, audit)
     records = run_folds(folder, prepared.plans, prepared.inputs)
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)

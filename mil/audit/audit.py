@@ -19,7 +19,6 @@ from mil.audit.checks import (
     LEAK,
     OK,
     WARNING,
-    Check,
     check,
     check_covariates,
     check_patients,
@@ -30,6 +29,7 @@ from mil.audit.checks import (
 from mil.audit.fitted_statistics import check_statistics
 from mil.audit.leakage import SlideSummary, summarise
 from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
+from mil.runs.audit_record import Audit, Check
 from splits.split_store import cohort_sha256, read_record
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from mil.bags.bags import BagStore
     from mil.training.preparation import PreparedRun
 
-Audit = Mapping[str, Sequence[Check]]
 
-
-def audit_run(prepared: PreparedRun) -> dict[str, list[Check]]:
+def audit_run(prepared: PreparedRun) -> Audit:
     """Audit the folds of a run: of the patients that take part, their slides and embeddings, as the run takes them."""
     folds, bags, study = prepared.plans, prepared.bags, prepared.study
     patients = sorted({patient for plan in folds for patient in (*plan.train, *plan.val, *plan.test)})
@@ -51,7 +49,7 @@ def audit_run(prepared: PreparedRun) -> dict[str, list[Check]]:
     copies = copied_slides(_contents(study, bags, slides_of))
     near = nearly_copied_slides(summaries, copies)
     outcome = prepared.task.audit_outcome(prepared.targets, patients)
-    checks = [
+    checks = (
         check_splits(study.splits_file(prepared.config.splits), prepared.cohort),
         check_patients(folds, slides_of),
         check_slides("copied slides", copies, folds, patient_of, len(patient_of)),
@@ -59,8 +57,8 @@ def audit_run(prepared: PreparedRun) -> dict[str, list[Check]]:
         *_site_checks(prepared, patients, means, outcome.class_of),
         check_covariates(prepared.covariates, outcome.is_so, outcome.times),
         check_statistics(study, bags.provenance, folds, patient_of),
-    ]
-    return {"checks": checks}
+    )
+    return Audit(checks=checks)
 
 
 def stop_at_leaks(audit: Audit) -> None:
@@ -69,7 +67,7 @@ def stop_at_leaks(audit: Audit) -> None:
     Raises:
         StudyError: names each leak.
     """
-    leaks = [f"{each['name']}: {each['text']}" for each in audit["checks"] if each["verdict"] == LEAK]
+    leaks = [f"{each.name}: {each.text}" for each in audit.checks if each.verdict == LEAK]
     if leaks:
         raise StudyError(
             f"the audit found {len(leaks)} leak(s), nothing was trained:\n  "
@@ -81,14 +79,14 @@ def stop_at_leaks(audit: Audit) -> None:
 
 def audit_text(audit: Audit, *, in_full: bool) -> str:
     """Return the audit as text: verdict and words of each check, and its table; not in full, what is to be read."""
-    counts = {verdict: sum(each["verdict"] == verdict for each in audit["checks"]) for verdict in (OK, WARNING, LEAK)}
+    counts = {verdict: sum(each.verdict == verdict for each in audit.checks) for verdict in (OK, WARNING, LEAK)}
     parts = [f"audit: {counts[OK]} checks ok, {counts[WARNING]} warning(s), {counts[LEAK]} leak(s)"]
-    for each in audit["checks"]:
-        if not in_full and each["verdict"] != WARNING:
+    for each in audit.checks:
+        if not in_full and each.verdict != WARNING:
             continue
-        parts.append(f"[{each['verdict']}] {each['name']}: {each['text']}")
-        if in_full and each["table"] is not None and each["table"]["rows"]:
-            rows = [[str(cell) for cell in row] for row in (each["table"]["columns"], *each["table"]["rows"])]
+        parts.append(f"[{each.verdict}] {each.name}: {each.text}")
+        if in_full and each.table is not None and each.table.rows:
+            rows = [[str(cell) for cell in row] for row in (each.table.columns, *each.table.rows)]
             widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
             lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
             parts += [f"    {line.rstrip()}" for line in lines]
@@ -155,7 +153,7 @@ def _site_checks(
     )  # fmt: skip
     folds, seed = prepared.plans, prepared.config.seed
     by_class = check_site_by_class(sites, seed)
-    is_confounded = by_class["verdict"] != OK
+    is_confounded = by_class.verdict != OK
     across = check_sites_across_folds(sites, folds, is_confounded=is_confounded, seed=seed)
     from_embeddings = check_site_from_embeddings(sites, means[is_known], folds, is_confounded=is_confounded, seed=seed)
     return [by_class, across, from_embeddings]

@@ -20,21 +20,21 @@ from mil.audit.leakage import (
     sharers,
 )
 from mil.metrics.concordance import c_index
+from mil.runs.audit_record import Check, CheckTable
 from mil.training.covariates import Covariates
 from splits.fold_plan import FoldPlan
 
 OK, WARNING, LEAK = "ok", "warning", "leak"
 MAX_NAMED = 5
 TELLING, MIN_TELLING = 0.95, 5  # AUROC or C of a suspicious covariate; patients on each side
-Check = dict[str, Any]
 
 
 def check(
     name: str, verdict: str, text: str, table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
 ) -> Check:
-    """Return a check in the form of audit.json."""
-    shown = None if table is None else {"columns": list(table[0]), "rows": [list(row) for row in table[1]]}
-    return {"name": name, "verdict": verdict, "text": text, "table": shown}
+    """Return a check of audit.json."""
+    shown = None if table is None else CheckTable(columns=tuple(table[0]), rows=tuple(tuple(row) for row in table[1]))
+    return Check(name=name, verdict=verdict, text=text, table=shown)
 
 
 def check_covariates(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mil.audit.checks import OK, WARNING, Check, check
+from mil.audit.checks import OK, WARNING, check
+from mil.runs.audit_record import Check
 from splits.fold_plan import FoldPlan
 
 if TYPE_CHECKING:

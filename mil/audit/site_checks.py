@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from mil.audit.checks import OK, WARNING, Check, check
+from mil.audit.checks import OK, WARNING, check
 from mil.audit.site_confounding import (
     MIN_SITE_PATIENTS,
     concentrated_classes,
@@ -18,6 +18,7 @@ from mil.audit.site_confounding import (
     permutation_p,
     predict_sites,
 )
+from mil.runs.audit_record import Check
 from splits.fold_plan import FoldPlan
 from splits.folds import Strata, deal, k_fold_sets
 

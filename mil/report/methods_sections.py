@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import Block, Code, Flow, Folded, Heading, Paragraph, Section, illustration, note, number, table
 from mil.report.task import Pictures
+from mil.runs.audit_record import Audit
 from mil.runs.facts import RunFacts
 
 ELSEWHERE = (
@@ -109,18 +109,18 @@ def _chosen_epochs(facts: RunFacts) -> dict[str, str]:
     }
 
 
-def audit_section(audit: Mapping[str, Any] | None) -> Section:
+def audit_section(audit: Audit | None) -> Section:
     """Return what was checked for leaks."""
     words = "No audit.json lies in the run folder: what could have leaked was not checked for this run."
     body: list[Block] = [Paragraph(words=words)]
     if audit is not None:
-        checks = audit["checks"]
-        rows = [[check["verdict"], check["name"], check["text"]] for check in checks]
+        checks = audit.checks
+        rows = [[check.verdict, check.name, check.text] for check in checks]
         body = [table(["verdict", "check", ""], rows, verdict_column=0)]
         body += [
-            Folded(title=check["name"], table=table(check["table"]["columns"], check["table"]["rows"]))
+            Folded(title=check.name, table=table(check.table.columns, check.table.rows))
             for check in checks
-            if check["table"]
+            if check.table
         ]
     return Section(key="audit", title="Leak audit", items="12a", body=tuple(body))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.failures import StudyError
 from common.table_cells import cell_of, with_texts
+from mil.runs.audit_record import Audit, read_audit
 from mil.runs.comparison_record import Comparison, current_comparison
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
@@ -35,7 +36,7 @@ class FinishedRun:
     patients: pd.DataFrame
     images: pd.DataFrame
     shares: Mapping[float, pd.DataFrame]  # predictions of the learning curve
-    audit: Mapping[str, Any] | None  # audit.json
+    audit: Audit | None
     comparison: Comparison | None  # with another run, while it holds
 
     @property
@@ -87,13 +88,9 @@ def read_run(folder: RunFolder) -> FinishedRun:
         patients=read_predictions(folder.patients, text=_categories(facts)),
         images=read_predictions(folder.image_predictions, text=["image"]),
         shares={point.share: read_predictions(folder.share(point.share).predictions) for point in facts.learning_curve},
-        audit=_read_audit(folder),
+        audit=read_audit(folder),
         comparison=current_comparison(folder),
     )
-
-
-def _read_audit(folder: RunFolder) -> dict[str, Any] | None:
-    return json.loads(folder.audit.read_text(encoding="utf-8")) if folder.audit.is_file() else None
 
 
 def _categories(facts: RunFacts) -> list[str]:

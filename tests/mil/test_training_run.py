@@ -1,6 +1,5 @@
 """One call from a notebook does what the script does: the audit comes first, and a certain leak stops it."""
 
-import json
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import mil
 from common.failures import StudyError
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.evaluation.metrics_record import read_metrics
+from mil.runs.audit_record import read_audit
 from mil.tasks.registry import TASKS
 from mil.train import main as train
 from mil.training.preparation import prepare
@@ -59,7 +59,7 @@ def test_a_notebooks_training_stops_at_a_leak_and_leaves_nothing(study):
         assert "1 leak(s)" in one_line(texts[-1])
     assert not (study.root / "runs").exists()
     audit = audit_study(study, CONFIG, say=texts.append)  # alone it tells, and stops nothing
-    assert "leak" in {each["verdict"] for each in audit["checks"]}
+    assert "leak" in {each.verdict for each in audit.checks}
 
 
 def test_one_call_leaves_and_returns_what_the_script_does(study, capsys):
@@ -67,7 +67,7 @@ def test_one_call_leaves_and_returns_what_the_script_does(study, capsys):
     shown = capsys.readouterr().out
     by_call = contents(trained.folder.root)
     assert trained.metrics == read_metrics(trained.folder, TASKS["subtype"].evaluation.metrics_kind)
-    assert json.loads(json.dumps(trained.audit)) == json.loads(trained.folder.audit.read_text())
+    assert trained.audit == read_audit(trained.folder)
     assert trained.report.is_file()
     assert (trained.is_evaluated, trained.excluded, len(trained.usable)) == (True, {}, 24)
     assert train(["--study", str(study.root), *FLAGS]) == 0

@@ -53,7 +53,7 @@ def study(clean, tmp_path):
 
 def audited(study, task="subtype"):
     audit = audit_run(prepare(study, TrainConfig(), task_named(task).training))
-    return {each["name"]: each for each in audit["checks"]}
+    return {each.name: each for each in audit.checks}
 
 
 def parts_of(study):
@@ -84,9 +84,10 @@ def on_one_line(text):
 @pytest.mark.slow
 def test_a_clean_cohort_has_no_leak_and_the_audit_stands_beside_the_run(study, capsys):
     for task in ("subtype", "survival"):
-        assert all(each["verdict"] != LEAK for each in audited(study, task).values())
+        assert all(each.verdict != LEAK for each in audited(study, task).values())
         assert run(study, task=task) == 0
         written = json.loads((study.run(task, "default") / "audit.json").read_text())
+        assert written["schema"] == "audit/1"
         assert len(written["checks"]) == 9
         for each in written["checks"]:
             assert set(each) == {"name", "verdict", "text", "table"}
@@ -129,9 +130,9 @@ def test_a_copied_slide_file_is_known_by_its_fingerprint(study):
     for patient in (one, other):
         write_arrays(study.tile_file(f"{patient}-0"), {}, {"slide_fingerprint": "same"})
     found = audited(study)["copied slides"]
-    assert found["verdict"] == LEAK
-    assert f"{one}-0" in found["text"]
-    assert re.search("the slide files are the same; (val and test|test and val) of repeat 0, fold 0", found["text"])
+    assert found.verdict == LEAK
+    assert f"{one}-0" in found.text
+    assert re.search("the slide files are the same; (val and test|test and val) of repeat 0, fold 0", found.text)
 
 
 def test_a_part_of_a_slide_in_another_part_is_a_leak_and_a_shaken_copy_a_warning(study):
@@ -141,10 +142,10 @@ def test_a_part_of_a_slide_in_another_part_is_a_leak_and_a_shaken_copy_a_warning
     half = dataclasses.replace(bag, features=bag.features[:8], coords=bag.coords[:8])
     add_slide(study, other, "half", half)
     found = audited(study)["slides that are nearly copies"]
-    assert found["verdict"] == LEAK
+    assert found.verdict == LEAK
     assert (
         f"{one}-0 ({one}) and half ({other}): 100 % of the tiles have identical embeddings; train and test"
-        in found["text"]
+        in found.text
     )
     noise = np.random.default_rng(0).normal(size=bag.features.shape) * 0.02
     shaken = dataclasses.replace(bag, features=(bag.features + noise).astype(np.float16))
@@ -152,16 +153,16 @@ def test_a_part_of_a_slide_in_another_part_is_a_leak_and_a_shaken_copy_a_warning
     table = pd.read_csv(study.cohort_table).drop_duplicates("slide_id")
     table.to_csv(study.cohort_table, index=False)
     found = audited(study)["slides that are nearly copies"]
-    assert found["verdict"] == WARNING
-    assert f"{one}-0 ({one}) and half ({other}): mean embeddings agree (cosine 0.99" in found["text"]
+    assert found.verdict == WARNING
+    assert f"{one}-0 ({one}) and half ({other}): mean embeddings agree (cosine 0.99" in found.text
 
 
 def test_a_slide_twice_in_one_patient_is_told_but_no_leak(study):
     patient = parts_of(study)["train"][0]
     add_slide(study, patient, "twice", read_feature_bag(study.feature_file(ENCODER, f"{patient}-0")))
     found = audited(study)["copied slides"]
-    assert found["verdict"] == WARNING
-    assert "one patient" in found["text"]
+    assert found.verdict == WARNING
+    assert "one patient" in found.text
 
 
 def test_one_barcode_under_two_patients_is_a_leak(study):
@@ -175,8 +176,8 @@ def test_one_barcode_under_two_patients_is_a_leak(study):
         coords = np.zeros((20, 2), dtype=np.int64)
         add_slide(study, patient, slide, dataclasses.replace(bag, features=tiles, coords=coords))
     found = audited(study)["patients in two parts"]
-    assert found["verdict"] == LEAK
-    assert re.search("one TCGA barcode .TCGA-DX-A1KW.: (train and test|test and train) of repeat 0", found["text"])
+    assert found.verdict == LEAK
+    assert re.search("one TCGA barcode .TCGA-DX-A1KW.: (train and test|test and train) of repeat 0", found.text)
 
 
 def test_a_patient_in_two_parts_by_hand_is_refused_by_name(study, capsys):
@@ -194,9 +195,9 @@ def test_sites_that_cross_folds_they_were_kept_in_are_refused_by_name(study, cap
     assert make_splits(["--study", str(study.root), "--folds", "3", "--overwrite", "true"]) == 0
     assert "method site_preserved" in capsys.readouterr().out
     found = audited(study)["sites across folds"]
-    assert found["verdict"] == OK
-    assert "no test patient comes from a site that the model trained on; in a random split it would be" in found["text"]
-    assert {row[0] for row in found["table"]["rows"]} == {"these splits", "a random split"}
+    assert found.verdict == OK
+    assert "no test patient comes from a site that the model trained on; in a random split it would be" in found.text
+    assert {row[0] for row in found.table.rows} == {"these splits", "a random split"}
     splits = read_splits(study.splits_file("default"))
     tested = splits[splits["set"] == "test"].set_index("patient_id")["fold"]
     table = pd.read_csv(study.cohort_table)
@@ -212,8 +213,8 @@ def test_changed_labels_are_told(study):
     table.loc[table["patient_id"] == "P00", "subtype"] = "UPS"
     table.to_csv(study.cohort_table, index=False)
     found = audited(study)["making of the folds"]
-    assert found["verdict"] == WARNING
-    assert "changed since" in found["text"]
+    assert found.verdict == WARNING
+    assert "changed since" in found.text
 
 
 def test_confounded_sites_are_named_and_read_from_embeddings(study):
@@ -222,13 +223,11 @@ def test_confounded_sites_are_named_and_read_from_embeddings(study):
     table.loc[table["patient_id"].isin(["P00", "P01"]), "site"] = "B"
     table.to_csv(study.cohort_table, index=False)
     found = audited(study)
-    assert found["site by class"]["verdict"] == WARNING
-    assert "B gave 12 of 12 UPS patients" in found["site by class"]["text"]
-    assert found["sites across folds"]["verdict"] == WARNING
-    assert found["site from mean embeddings"]["verdict"] == WARNING
-    assert (
-        "the embeddings carry the site, and the site goes with the class" in found["site from mean embeddings"]["text"]
-    )
+    assert found["site by class"].verdict == WARNING
+    assert "B gave 12 of 12 UPS patients" in found["site by class"].text
+    assert found["sites across folds"].verdict == WARNING
+    assert found["site from mean embeddings"].verdict == WARNING
+    assert "the embeddings carry the site, and the site goes with the class" in found["site from mean embeddings"].text
 
 
 @pytest.mark.parametrize("is_carried", [True, False])
@@ -247,22 +246,22 @@ def test_v5_the_phrase_of_confounding_needs_embeddings_that_carry_the_site_and_a
         for fold, (train, test) in enumerate(((patients[:30], patients[30:]), (patients[30:], patients[:30])))
     ]
     found = check_site_from_embeddings(known, means, folds, is_confounded=is_confounded, seed=0)
-    assert ("the embeddings carry the site" in found["text"]) == is_carried
-    assert ("the site goes with the class" in found["text"]) == (is_carried and is_confounded)
-    assert found["verdict"] == (WARNING if is_carried and is_confounded else OK)
+    assert ("the embeddings carry the site" in found.text) == is_carried
+    assert ("the site goes with the class" in found.text) == (is_carried and is_confounded)
+    assert found.verdict == (WARNING if is_carried and is_confounded else OK)
 
 
 def test_sites_of_one_fold_each_are_predicted_in_folds_made_for_it(study):
     assert make_splits(["--study", str(study.root), "--method", "leave_one_site_out", "--overwrite", "true"]) == 0
     found = audited(study)["site from mean embeddings"]
-    assert "in 5 random folds made for this" in found["text"]
-    assert found["verdict"] == OK
+    assert "in 5 random folds made for this" in found.text
+    assert found.verdict == OK
 
 
 def test_without_sites_nothing_of_them_is_claimed(study):
     pd.read_csv(study.cohort_table).drop(columns="site").to_csv(study.cohort_table, index=False)
     found = audited(study)
-    assert found["site by class"]["text"] == "not measured: the table names no sites"
+    assert found["site by class"].text == "not measured: the table names no sites"
     assert "sites across folds" not in found
 
 
@@ -328,10 +327,10 @@ def test_the_stain_reference_is_traced_to_its_slides(tmp_path, reference, slides
     patient_of = {f"{patient}-1": patient for patient in "abc"}
     provenance = Provenance(encoder_source="x (ImageNet)", stain_reference=reference)
     found = check_statistics(Study(tmp_path), provenance, FOLDS, patient_of)
-    assert found["verdict"] == verdict
-    row = next(row for row in found["table"]["rows"] if row[0] == "stain reference")
+    assert found.verdict == verdict
+    row = next(row for row in found.table.rows if row[0] == "stain reference")
     assert words in row[1]
-    assert (words in found["text"]) == (verdict == WARNING)
+    assert (words in found.text) == (verdict == WARNING)
 
 
 def test_the_tcga_sarcoma_cohort_is_named_for_what_it_is(shared_data, tmp_path):
@@ -352,14 +351,12 @@ def test_the_tcga_sarcoma_cohort_is_named_for_what_it_is(shared_data, tmp_path):
         n_unknown=0,
     )  # fmt: skip
     found = check_site_by_class(known, 0)
-    assert found["verdict"] == WARNING
-    assert "Memorial Sloan Kettering gave 41 of 55 DDLPS and 19 of 24 MFS patients" in found["text"]
+    assert found.verdict == WARNING
+    assert "Memorial Sloan Kettering gave 41 of 55 DDLPS and 19 of 24 MFS patients" in found.text
     folds = plan_folds(splits, set(patients.index))
     across = check_sites_across_folds(known, folds, is_confounded=True, seed=0)
-    assert across["verdict"] == OK
-    own, random = (
-        [row for row in across["table"]["rows"] if row[0] == name] for name in ("these splits", "a random split")
-    )
+    assert across.verdict == OK
+    own, random = ([row for row in across.table.rows if row[0] == name] for name in ("these splits", "a random split"))
     assert sum(row[5] for row in own) == 0
     assert sum(row[5] for row in random) > 0.8 * len(patients)
     record = json.loads((tmp_path / "splits" / "default.json").read_text())
@@ -378,10 +375,10 @@ def test_a_covariate_that_tells_the_outcome_alone_is_named(study):
     late = np.where(table["event"] == 1, "yes", "no")
     table.assign(case_no=running, lost=late, age=np.arange(len(table)) % 2).to_csv(study.cohort_table, index=False)
     found = audited(study)["covariates and outcome"]
-    assert found["verdict"] == WARNING
-    assert "case_no tells" in found["text"]
-    assert "age" not in found["text"]
+    assert found.verdict == WARNING
+    assert "case_no tells" in found.text
+    assert "age" not in found.text
     found = audited(study, task="survival")["covariates and outcome"]
-    assert "lost = no tells the event (1.00)" in found["text"]
+    assert "lost = no tells the event (1.00)" in found.text
     table.to_csv(study.cohort_table, index=False)
-    assert audited(study)["covariates and outcome"]["verdict"] == OK
+    assert audited(study)["covariates and outcome"].verdict == OK

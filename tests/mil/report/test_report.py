@@ -15,6 +15,7 @@ from common.files import write_json
 from mil.evaluation.comparison import compare_runs
 from mil.metrics.concordance import c_index
 from mil.report.verdict import results_table, verdict
+from mil.runs.audit_record import Audit, Check, CheckTable, write_audit
 from mil.runs.comparison_record import write_comparison
 from mil.runs.facts import RUN_SCHEMA
 from mil.runs.record import write_record
@@ -130,16 +131,12 @@ def test_an_audit_beside_the_run_is_shown_and_a_stale_comparison_is_not(tmp_path
     subtype_run(folder)
     evaluated(folder, n_bootstrap=100)
     assert "was not checked for this run" in (folder / "report.html").read_text()
-    checks = [
-        {"name": "patients", "verdict": "ok", "text": "none on two sides", "table": None},
-        {
-            "name": "sites",
-            "verdict": "leak",
-            "text": "V <0.9>",
-            "table": {"columns": ["site", "n"], "rows": [["<s>", 3]]},
-        },
-    ]
-    write_json(folder / "audit.json", {"checks": checks})
+    rows = CheckTable(columns=("site", "n"), rows=(("<s>", 3),))
+    checks = (
+        Check(name="patients", verdict="ok", text="none on two sides", table=None),
+        Check(name="sites", verdict="leak", text="V <0.9>", table=rows),
+    )
+    write_audit(RunFolder(folder), Audit(checks=checks))
     run = read_run(RunFolder(folder))
     compared = compare_runs(run, run, TASKS["subtype"].evaluation, n_bootstrap=100, seed=0)
     write_comparison(run.folder, replace(compared, predictions_sha256="of earlier predictions"))
@@ -192,7 +189,7 @@ def test_names_are_escaped_once_and_text_keeps_its_line_ends(tmp_path):
     write_record(folder / "run.json", facts, RUN_SCHEMA)
     evaluated(folder)
     page = (folder / "report.html").read_text()
-    assert "run &lt;i&gt;o&#39;clock&lt;/i&gt; &amp; co</title>" in page
+    assert "run &lt;i&gt;o&#x27;clock&lt;/i&gt; &amp; co</title>" in page
     assert "&amp;lt;" not in page
     code = html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.S)[1]).splitlines()
     assert code[3:] == [facts.command, f"python mil/evaluate.py --task subtype --name {facts.run}"]

@@ -149,7 +149,7 @@ def test_an_unknown_task_is_named_with_those_there_are():
 def test_a_third_task_is_trained_and_predicted_without_another_line(registered, study, tmp_path):
     prepared = prepare(study, CONFIG, task_named("size").training)
     assert "size_mm" not in prepared.covariates.names
-    assert not [each["name"] for each in audit_run(prepared)["checks"] if each["verdict"] == LEAK]
+    assert not [each.name for each in audit_run(prepared).checks if each.verdict == LEAK]
     run_dir = tmp_path / "run"
     folder = RunFolder(run_dir)
     records = run_folds(folder, prepared.plans, prepared.inputs)
