@@ -91,8 +91,11 @@ def documented(path):
 
 def _without_shapes(names, shapes):
     for name, type_ in names.items():
-        if type_ in shapes:
-            yield from ((f"{name}.{part}", its) for part, its in _without_shapes(shapes[type_], shapes))
+        shape = type_.removesuffix(" or null")
+        if shape in shapes:
+            yield from ((f"{name}.{part}", its) for part, its in _without_shapes(shapes[shape], shapes))
+            if shape != type_:
+                yield name, "null, optional"
         else:
             yield name, type_
 

@@ -283,6 +283,7 @@ def test_e7_a_slide_level_embedding_beside_the_places_of_tiles_is_called_one(tmp
     with h5py.File(tmp_path / "c" / "h5_files" / "s1.h5", "r+") as file:
         assert len(open_folder(tmp_path / "c" / "h5_files").read("s1").features) == 1  # a slide of one tile
         file["coords"].resize((3, 2))
+        file["coords"][:] = [[0, 0], [512, 0], [0, 512]]
     with pytest.raises(ValueError, match="slide-level embedding"):
         open_folder(tmp_path / "c" / "h5_files").read("s1")
 
