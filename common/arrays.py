@@ -15,6 +15,7 @@ from common.files import replacing
 from common.guards.hdf5_files import reading_hdf5
 
 HASHED_BYTES = 8 << 20  # read at a time
+NOT_MADE = "not made yet"
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,29 @@ def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
 def stale_reason(path: Path, wanted: Mapping[str, object]) -> str | None:
     """Return None when `path` is complete and its attributes equal `wanted`, else the reason to make it again."""
     if not path.exists():
-        return "not made yet"
+        return NOT_MADE
     try:
-        found = verified_attributes(path)
+        return _difference(verified_attributes(path), wanted)
     except ValueError as error:
         return str(error)
+
+
+def read_if_made_of(path: Path, wanted: Mapping[str, object]) -> tuple[ArrayFile | None, str]:
+    """Read a file once: its content where it is complete and its attributes equal `wanted`, else the reason to make it again."""
+    if not path.exists():
+        return None, NOT_MADE
+    try:
+        file = read_arrays(path)
+    except ValueError as error:
+        return None, str(error)
+    reason = _difference(file.attributes, wanted)
+    return (file, "") if reason is None else (None, reason)
+
+
+def _difference(attributes: Mapping[str, Any], wanted: Mapping[str, object]) -> str | None:
     for key, value in wanted.items():
-        if found.get(key) != value:
-            return f"{key} changed from {found.get(key)!r} to {value!r}"
+        if attributes.get(key) != value:
+            return f"{key} changed from {attributes.get(key)!r} to {value!r}"
     return None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.arrays import read_arrays, stale_reason, write_arrays
+from common.arrays import ArrayFile, read_arrays, read_if_made_of, write_arrays
 from common.failures import SlideError
 from common.slide_files import file_fingerprint
 from preprocessing.colour.stain_store import fit_arrays, fit_attributes, fit_of
@@ -57,9 +57,15 @@ def read_slide_tiles(path: Path) -> SlideTiles:
         ValueError: the file is truncated, damaged or of another kind.
     """
     file = read_arrays(path)
+    if file.attributes.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path}: format {file.attributes.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py"
+        )
+    return _tiles_of(file)
+
+
+def _tiles_of(file: ArrayFile) -> SlideTiles:
     attributes = file.attributes
-    if attributes.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: format {attributes.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
         "tissue_mm2", "tissue_source", "tissue_fingerprint", "n_pieces", "slide_fingerprint", "settings",
@@ -97,8 +103,8 @@ def read_if_current(
     """
     if not all(file.is_file() for file in beside):
         return None, "outline or preview missing"
-    reason = stale_reason(path, made_of)
-    return (read_slide_tiles(path), "") if reason is None else (None, reason)
+    file, reason = read_if_made_of(path, made_of)
+    return (None if file is None else _tiles_of(file)), reason
 
 
 def tiles_of_slide(path: Path, slide_path: Path) -> SlideTiles:
