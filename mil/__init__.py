@@ -2,10 +2,11 @@
 
 For notebooks, without the weight of the rooms until they are used:
 
-    from common.study import open_study
+    from pathlib import Path
+
     from mil import TrainConfig, train_study
 
-    trained = train_study(open_study("study"), TrainConfig(task="survival"))
+    trained = train_study(Path("study"), TrainConfig(task="survival"))
     trained.metrics, trained.folder
 """
 

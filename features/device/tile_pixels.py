@@ -144,7 +144,7 @@ def looked_up(
 
 
 def varied(tiles: UInt8[torch.Tensor, "n h w 3"], how: StainVariation) -> UInt8[torch.Tensor, "n h w 3"]:
-    """Scale and shift each tile's stains by its own jitter: `preprocessing.stain_augmentation.augment_stains`, batched."""
+    """Scale and shift each tile's stains by its own jitter: `preprocessing.colour.stain_augmentation.augment_stains`, batched."""
     white = how.stains.glass
     tables = torch.from_numpy(log_tables(white)).to(tiles.device)
     density = torch.stack([tables[channel][tiles[..., channel].long()] for channel in range(3)], dim=-1)

@@ -92,7 +92,7 @@ class FeatureLog:
         self._file.close()
 
     def remove(self) -> None:
-        """Close the log and delete it: its target is written, or its slide has failed."""
+        """Close the log and delete it: its target is written, or it holds nothing."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 

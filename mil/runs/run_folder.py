@@ -1,4 +1,4 @@
-"""The paths inside the folder of one training run: file names stand here and nowhere else."""
+"""The paths inside the folder of one training run: file names stand here (a fold's stem is `FoldPlan.stem`)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     survival_task.py        survival as a task: the whole cohort's exact gradient, validation, rows of predictions
     partial_likelihood.py   Cox's loss with Efron ties in closed form
     packed.py               bags packed one after the other: drawing, standardising, predicting them
-    fitting.py              training of one fold
+    fitting.py              training of one fold, and when it stops
     cross_validation.py     all folds, resumable, out of fold
     baseline.py             penalised logistic and Cox regression
     covariates.py           clinical covariates of the baseline without slides
