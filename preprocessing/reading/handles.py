@@ -1,4 +1,7 @@
-"""What opens a slide file: an ordered table of readers. A new format is one entry here, one class that keeps the contract, and its ending in common/slide_files.py."""
+"""What opens a slide file: an ordered table of readers.
+
+A new format is one entry here, one class that keeps the contract, and its ending in common/slide_files.py.
+"""
 
 from __future__ import annotations
 
