@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.clinical_table import TextTable, read_text_table
-from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults
+from common.clinical_table import TextTable, missing_note, read_text_table
+from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, zero_notes
 from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
@@ -40,12 +40,14 @@ class Cohort:
         columns: the names, ours.
         rows: column to value: text, float (time, mpp, a column of numbers), int (event, whole numbers) or None.
         left_out: slides of the table that `where` left out.
+        notes: what was changed or seems odd in the table, for its reader.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     left_out: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -78,19 +80,22 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, s
             (row 1 is the header).
     """
     mapping = _mapped_columns(path.parent / SETTINGS_FILE) if columns is None else columns
-    names, rows = _with_barcodes(*_renamed(read_text_table(path), mapping, path))
+    table = read_text_table(path)
+    names, rows = _with_barcodes(*_renamed(table, mapping, path))
     faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in names]
     if faults:
         raise StudyError(
             f"{path}: {'; '.join(faults)}; it has {', '.join(names)}. Rename them, or map them in study.yaml"
         )
+    missing = [missing_note(table.missing_words)] if table.missing_words else []
+    odd = zero_notes(names, rows)
     faults = typed_with_faults(names, rows)
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
-        raise StudyError(f"{path} has {len(faults)} fault(s):\n  {shown}{more}")
+        raise StudyError("\n  ".join([f"{path} has {len(faults)} fault(s):", f"{shown}{more}", *missing]))
     ordered = sorted((row for _, row in rows), key=lambda row: (row["patient_id"], row["slide_id"]))
-    cohort = Cohort(path, names, tuple(ordered))
+    cohort = Cohort(path, names, tuple(ordered), notes=(*table.notes, *missing, *odd))
     return cohort if where is None else _restricted(cohort, where)
 
 
@@ -163,4 +168,4 @@ def _restricted(cohort: Cohort, where: str) -> Cohort:
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
     rows = tuple(row for row, is_kept in zip(cohort.rows, kept, strict=True) if is_kept)
     left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
-    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out))
+    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out), cohort.notes)

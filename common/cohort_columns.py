@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a pat
 SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
 KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
 EVENT_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+LABELS = ("patient_id", "slide_id", "subtype", "site")
+MAX_GROUPS = 5  # in a note
+ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # before a number
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 Row = dict[str, Any]
@@ -27,7 +31,57 @@ Numbered = tuple[int, Row]  # with the row's number in a spreadsheet
 
 def typed_with_faults(names: Sequence[str], rows: Sequence[Numbered]) -> list[str]:
     """Give the values of all rows their types, in place, and return every fault, most with the number of its row."""
-    return [*_pair_faults(names), *_convert(names, rows), *_row_faults(names, rows), *_patient_faults(names, rows)]
+    return [
+        *_pair_faults(names),
+        *_likeness_faults(names, rows),
+        *_convert(names, rows),
+        *_row_faults(names, rows),
+        *_patient_faults(names, rows),
+    ]
+
+
+def zero_notes(names: Sequence[str], rows: Sequence[Numbered]) -> list[str]:
+    """Say which ids and labels, still text, differ by leading zeros alone; a spreadsheet takes zeros off."""
+    notes = []
+    for name in (name for name in names if name in LABELS or name not in KNOWN_COLUMNS):
+        groups = [" and ".join(map(repr, alike)) for alike in _alike(name, rows, without_zeros)]
+        if groups:
+            more = f" and {len(groups) - MAX_GROUPS} more" if len(groups) > MAX_GROUPS else ""
+            is_number = name not in LABELS and all(_is_number(row[name]) for _, row in rows)
+            one = "they are one number here" if is_number else "if they are one, write it in one way"
+            notes.append(f"{name} {', '.join(groups[:MAX_GROUPS])}{more} differ by leading zeros alone; {one}")
+    return notes
+
+
+def _is_number(text: str | None) -> bool:
+    return text is None or NUMBER.fullmatch(text) is not None
+
+
+def without_zeros(text: str) -> str:
+    """Return a text whose numbers have no zeros before them: P007 becomes P7."""
+    return ZEROS.sub("", text)
+
+
+def _alike(name: str, rows: Sequence[Numbered], key: Callable[[str], str]) -> list[list[str]]:
+    """Return the groups of a column's texts that are one under a key, in their order."""
+    groups: dict[str, list[str]] = {}
+    for text in sorted({row[name] for _, row in rows if row[name] is not None}):
+        groups.setdefault(key(text), []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _likeness_faults(names: Sequence[str], rows: Sequence[Numbered]) -> Iterator[str]:
+    """Find labels, and persons, that differ by case or by their Unicode form alone: they are one, typed differently."""
+    for name in (name for name in names if name in ("patient_id", "subtype", "site")):
+        for alike in _alike(name, rows, _form if name == "patient_id" else lambda text: _form(text).casefold()):
+            how = "Unicode form" if len({_form(text) for text in alike}) == 1 else "case"
+            first = {text: next(number for number, row in rows if row[name] == text) for text in alike}
+            shown = " and ".join(f"{text!r} (row {number})" for text, number in first.items())
+            yield f"{name} {shown} differ by {how} alone; write one of them in all rows"
+
+
+def _form(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _pair_faults(names: Sequence[str]) -> Iterator[str]:
@@ -67,7 +121,7 @@ def _converted(
 def _convert_covariate(name: str, rows: Sequence[Numbered]) -> Iterator[str]:
     """Make numbers of a column that holds nothing else; whole ones stay whole where none is missing."""
     texts = [row[name] for _, row in rows]
-    if not all(text is None or NUMBER.fullmatch(text) for text in texts):
+    if not all(map(_is_number, texts)):
         if all(text is None or NUMBER.fullmatch(text.replace(",", ".", 1)) for text in texts):
             number, text = next((number, row[name]) for number, row in rows if "," in (row[name] or ""))
             yield f"row {number}: {name} {text!r} has a comma for its decimal point; write points in the whole column"
