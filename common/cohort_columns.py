@@ -26,6 +26,7 @@ SAID = {
     1: re.compile(r"1\W|dead|deceased|died", re.I),
 }  # by an event
 LABELS = ("patient_id", "slide_id", "subtype", "site")
+MOST_GRADES = 10  # classes that are numbers, such as grades
 MAX_GROUPS = 5  # in a note
 ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # before a number
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -66,6 +67,15 @@ def zero_notes(names: Sequence[str], rows: Sequence[Numbered]) -> list[str]:
             one = "they are one number here" if is_number else "if they are one, write it in one way"
             notes.append(f"{name} {', '.join(groups[:MAX_GROUPS])}{more} differ by leading zeros alone; {one}")
     return notes
+
+
+def number_fault(labels: Sequence[str]) -> str:
+    """Say that a column of labels holds numbers, no classes; empty where it does not: a few whole numbers are grades."""
+    distinct = sorted(set(labels))
+    if len(distinct) <= MOST_GRADES or not all(map(_is_number, distinct)):
+        return ""
+    least, most = min(distinct, key=float), max(distinct, key=float)
+    return f"is a column of numbers ({len(distinct)} different, {least} to {most}), no classes"
 
 
 def _is_number(text: str | None) -> bool:

@@ -110,3 +110,9 @@ def test_t5_labels_that_differ_by_case_or_form_alone_are_refused_by_name(tmp_pat
 def test_t5_persons_that_differ_by_form_alone_are_refused(tmp_path):
     with pytest.raises(StudyError, match=r"patient_id .* differ by Unicode form alone"):
         cohort_of(tmp_path, f"{HEADER}Ren\u00e9,1,SS,3\nRene\u0301,2,SS,4\n")
+
+
+def test_t10_covariate_codes_are_not_merged_without_being_told(tmp_path):
+    cohort = cohort_of(tmp_path, f"{HEADER}a,1,SS,01\nb,2,SS,1\nc,3,SS,2\n")
+    assert cohort.notes == ("age '01' and '1' differ by leading zeros alone; they are one number here",)
+    assert cohort.slides["age"].tolist() == [1, 1, 2]
