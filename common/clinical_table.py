@@ -1,12 +1,15 @@
 """A table file as rows of text: CSV and TSV by the standard library, so that no command waits for pandas; Excel, Parquet by it.
 
-What counts as missing is what pandas counts. Columns without a name (what spreadsheets leave at the end, a frame's index) are
+What counts as missing is what pandas counts, and what TCGA and GDC write for it; invisible characters are taken off. Both are
+counted and said. Columns without a name (what spreadsheets leave at the end, a frame's index) are
 passed over. A row keeps the number that a spreadsheet shows for it: the header is row 1.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.failures import StudyError
@@ -17,13 +20,40 @@ MISSING = frozenset(  # pandas.read_csv's default na_values
     "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null,".split(",")  # noqa: SIM905 one line reads better
 )
 
+PLACEHOLDERS = frozenset(  # of TCGA's and GDC's tables, in lower case
+    {
+        "--", "'--", "[not available]", "[not applicable]", "[not evaluated]", "[not reported]", "not reported", "[unknown]",
+        "[discrepancy]", "[pending]", "[completed]",
+    }
+)  # fmt: skip
+MAX_SHOWN = 12  # columns or rows in a note
+
 
 @dataclass(frozen=True)
 class TextTable:
-    """Column names, and rows as (number, column to text); a missing value is None. Empty rows are left out."""
+    """Column names, and rows as (number, column to text); a missing value is None. Empty rows are left out.
+
+    Attributes:
+        missing_words: (column, word) to how many cells with it were read as missing.
+        notes: what else was changed, for the reader of the table.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str | None]], ...]
+    missing_words: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def is_missing_word(cell: str) -> bool:
+    """Return whether a cell is a word for a missing value."""
+    return cell in MISSING or cell.strip().lower() in PLACEHOLDERS
+
+
+def missing_note(words: Mapping[tuple[str, str], int]) -> str:
+    """Say which words were read as missing in which columns, and how often."""
+    shown = [f"{column} {word!r} ({count})" for (column, word), count in words.items()]
+    more = f" and {len(shown) - MAX_SHOWN} more" if len(shown) > MAX_SHOWN else ""
+    return f"read as missing: {', '.join(shown[:MAX_SHOWN])}{more}"
 
 
 def read_text_table(path: Path) -> TextTable:
@@ -41,14 +71,17 @@ def read_text_table(path: Path) -> TextTable:
         header, lines = _frame_lines(path) if path.suffix.lower() in EXCEL_ENDINGS | {".parquet"} else _csv_lines(path)
     except (ValueError, OSError, ImportError, csv.Error) as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
-    columns = tuple(name.strip() for name in header)
+    invisible = _Invisible()
+    columns = tuple(invisible.taken_off(name, 1).strip() for name in header)
     named = [index for index, name in enumerate(columns) if name]
     double = sorted({name for name in columns if name and columns.count(name) > 1})
     if double:
         raise StudyError(f"{path}: two columns have the name {', '.join(double)}; rename one")
     rows = []
+    missing_words: Counter[tuple[str, str]] = Counter()
     for number, cells in lines:
-        texts = [None if cell is None or cell in MISSING else cell.strip() or None for cell in cells]
+        visible = [None if cell is None else invisible.taken_off(cell, number) for cell in cells]
+        texts = [None if cell is None or is_missing_word(cell) else cell.strip() or None for cell in visible]
         if any(text is not None for text in texts[len(columns) :]):
             raise StudyError(
                 f"{path}: row {number} has {len(cells)} values, the header {len(columns)} columns; put a value that holds "
@@ -57,9 +90,49 @@ def read_text_table(path: Path) -> TextTable:
         row = {columns[index]: texts[index] if index < len(texts) else None for index in named}
         if any(text is not None for text in row.values()):
             rows.append((number, row))
+        missing_words.update(
+            (columns[index], cell.strip())
+            for index, (cell, text) in enumerate(zip(visible[: len(columns)], texts, strict=False))
+            if text is None and cell and cell.strip() and columns[index]
+        )
     if not rows:
         raise StudyError(f"{path}: the table has no rows; wanted one row a slide")
-    return TextTable(tuple(columns[index] for index in named), tuple(rows))
+    names = tuple(columns[index] for index in named)
+    in_order = sorted(missing_words.items(), key=lambda item: (names.index(item[0][0]), item[0][1]))
+    return TextTable(names, tuple(rows), dict(in_order), invisible.notes)
+
+
+class _Invisible:
+    """Takes characters that nobody sees (Unicode's category Cf: zero width, soft hyphen, byte order mark) off, and counts."""
+
+    def __init__(self) -> None:
+        self._signs: set[str] = set()
+        self._rows: list[int] = []
+
+    def taken_off(self, cell: str, row: int) -> str:
+        """Return a cell without them."""
+        if cell.isascii() or not (signs := {sign for sign in cell if unicodedata.category(sign) == "Cf"}):
+            return cell
+        self._signs |= signs
+        self._rows.append(row)
+        return "".join(sign for sign in cell if sign not in signs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken off where, in words; none where nothing was."""
+        if not self._rows:
+            return ()
+        signs = ", ".join(f"U+{ord(sign):04X}" for sign in sorted(self._signs))
+        return (f"invisible characters ({signs}) were taken off in {len(self._rows)} cell(s): {rows_text(self._rows)}",)
+
+
+def rows_text(numbers: Sequence[int]) -> str:
+    """Return the numbers of rows in words, the first few of many."""
+    rows = sorted(set(numbers))
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    more = f" and {len(rows) - MAX_SHOWN} more" if len(rows) > MAX_SHOWN else ""
+    return f"rows {', '.join(map(str, rows[:MAX_SHOWN]))}{more}"
 
 
 def _csv_lines(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str | None]]]]:

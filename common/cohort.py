@@ -2,10 +2,8 @@
 
 Columns: patient_id and slide_id (the file's name without ending) are needed; subtype, time and event (0 or 1), site,
 set (train, val or test), mpp, or mpp_x and mpp_y (µm a pixel) have a meaning; all others are kept as covariates. Slides
-with TCGA barcodes need no patient_id and no site: both stand in the barcode. Other names are mapped in study.yaml:
-
-    columns:
-      patient_id: bcr_patient_barcode
+with TCGA barcodes need no patient_id and no site: both stand in the barcode. Other names, words and units are mapped
+in study.yaml (common/column_mapping.py).
 """
 
 from __future__ import annotations
@@ -17,8 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.clinical_table import TextTable, read_text_table
-from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults
+from common.clinical_table import missing_note, read_text_table
+from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, zero_notes
+from common.column_mapping import ColumnMapping, column_mapping, mapped_rows
 from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
@@ -40,12 +39,14 @@ class Cohort:
         columns: the names, ours.
         rows: column to value: text, float (time, mpp, a column of numbers), int (event, whole numbers) or None.
         left_out: slides of the table that `where` left out.
+        notes: what was changed or seems odd in the table, for its reader.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     left_out: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -65,55 +66,45 @@ class Cohort:
         return self.slides[columns].drop_duplicates("patient_id").set_index("patient_id")
 
 
-def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, str] | None = None) -> Cohort:
+def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, object] | None = None) -> Cohort:
     """Read and check a clinical table (CSV, TSV, Excel or Parquet, by its ending).
 
     Args:
         path: the table.
         where: keep the rows for which this condition holds (never for a missing value), such as "subtype == 'LMS'".
-        columns: our name to the table's name; by default the part `columns` of study.yaml beside the table.
+        columns: our name to the table's name, or more (common/column_mapping.py); by default the part `columns` of
+            study.yaml beside the table.
 
     Raises:
         StudyError: the table is missing or unreadable, or it has faults: all are listed with their row numbers
             (row 1 is the header).
     """
-    mapping = _mapped_columns(path.parent / SETTINGS_FILE) if columns is None else columns
-    names, rows = _with_barcodes(*_renamed(read_text_table(path), mapping, path))
+    mapping = _mapping(path.parent / SETTINGS_FILE) if columns is None else column_mapping(dict(columns), path)
+    table = read_text_table(path)
+    names, rows = _with_barcodes(*mapped_rows(table, mapping, path))
     faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in names]
     if faults:
         raise StudyError(
             f"{path}: {'; '.join(faults)}; it has {', '.join(names)}. Rename them, or map them in study.yaml"
         )
+    missing = [missing_note(table.missing_words)] if table.missing_words else []
+    odd = zero_notes(names, rows)
     faults = typed_with_faults(names, rows)
+    if mapping.months is not None:
+        for _, row in rows:
+            row["time"] *= mapping.months
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
-        raise StudyError(f"{path} has {len(faults)} fault(s):\n  {shown}{more}")
+        raise StudyError("\n  ".join([f"{path} has {len(faults)} fault(s):", f"{shown}{more}", *missing]))
     ordered = sorted((row for _, row in rows), key=lambda row: (row["patient_id"], row["slide_id"]))
-    cohort = Cohort(path, names, tuple(ordered))
+    cohort = Cohort(path, names, tuple(ordered), notes=(*table.notes, *missing, *odd))
     return cohort if where is None else _restricted(cohort, where)
 
 
-def _mapped_columns(settings: Path) -> Mapping[str, str]:
+def _mapping(settings: Path) -> ColumnMapping:
     content = read_settings(settings)
-    mapping = content.get("columns", {}) if isinstance(content, dict) else {}
-    if not isinstance(mapping, dict):
-        raise StudyError(f"{settings}: 'columns' must map our names to the table's, such as patient_id: case_id")
-    return {str(ours): str(theirs) for ours, theirs in mapping.items()}
-
-
-def _renamed(table: TextTable, mapping: Mapping[str, str], path: Path) -> tuple[tuple[str, ...], list[Numbered]]:
-    """Return our names and the rows under them; a column that bears a name now given to another one goes."""
-    absent = [theirs for theirs in mapping.values() if theirs not in table.columns]
-    if absent:
-        raise StudyError(
-            f"{path}: no column {', '.join(absent)}, named under 'columns'; it has {', '.join(table.columns)}"
-        )
-    taken = set(mapping.values())
-    source = {name: name for name in table.columns if name not in taken and name not in mapping} | dict(mapping)
-    place = {name: index for index, name in enumerate(table.columns)}
-    names = tuple(sorted(source, key=lambda ours: place[source[ours]]))  # one column may have two meanings
-    return names, [(number, {ours: row[source[ours]] for ours in names}) for number, row in table.rows]
+    return column_mapping(content.get("columns", {}) if isinstance(content, dict) else {}, settings)
 
 
 def _with_barcodes(names: tuple[str, ...], rows: list[Numbered]) -> tuple[tuple[str, ...], list[Numbered]]:
@@ -163,4 +154,4 @@ def _restricted(cohort: Cohort, where: str) -> Cohort:
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
     rows = tuple(row for row, is_kept in zip(cohort.rows, kept, strict=True) if is_kept)
     left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
-    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out))
+    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out), cohort.notes)

@@ -71,17 +71,24 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
     """
     task = task_named(config.task)
     prepared = prepare(open_study(study), config, task.training)
-    say(origin(prepared.bags.provenance))
+    _introduce(prepared, say)
     return train_run(prepared, task, say=say)
 
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
     """Audit a run without training it."""
     prepared = prepare(open_study(study), config, task_named(config.task).training)
-    say(origin(prepared.bags.provenance))
+    _introduce(prepared, say)
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=True))
     return audit
+
+
+def _introduce(prepared: PreparedRun, say: Say) -> None:
+    """Say what is odd in the clinical table, and where the features come from."""
+    for note in prepared.cohort.notes:
+        say(f"note: {note}")
+    say(origin(prepared.bags.provenance))
 
 
 def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> TrainedRun:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.cohort import Cohort, rows_where
+from common.cohort_columns import number_fault
 from common.failures import StudyError
 from common.settings import settings_of
 from splits.cohort_strata import strata_of
@@ -79,6 +80,10 @@ def _k_fold(cohort: Cohort, config: SplitConfig) -> Made:
         counts = patients["subtype"].value_counts()
         small = counts[counts < config.folds].sort_index()
         if len(small):
+            if fault := number_fault(patients["subtype"].dropna().tolist()):
+                raise StudyError(
+                    f"{cohort.path}: subtype {fault}; map the column of classes under columns in study.yaml"
+                )
             named = ", ".join(f"{name} ({count})" for name, count in small.items())
             raise StudyError(
                 f"{cohort.path}: fewer patients than the {config.folds} folds in {named}; use --folds "

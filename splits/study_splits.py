@@ -29,6 +29,7 @@ class StudySplits:
     table: pd.DataFrame  # repeat, fold, patient_id, set
     record: Mapping[str, Any]
     patients: pd.DataFrame  # of the cohort, by patient_id
+    notes: tuple[str, ...] = ()  # on the clinical table
 
     @property
     def plans(self) -> list[FoldPlan]:
@@ -40,7 +41,12 @@ class StudySplits:
         """How the classes fall, the method and why, and where the table is; for the screen."""
         n_patients = self.table["patient_id"].nunique()
         return "\n".join(
-            [fold_overview(self.table, self.patients), method_text(self.record), f"{self.path}: {n_patients} patients"]
+            [
+                *(f"note: {note}" for note in self.notes),
+                fold_overview(self.table, self.patients),
+                method_text(self.record),
+                f"{self.path}: {n_patients} patients",
+            ]
         )
 
 
@@ -64,7 +70,7 @@ def make_study_splits(study: Path | Study, config: SplitConfig) -> StudySplits:
             f"Choose another --name, or give --overwrite true"
         )
     write_splits(path, table, record)
-    return StudySplits(path=path, table=table, record=record, patients=cohort.patients)
+    return StudySplits(path=path, table=table, record=record, patients=cohort.patients, notes=cohort.notes)
 
 
 def method_text(record: Mapping[str, Any]) -> str:

@@ -128,7 +128,7 @@ def slide_of_file(path: Path) -> str:
 def match_slides(slide_ids: Iterable[str], folder: FeatureFolder) -> dict[str, str]:
     """Return wanted slide id to the folder's own: equal, or equal up to the first dot where that is without doubt.
 
-    TCGA's files have an identifier behind a dot, which tables often leave out.
+    TCGA's files have an identifier behind a dot, which tables often leave out; a number there tells slides apart (12.1, 12.2).
     """
     by_start: dict[str, list[str]] = {}
     for own in folder.files:
@@ -143,6 +143,7 @@ def match_slides(slide_ids: Iterable[str], folder: FeatureFolder) -> dict[str, s
             len(by_start.get(start, [])) == 1
             and starts.count(start) == 1
             and ("." in slide) != ("." in by_start[start][0])  # two identifiers that differ are two slides
+            and not any(name.partition(".")[2].isdecimal() for name in (slide, by_start[start][0]))
         ):
             matched[slide] = by_start[start][0]
     return matched

@@ -42,6 +42,8 @@ def check_covariates(
 ) -> Check:
     """Warn of a clinical covariate that alone all but tells the outcome: a running number, or what follows from it.
 
+    That a value is missing counts as a level: the clinical baseline learns of it, too.
+
     Args:
         covariates: those of the clinical baseline.
         outcomes: what is predicted (a subtype, the event) to 1 or 0 of each patient.
@@ -49,16 +51,27 @@ def check_covariates(
     """
     rows: list[tuple[str, str, float]] = []
     for name in covariates.names:
-        known = {patient: value for patient, value in covariates.values(name).items() if value is not None}
-        for level in sorted({str(value) for value in known.values()}) if name in covariates.categorical else [""]:
-            score = {p: float(str(v) == level) if level else float(str(v)) for p, v in known.items()}
+        for shown, score in _scores(name, covariates):
             strength, target = max(_strengths(score, outcomes, time), default=(0.0, ""))
-            rows.append((f"{name} = {level}" if level else name, target, round(strength, 3)))
+            rows.append((shown, target, round(strength, 3)))
     telling = [f"{name} tells {target} ({strength:.2f})" for name, target, strength in rows if strength >= TELLING]
     if not telling:
         return check("covariates and outcome", OK, f"no clinical covariate alone reaches {TELLING:g} (AUROC or C)")
     text = f"{'; '.join(telling)}: if it is known only after the outcome, or numbers the patients in its order, leave it out"
     return check("covariates and outcome", WARNING, text, (["covariate", "outcome", "AUROC or C"], rows))
+
+
+def _scores(name: str, covariates: Covariates) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield what a model may learn of a covariate, each as a number of each patient: number, levels, missing or not."""
+    values = covariates.values(name)
+    known = {patient: value for patient, value in values.items() if value is not None}
+    if name in covariates.categorical:
+        for level in sorted({str(value) for value in known.values()}):
+            yield f"{name} = {level}", {patient: float(str(value) == level) for patient, value in known.items()}
+    else:
+        yield name, {patient: float(value) for patient, value in known.items()}
+    if len(known) < len(values):
+        yield f"{name} = missing", {patient: float(value is None) for patient, value in values.items()}
 
 
 def _strengths(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Num, UInt64
 
+from common.cohort_columns import without_zeros
+
 HASHED_DIMS = 32  # numbers of an embedding that identify it: two tiles agree in all of them only if they are one
 SKETCH_SIZE = 512  # the smallest hashes of a slide; a slide with fewer tiles is kept whole
 MAX_SLIDES_A_TILE = 20  # an embedding in more slides than this is of an empty tile
@@ -73,13 +75,20 @@ def one_patient_under_two_ids(slides_of: Mapping[str, Sequence[str]]) -> list[tu
     """Return pairs of patient ids that are one person, and why: one TCGA barcode in both, or ids alike but for case."""
     pairs = {}
     by_text: defaultdict[str, set[str]] = defaultdict(set)
+    by_number: defaultdict[str, set[str]] = defaultdict(set)
     by_barcode: defaultdict[str, set[str]] = defaultdict(set)
     for patient, slides in slides_of.items():
-        by_text[re.sub(r"[\s_.-]+", "-", patient.strip()).casefold()].add(patient)
+        text = re.sub(r"[\s_.-]+", "-", patient.strip()).casefold()
+        by_text[text].add(patient)
+        by_number[without_zeros(text)].add(patient)
         for name in (patient, *slides):
             for barcode in TCGA_PATIENT.findall(name.upper()):
                 by_barcode[barcode].add(patient)
-    for groups, reason in ((by_text, "ids that differ in case or separators only"), (by_barcode, "one TCGA barcode")):
+    for groups, reason in (
+        (by_number, "ids that differ in leading zeros only"),
+        (by_text, "ids that differ in case or separators only"),
+        (by_barcode, "one TCGA barcode"),
+    ):
         for text, patients in groups.items():
             ordered = sorted(patients)
             for position, one in enumerate(ordered):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.cohort_columns import number_fault
 from common.failures import SlideError
 from common.parallel import Outcome, over_slides
 from common.slide_files import file_fingerprint
@@ -207,7 +208,10 @@ def cohort_findings(patients: pd.DataFrame, *, n_folds: int) -> list[Finding]:
     if len(patients) < 2 * n_folds:
         found = f"{len(patients)} patients for {n_folds} folds"
         findings.append(Finding("cohort", found, "fewer folds (--folds), or more patients"))
-    if "subtype" in patients.columns:
+    fault = number_fault(patients["subtype"].dropna().tolist()) if "subtype" in patients.columns else ""
+    if fault:
+        findings.append(Finding("cohort", f"subtype {fault}", "map the column of classes under columns in study.yaml"))
+    elif "subtype" in patients.columns:
         for subtype, count in patients["subtype"].value_counts().sort_index().items():
             if count < n_folds:
                 found = f"subtype {subtype} has {count} patient(s), fewer than the {n_folds} folds"

@@ -77,8 +77,8 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     if config.out is not None:
         write_table(config.out, COLUMNS, table)
     return StudyCheck(
-        table=table, findings=findings, notes=_scale_notes(checks), cohort=_cohort_line(cohort.patients, cohort.slides),
-        effort=effort, tile_um=config.tile_um, workers=workers,
+        table=table, findings=findings, notes=[*(f"note: {each}" for each in cohort.notes), *_scale_notes(checks)],
+        cohort=_cohort_line(cohort.patients, cohort.slides), effort=effort, tile_um=config.tile_um, workers=workers,
     )  # fmt: skip
 
 

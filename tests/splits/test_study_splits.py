@@ -53,3 +53,27 @@ def test_the_package_offers_its_functions_and_no_others():
     assert all(getattr(splits, name) for name in splits.__all__)
     with pytest.raises(AttributeError, match="no attribute 'deal_cards'"):
         splits.deal_cards  # noqa: B018
+
+
+def test_t3_t4_what_is_odd_in_the_table_is_said_with_the_folds(study):
+    table = pd.read_csv(study.cohort_table)
+    table.loc[0, "patient_id"], table["grade"] = "P01\u200b", "[Unknown]"
+    table.to_csv(study.cohort_table, index=False)
+    with pytest.raises(StudyError, match="patient P01 has two values of subtype"):
+        make_study_splits(study, SplitConfig(folds=4))
+    table.loc[0, "patient_id"] = "P019\u200b"
+    table.to_csv(study.cohort_table, index=False)
+    summary = make_study_splits(study, SplitConfig(folds=4)).summary
+    assert summary.startswith(
+        "note: invisible characters (U+200B) were taken off in 1 cell(s): row 2\nnote: read as missing: "
+    )
+    assert "'[Unknown]' (20)" in summary
+
+
+def test_t9_folds_of_a_column_of_numbers_are_refused_in_a_line(study):
+    table = pd.read_csv(study.cohort_table).assign(subtype=[f"{40 + number}.5" for number in range(20)])
+    table.to_csv(study.cohort_table, index=False)
+    with pytest.raises(
+        StudyError, match=r"subtype is a column of numbers \(20 different, 40\.5 to 59\.5\), no classes"
+    ):
+        make_study_splits(study, SplitConfig(folds=4))

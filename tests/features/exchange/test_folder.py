@@ -512,3 +512,9 @@ def test_coordinates_given_later_and_scales_of_two_axes_are_taken(tmp_path):
     record = read_record(record_file(tmp_path / "out", "s1"))
     assert record["footprint_level0"] == 256 * 4
     assert record["mpp"] == [0.25, 0.3]
+
+
+def test_t10_a_number_behind_a_dot_is_no_identifier_to_leave_out(tmp_path):
+    for name in ("12", "CASE7.1", "CASE8.B"):
+        peer_trident(tmp_path, name)
+    assert match_slides(["12.1", "CASE7", "CASE8"], open_folder(tmp_path)) == {"CASE8": "CASE8.B"}

@@ -234,3 +234,9 @@ def test_the_site_prediction_never_sees_its_test_patients():
     one, two = (_fit_and_guess(each[~is_test], sites[~is_test], each[is_test]) for each in (means, other))
     assert len(set(one)) == 2
     assert (one[1:] == two[1:]).all()
+
+
+def test_t3_ids_that_differ_by_leading_zeros_alone_may_be_one_patient():
+    slides = {"7": ["a"], "007": ["b"], "P010": ["c"], "P10": ["d"], "P100": ["e"], "0": ["f"], "70": ["g"]}
+    reason = "ids that differ in leading zeros only"
+    assert one_patient_under_two_ids(slides) == [("007", "7", reason), ("P010", "P10", reason)]

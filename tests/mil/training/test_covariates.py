@@ -67,3 +67,70 @@ def test_what_is_named_like_an_outcome_is_left_out_unless_named():
     assert found.names == ["age", "dose", "er_status", "grade"]
     assert all("named like an outcome" in found.left_out[name] for name in names)
     assert choose_covariates(table, "OS", **SURVIVAL).names == ["OS"]
+
+
+OUTCOMES = (
+    "new_tumor_event_type", "new_tumor_event_dx_days_to", "tumor_status", "tumour_status", "Disease Free (Months)",
+    "Disease Free Status", "Progression Free Status", "Progress Free Survival (Months)",
+    "New Neoplasm Event Post Initial Therapy Indicator",
+    "Last Communication Contact from Initial Pathologic Diagnosis Date",
+    "Last Alive Less Initial Pathologic Diagnosis Date Calculated Day Value", "Person Neoplasm Cancer Status", "relapse",
+    "relapsed", "recurrence", "local_recurrence", "censored", "is_censored", "censorship", "exitus", "OSEvent", "OS_MONTHS",
+    "osTime", "dfsmonths", "treatment_outcome_first_course", "last_contact_days_to", "death_days_to", "cause_of_death",
+    "died", "is_dead", "isAlive", "time_to_progression", "disease_free", "last_seen", "status", "MetastasisFreeSurvival",
+    "Months of disease-specific survival", "PFI.time.1",
+)  # fmt: skip
+NO_OUTCOMES = (
+    "age", "er_status", "margin_status", "residual_tumor", "dose", "performance_status", "progesterone_receptor",
+    "tumor_size", "tumor_site", "ipos", "positive_nodes", "diagnosis_year", "menopause_status", "race", "grade",
+    "smoking_status", "cell_free_dna", "contact_with_bone", "Primary Lymph Node Presentation Assessment", "Deadwood score",
+    "previous_tumor", "new_classification", "Patient Weight", "Aneuploidy Score", "Fraction Genome Altered",
+)  # fmt: skip
+
+
+def test_t2_outcomes_by_many_names_are_no_default_covariates():
+    table = SLIDES.assign(**dict.fromkeys((*OUTCOMES, *NO_OUTCOMES), SLIDES["age"]))
+    found = choose_covariates(table, None, **SURVIVAL)
+    assert {name for name in OUTCOMES if name not in found.left_out} == set()
+    assert {name for name in NO_OUTCOMES if name in found.left_out} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "outcomes"),
+    [
+        (
+            "tcga_sarc_cdr_261.csv",
+            "bcr_patient_barcode",
+            ("tumor_status", "last_contact_days_to", "new_tumor_event_type"),
+        ),
+        (
+            "cbioportal_sarc_tcga_pan_can_atlas_2018_255.csv",
+            "Patient ID",
+            (
+                "Disease Free (Months)",
+                "Disease Free Status",
+                "Progression Free Status",
+                "Person Neoplasm Cancer Status",
+            ),
+        ),
+    ],
+)
+def test_t2_no_outcome_of_a_real_table_is_a_default_covariate(shared_data, name, key, outcomes):
+    slides = pd.read_csv(shared_data / "tables" / name).rename(columns={key: "patient_id"})
+    found = choose_covariates(slides.drop_duplicates("patient_id"), None, **SUBTYPE)
+    assert not set(outcomes) & set(found.names)
+    words = (
+        "event",
+        "free",
+        "last",
+        "death",
+        "alive",
+        "surv",
+        "cancer status",
+        "tumor_status",
+        "os.",
+        "dss",
+        "dfi",
+        "pfi",
+    )
+    assert [each for each in found.names if any(word in each.lower() for word in words)] == []

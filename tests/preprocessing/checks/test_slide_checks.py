@@ -195,3 +195,14 @@ def test_u2_an_installed_copy_knows_its_packages_without_a_checkout(monkeypatch,
     assert sorted(checkout[1].split(", ")) == sorted(installed[1].split(", "))
     assert "pytest" not in installed[1]
     assert installed[2] == ""
+
+
+def test_t9_a_column_of_numbers_for_a_class_is_one_finding():
+    patients = pd.DataFrame({"subtype": [str(40 + number % 34) for number in range(60)]})
+    (found,) = preflight.cohort_findings(patients, n_folds=5)
+    assert "subtype is a column of numbers (34 different, 40 to 73)" in found.found
+    assert "columns" in found.remedy
+    grades = pd.DataFrame({"subtype": ["1", "2", "3"] * 20})
+    assert preflight.cohort_findings(grades, n_folds=5) == []
+    rare = preflight.cohort_findings(pd.DataFrame({"subtype": ["1"] * 20 + ["2"] * 2}), n_folds=5)
+    assert [each.found for each in rare] == ["subtype 2 has 2 patient(s), fewer than the 5 folds"]

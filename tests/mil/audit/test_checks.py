@@ -1,0 +1,35 @@
+"""A clinical covariate that tells the outcome is named, whether by its values or by where they are missing."""
+
+import pandas as pd
+
+from mil.audit.checks import OK, WARNING, check_covariates
+from mil.training.covariates import Covariates, choose_covariates
+
+PATIENTS = [f"P{number:02}" for number in range(20)]
+IS_SS = {patient: float(number < 8) for number, patient in enumerate(PATIENTS)}
+
+
+def test_t1_a_missing_indicator_is_audited_like_any_level():
+    ratio = {patient: 1.0 + number if IS_SS[patient] else None for number, patient in enumerate(PATIENTS)}
+    found = check_covariates(Covariates(numeric={"fish_ratio": ratio}), {"SS": IS_SS}, {})
+    assert found.verdict == WARNING
+    assert "fish_ratio = missing tells SS (1.00)" in found.text
+    assert ("fish_ratio = missing", "SS", 1.0) in found.table.rows
+    answer = {patient: "yes" if IS_SS[patient] else None for patient in PATIENTS}
+    assert check_covariates(Covariates(categorical={"fish": answer}), {"SS": IS_SS}, {}).verdict == WARNING
+    anywhere = {patient: 3.0 if number % 2 else None for number, patient in enumerate(PATIENTS)}
+    assert check_covariates(Covariates(numeric={"fish_ratio": anywhere}), {"SS": IS_SS}, {}).verdict == OK
+
+
+def test_t1_where_tcgas_last_contact_is_missing_tells_who_died(shared_data):
+    table = pd.read_csv(shared_data / "tables" / "tcga_sarc_cdr_261.csv")
+    slides = table.rename(columns={"bcr_patient_barcode": "patient_id", "OS": "event", "OS.time": "time"})
+    slides = slides.dropna(subset=["event", "time"])
+    covariates = choose_covariates(slides, "last_contact_days_to,gender", targets=("time", "event"))
+    event, time = (
+        dict(zip(slides["patient_id"], slides[name].astype(float), strict=True)) for name in ("event", "time")
+    )
+    found = check_covariates(covariates, {"the event": event}, time)
+    assert found.verdict == WARNING
+    assert "last_contact_days_to = missing tells the event (1.00)" in found.text
+    assert "gender" not in found.text
