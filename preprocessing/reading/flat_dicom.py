@@ -48,6 +48,7 @@ class FlatDicom:
     """One instance of a DICOM series."""
 
     reader, orientation = "pydicom", 1
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.name = path.name

@@ -38,6 +38,7 @@ class FlatTiff:
     """
 
     reader, orientation = "tifffile", 1
+    remarks: tuple[str, ...] = ()
     _page: Any
 
     def __init__(self, path: Path) -> None:
@@ -157,15 +158,16 @@ class FlatTiff:
         return np.asarray(samples[0, : shape[1], : shape[2]])
 
 
-def stored_orientation(path: Path) -> int:
-    """Return the orientation that a TIFF says its image lies in; 1 where tifffile cannot tell."""
+def first_look(path: Path) -> tuple[int, tuple[int, int]]:
+    """Return the orientation a TIFF says its first image lies in, and the size of its largest; 1 and 0 x 0 if unknown."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return _orientation_of(file.pages.first)
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in file.pages]
+            return _orientation_of(file.pages.first), max(sizes, key=math.prod)
     except (tifffile.TiffFileError, ValueError, OSError):
-        return 1  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+        return 1, (0, 0)  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
 
 
 def _orientation_of(page: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from common.failures import SlideError
 from common.slide_files import DICOM_ENDING
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
-from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, stored_orientation
+from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.openslide_handle import GENERIC_TIFF, UNKNOWN_REMEDY, OpenSlideHandle
 from preprocessing.reading.upright import upright
@@ -73,9 +74,13 @@ def _dicom_files(path: Path) -> Sequence[Path]:
 def _with_openslide(path: Path) -> SlideHandle:
     file = max(_dicom_files(path), key=lambda file: file.stat().st_size) if path.is_dir() else path
     handle = OpenSlideHandle(file)
-    if handle.vendor == GENERIC_TIFF and stored_orientation(file) != 1:
-        handle.close()  # its decoder turns every tile in its place; scanners' own formats are always upright
-        return _as_flat_tiff(file)
+    if handle.vendor == GENERIC_TIFF:
+        orientation, largest_px = first_look(file)
+        # its decoder turns every tile in its place (scanners' own formats are always upright), and takes the first page,
+        # where converters may keep the macro
+        if orientation != 1 or math.prod(largest_px) > math.prod(handle.dimensions):
+            handle.close()
+            return _as_flat_tiff(file)
     return handle
 
 
