@@ -29,6 +29,7 @@ class TilingJob:
     tile_file: Path
     outline_file: Path
     preview_file: Path
+    mask_file: Path | None = None
 
 
 def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
@@ -44,7 +45,7 @@ def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
 def _current_tiles(job: TilingJob, config: TilingConfig) -> SlideTiles:
     """Keep or make the slide's files: first all is reckoned, then all is written."""
     with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
-        source = find_source(job.outline_file, config.masks, job.slide_id, slide.bounds[:2])
+        source = find_source(job.outline_file, job.mask_file, slide.bounds[:2])
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
             settings=settings_text(settings_of(config, without=WITHOUT_EFFECT)),

@@ -15,7 +15,6 @@ from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
 from preprocessing.tissue.segmentation import Segmentation, segment_slide
 
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
-MASK_ENDINGS = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,12 @@ class SlideTissue:
     exclusions: tuple[Any, ...]
 
 
-def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: tuple[int, int]) -> TissueSource:
+def find_source(outline_file: Path, mask_file: Path | None, origin: tuple[int, int]) -> TissueSource:
     """Look for an edited outline, then for a mask image.
 
     Args:
         outline_file: where the outline of the slide lies, ours or an edited one.
-        masks: folder of mask images, or None.
-        slide_id: the slide.
+        mask_file: mask image of the slide, if there is one.
         origin: level-0 pixel that is (0, 0) in the outline.
 
     Raises:
@@ -61,10 +59,8 @@ def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: t
     fingerprint = content_sha256(outline_file) if edited is not None else ""
     if edited is not None and edited.pieces:
         return TissueSource(EDITED, edited, None, fingerprint)
-    candidates = [] if masks is None else [masks / f"{slide_id}{ending}" for ending in MASK_ENDINGS]
-    for mask_file in candidates:
-        if mask_file.is_file():
-            return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
+    if mask_file is not None:
+        return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
     return TissueSource(SEGMENTED, edited, None, fingerprint)
 
 

@@ -70,15 +70,15 @@ def test_an_edited_outline_wins_and_an_exclusion_cuts(painted, tmp_path):
         slide_px = (slide.width, slide.height)
         pieces = outlines(np.ones((10, 10), bool), slide_px=slide_px)
         outline.write_text(geojson(pieces))
-        assert find_source(outline, None, "s", (0, 0)).kind == SEGMENTED  # ours, not edited
+        assert find_source(outline, None, (0, 0)).kind == SEGMENTED  # ours, not edited
         half = [pieces[0].intersection(pieces[0].buffer(-300))]
         outline.write_text(geojson(half).replace("sarcoma_mil", "other"))
-        source = find_source(outline, None, "s", (0, 0))
+        source = find_source(outline, None, (0, 0))
         assert source.kind == EDITED
         found = find_slide_tissue(slide, source, second_pass=True)
         assert found.masks.is_tissue.mean() == approx(half[0].area / (slide_px[0] * slide_px[1]), abs=0.01)
         outline.write_text(geojson([], half).replace("sarcoma_mil", "other"))
-        source = find_source(outline, None, "s", (0, 0))
+        source = find_source(outline, None, (0, 0))
         assert source.kind == SEGMENTED
         assert source.fingerprint
         cut = find_slide_tissue(slide, source, second_pass=False).masks.is_tissue
@@ -86,7 +86,7 @@ def test_an_edited_outline_wins_and_an_exclusion_cuts(painted, tmp_path):
     assert not cut[rows // 3 : rows // 2, columns // 3 : columns // 2].any()
     outline.write_text("no outline")
     with pytest.raises(SlideError, match="QuPath"):
-        find_source(outline, None, "s", (0, 0))
+        find_source(outline, None, (0, 0))
 
 
 def test_a_mask_image_of_any_scale_is_tissue_and_one_of_another_slide_is_refused(painted, tmp_path):
@@ -94,7 +94,7 @@ def test_a_mask_image_of_any_scale_is_tissue_and_one_of_another_slide_is_refused
         mask = np.zeros((65, 80), np.uint8)
         mask[10:30, 20:60] = 255
         Image.fromarray(mask).save(tmp_path / "s.png")
-        source = find_source(tmp_path / "none.geojson", tmp_path, "s", (0, 0))
+        source = find_source(tmp_path / "none.geojson", tmp_path / "s.png", (0, 0))
         assert source.kind == MASK
         found = find_slide_tissue(slide, source, second_pass=True)
         assert found.masks.is_tissue.mean() == approx(20 * 40 / (65 * 80), abs=0.01)
