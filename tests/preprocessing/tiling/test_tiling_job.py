@@ -257,3 +257,12 @@ def test_m3_masks_and_outlines_of_no_slide_are_listed_and_refused_where_they_wer
     Image.fromarray(np.ones((90, 110), np.uint8)).save(folder / "s.tif_mask_use.png")
     assert run(study) == 2
     assert "masks of one slide" in capsys.readouterr().err
+
+
+def test_m7_the_classes_taken_for_tissue_stand_in_the_status(study):
+    assert "tissue_classes" not in status_of(study)
+    edited(study, lambda features: [square(1300, "Tumor"), square(1200)])
+    assert run(study) == 0
+    assert status_of(study)["tissue_classes"] == "no class; Tumor"
+    assert run(study) == 0
+    assert status_of(study)["tissue_classes"] == "no class; Tumor"

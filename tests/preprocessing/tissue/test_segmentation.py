@@ -1,5 +1,7 @@
 """Segmentation of whole slides: two passes, masks and outlines from elsewhere, unreadable areas, slides of any size."""
 
+import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -142,3 +144,49 @@ def test_masks_that_can_be_misread_are_refused_and_transparent_ones_are_no_tissu
             patch.setattr(mask_image, "MAX_WHOLE_PX", 5000)
             with pytest.raises(SlideError, match="80 x 65 pixels, more than 5,000"):
                 find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)
+
+
+def outline_source(path, *features):
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}))
+    return find_source(path, None, (0, 0))
+
+
+def area(*corners, name="Tissue"):
+    ring = [[*map(float, corner)] for corner in (*corners, corners[0])]
+    return {
+        "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": name}},
+    }  # fmt: skip
+
+
+def test_m4_an_outline_without_an_area_is_named(tmp_path):
+    with pytest.raises(SlideError, match="holds no area") as error:
+        outline_source(tmp_path / "s.geojson")
+    assert "delete" in error.value.remedy
+
+
+def test_m6_an_outline_off_the_slide_and_one_that_excludes_everything_are_named(painted, tmp_path):
+    far = [(1e6, 1e6), (2e6, 1e6), (2e6, 2e6)]
+    whole = [(-9, -9), (99999, -9), (99999, 99999), (-9, 99999)]
+    with open_slide(painted / "s.tif") as slide:
+        with pytest.raises(SlideError, match="wholly off the slide"):
+            find_slide_tissue(slide, outline_source(tmp_path / "a.geojson", area(*far)), second_pass=False)
+        everything = outline_source(tmp_path / "b.geojson", area(*whole), area(*whole, name="Ignore"))
+        with pytest.raises(SlideError, match="exclusions of the outline cut all"):
+            find_slide_tissue(slide, everything, second_pass=False)
+
+
+def test_m8_huge_outlines_are_clipped_to_the_slide_and_take_seconds(painted, tmp_path):
+    far = 2e9
+    with open_slide(painted / "s.tif") as slide:
+        square = area((-far, -far), (far, -far), (far, far), (-far, far))
+        found = find_slide_tissue(slide, outline_source(tmp_path / "s.geojson", square), second_pass=False)
+        assert found.masks.is_tissue.all()
+        turn = np.linspace(0, 2 * np.pi, 1_000_000)[:-1]
+        radius = min(slide.width, slide.height) / 2
+        circle = area(*np.stack([slide.width / 2 + radius * np.cos(turn), slide.height / 2 + radius * np.sin(turn)], 1))
+        start = time.perf_counter()
+        found = find_slide_tissue(slide, outline_source(tmp_path / "c.geojson", circle), second_pass=False)
+        assert time.perf_counter() - start < 15
+        expected = np.pi * radius**2 / (slide.width * slide.height)
+        assert found.masks.is_tissue.mean() == approx(expected, rel=0.01)
