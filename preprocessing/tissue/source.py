@@ -20,8 +20,7 @@ SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
 
 @dataclass(frozen=True)
 class TissueSource:
-    """Where the tissue of a slide comes from: one of SIMPLER_UM = 0.5  # by this much outlines of very many corners are made simpler: a part of the mask's pixel
-    SEGMENTED, EDITED and MASK, and the content it hangs on."""
+    """Where the tissue of a slide comes from: one of SEGMENTED, EDITED and MASK, and the content it hangs on."""
 
     kind: str
     outline: Outline | None  # edited pieces or exclusions
