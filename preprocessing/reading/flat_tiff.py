@@ -21,6 +21,7 @@ from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
+from preprocessing.reading.jpeg_colours import colours_of_jpeg
 from preprocessing.reading.scale import MPP_PROPERTIES
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
 MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
+HEADER_BYTES = 65_536  # of a JPEG stream: more than stands before its pixels
 CACHE_BYTES = 96 << 20  # decoded segments kept
 
 
@@ -52,6 +54,7 @@ class FlatTiff:
             largest: Any = max(self._file.pages, key=lambda page: page.imagewidth * page.imagelength)
             self._page = largest.aspage()
             self._check()
+            _refuse_wrong_colours(self._file, self._page, path.name)
             self.properties = _tiff_properties(self._page)
             self.stored_orientation = _orientation_of(self._page)
             self._mapped = _mapped_pixels(path, self._file, self._page)
@@ -159,15 +162,35 @@ class FlatTiff:
 
 
 def first_look(path: Path) -> tuple[int, tuple[int, int]]:
-    """Return the orientation a TIFF says its first image lies in, and the size of its largest; 1 and 0 x 0 if unknown."""
+    """Return the orientation a TIFF says its first image lies in, and the size of its largest; 1 and 0 x 0 if unknown.
+
+    Raises:
+        SlideError: its colours are declared wrongly.
+    """
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
             sizes = [(int(page.imagewidth), int(page.imagelength)) for page in file.pages]
+            _refuse_wrong_colours(file, file.pages.first, path.name)
             return _orientation_of(file.pages.first), max(sizes, key=math.prod)
+    except SlideError:
+        raise
     except (tifffile.TiffFileError, ValueError, OSError):
         return 1, (0, 0)  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+
+
+def _refuse_wrong_colours(file: Any, page: Any, name: str) -> None:
+    """Refuse JPEG tiles that hold other colours than the tag says: every reader decodes them by the tag."""
+    declared = page.photometric.name
+    if page.compression.name != "JPEG" or declared not in ("RGB", "YCBCR") or not len(page.dataoffsets):
+        return
+    file.filehandle.seek(page.dataoffsets[0])
+    stream = file.filehandle.read(min(HEADER_BYTES, page.databytecounts[0]))
+    found = colours_of_jpeg(stream, trust_jfif=False)
+    if found is not None and found[0] != declared:
+        reason = f"the pixels of {name} are declared {declared}, and are {found[0]} by {found[1]}"
+        raise SlideError(reason, "convert the slide again with a current tool, which declares its colours rightly")
 
 
 def _orientation_of(page: Any) -> int:
