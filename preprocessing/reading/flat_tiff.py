@@ -22,7 +22,7 @@ from jaxtyping import Shaped, UInt8
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
 from preprocessing.reading.jpeg_colours import colours_of_jpeg
-from preprocessing.reading.scale import MPP_PROPERTIES
+from preprocessing.reading.scale import MPP_PROPERTIES, with_ome_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +55,9 @@ class FlatTiff:
             self._page = largest.aspage()
             self._check()
             _refuse_wrong_colours(self._file, self._page, path.name)
-            self.properties = _tiff_properties(self._page)
+            size = (int(self._page.imagewidth), int(self._page.imagelength))
+            description = str(self._file.pages.first.tags.valueof("ImageDescription", ""))
+            self.properties = with_ome_scale(_tiff_properties(self._page), description, size)
             self.stored_orientation = _orientation_of(self._page)
             self._mapped = _mapped_pixels(path, self._file, self._page)
         except SlideError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import RECOPY_REMEDY
 from preprocessing.reading.levels import dicom_scales, sound_levels, tiff_scales
+from preprocessing.reading.scale import with_ome_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +36,8 @@ class OpenSlideHandle:
         except (openslide.OpenSlideError, OSError) as error:
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions: tuple[int, int] = self._slide.dimensions
-        self.properties: Mapping[str, str] = self._slide.properties
+        found: Mapping[str, str] = self._slide.properties
+        self.properties = with_ome_scale(found, found.get("tiff.ImageDescription", ""), self.dimensions)
         self._use_sound_levels(path)
 
     def _use_sound_levels(self, path: Path) -> None:
