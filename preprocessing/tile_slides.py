@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     tiled = tile_study(config.study, config)
     print(failure_table(tiled.statuses) or summary(tiled.statuses))
+    for note in tiled.notes:
+        print(note)
     print(
         f"status of each slide: {tiled.status_file}; all previews on one page, to look through: {tiled.contact_sheet}"
     )

@@ -48,6 +48,7 @@ class SlideCheck:
     is_dark: bool
     tile_ms: float  # mean time of reading a tile in the middle of the slide
     fingerprint: str
+    remarks: tuple[str, ...] = ()  # of the file: what is odd about it and how it is read all the same
 
     @property
     def extent_mm(self) -> tuple[float, float]:
@@ -91,6 +92,7 @@ def check_slide(slide_id: str, path: Path, given: tuple[tuple[float, float], str
             slide_id=slide_id, reader=slide.reader, width=slide.width, height=slide.height, mpp_x=slide.mpp_x,
             mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, n_levels=len(slide.level_downsamples),
             is_dark=_is_dark(slide), tile_ms=_tile_ms(slide, tile_um), fingerprint=file_fingerprint(path),
+            remarks=slide.remarks,
         )  # fmt: skip
 
 
@@ -175,6 +177,8 @@ def off_scale(checks: Sequence[SlideCheck]) -> tuple[list[SlideCheck], list[Slid
 
 
 def _oddities(check: SlideCheck) -> Iterator[Finding]:
+    for remark in check.remarks:
+        yield Finding(check.slide_id, remark, "convert the slide with a current tool if it is read too slowly")
     anisotropy = max(check.mpp_x, check.mpp_y) / min(check.mpp_x, check.mpp_y)
     if anisotropy > MPP_RATIO:
         found = f"mpp differs between the axes: {check.mpp_x:.4g} and {check.mpp_y:.4g} ({check.mpp_source})"

@@ -14,5 +14,7 @@ written here.
     jpeg_tiles.py        a TIFF's or SVS's own JPEG tiles, each decoded about once
     handle.py            the contract of an open slide file, whoever reads it
     openslide_handle.py  a slide that OpenSlide reads, as a handle
+    jpeg_colours.py      what a JPEG stream itself says of its colours
+    levels.py            which levels of a pyramid show the slide
     upright.py           a handle turned upright, where the file says that it lies on its side
 """

@@ -6,6 +6,7 @@ their positions say (TILED_SPARSE; what has none was never scanned) or row by ro
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ from jaxtyping import Int64, UInt8
 from common.failures import SlideError
 from preprocessing.reading.dicom_frames import FrameKind, frame_kind, frame_spans, read_frame
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, RECOPY_REMEDY, overlap
-from preprocessing.reading.flat_tiff import CACHE_BYTES
+from preprocessing.reading.flat_tiff import CACHE_BYTES, HEADER_BYTES
+from preprocessing.reading.jpeg_colours import colours_of_jpeg
 from preprocessing.reading.scale import MPP_PROPERTIES
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 BESIDE_THE_SLIDE = frozenset({"LABEL", "OVERVIEW"})
+JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")  # transfer syntaxes
 CONVERT_REMEDY = "convert it to 8-bit RGB DICOM (JPEG) or tiled TIFF"
 
 
@@ -42,6 +45,7 @@ class Layout:
     spans: Sequence[tuple[int, int]]
     corners: Int64[np.ndarray, "frame 2"]
     properties: Mapping[str, str]
+    remarks: tuple[str, ...]
 
 
 class FlatDicom:
@@ -58,6 +62,7 @@ class FlatDicom:
         except OSError as error:
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions, self.properties = self._layout.dimensions, self._layout.properties
+        self.remarks: tuple[str, ...] = self._layout.remarks
         self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
         self._frame_px = (self._layout.kind.width, self._layout.kind.height)
         n_kept = max(1, CACHE_BYTES // (3 * math.prod(self._frame_px)))
@@ -127,11 +132,39 @@ def _layout(path: Path, _size: int, _time: int) -> Layout:
         with path.open("rb") as file:
             file.seek(at)
             spans = frame_spans(file, header, n_frames=len(corners), kind=kind)
-        return Layout(dimensions=dimensions, kind=kind, spans=spans, corners=corners, properties=_properties(header))
+        wrong = wrong_colours(path)
+        remarks = ()
+        if wrong is not None:
+            true, why = wrong
+            remarks = (f"its JPEG frames are declared {kind.photometric}, and are {true} by {why}: read as these",)
+            kind = dataclasses.replace(kind, photometric=true)
+        return Layout(
+            dimensions=dimensions, kind=kind, spans=spans, corners=corners, properties=_properties(header),
+            remarks=remarks,
+        )  # fmt: skip
     except SlideError:
         raise
     except Exception as error:  # absent and broken elements raise whatever they lead to
         raise SlideError(f"{path.name} is not readable as a DICOM slide ({error})", RECOPY_REMEDY) from error
+
+
+def wrong_colours(path: Path) -> tuple[str, str] | None:
+    """Return the true colours of a file's JPEG frames and what tells them, where the header declares others; else None."""
+    try:
+        header, at = _header(path)
+        declared = str(header.get("PhotometricInterpretation"))
+        if header.file_meta.TransferSyntaxUID not in JPEG_8_BIT or declared not in ("RGB", "YBR_FULL", "YBR_FULL_422"):
+            return None
+        with path.open("rb") as file:
+            file.seek(at + 12)  # the tag of the pixel data, its kind and length
+            offsets = file.read(8)
+            file.seek(int.from_bytes(offsets[4:], "little") + 8, 1)
+            found = colours_of_jpeg(file.read(HEADER_BYTES), trust_jfif=True)
+    except (SlideError, OSError, AttributeError):
+        return None  # what is wrong with it is said where it is opened
+    if found is None or (found[0] == "RGB") == (declared == "RGB"):
+        return None
+    return "RGB" if found[0] == "RGB" else "YBR_FULL_422", found[1]
 
 
 def _refuse_what_is_no_slide(header: Any, name: str) -> None:

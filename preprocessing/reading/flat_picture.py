@@ -26,6 +26,7 @@ class FlatPicture:
     """A PNG or JPEG file, decoded whole at the first read; turned upright as its EXIF says. It bears no scale."""
 
     reader, orientation = "Pillow", 1
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         from PIL import UnidentifiedImageError

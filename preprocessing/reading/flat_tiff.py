@@ -21,13 +21,15 @@ from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
-from preprocessing.reading.scale import MPP_PROPERTIES
+from preprocessing.reading.jpeg_colours import colours_of_jpeg
+from preprocessing.reading.scale import MPP_PROPERTIES, with_ome_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
 MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
+HEADER_BYTES = 65_536  # of a JPEG stream: more than stands before its pixels
 CACHE_BYTES = 96 << 20  # decoded segments kept
 
 
@@ -38,6 +40,7 @@ class FlatTiff:
     """
 
     reader, orientation = "tifffile", 1
+    remarks: tuple[str, ...] = ()
     _page: Any
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +54,10 @@ class FlatTiff:
             largest: Any = max(self._file.pages, key=lambda page: page.imagewidth * page.imagelength)
             self._page = largest.aspage()
             self._check()
-            self.properties = _tiff_properties(self._page)
+            _refuse_wrong_colours(self._file, self._page, path.name)
+            size = (int(self._page.imagewidth), int(self._page.imagelength))
+            description = str(self._file.pages.first.tags.valueof("ImageDescription", ""))
+            self.properties = with_ome_scale(_tiff_properties(self._page), description, size)
             self.stored_orientation = _orientation_of(self._page)
             self._mapped = _mapped_pixels(path, self._file, self._page)
         except SlideError:
@@ -157,15 +163,36 @@ class FlatTiff:
         return np.asarray(samples[0, : shape[1], : shape[2]])
 
 
-def stored_orientation(path: Path) -> int:
-    """Return the orientation that a TIFF says its image lies in; 1 where tifffile cannot tell."""
+def first_look(path: Path) -> tuple[int, tuple[int, int]]:
+    """Return the orientation a TIFF says its first image lies in, and the size of its largest; 1 and 0 x 0 if unknown.
+
+    Raises:
+        SlideError: its colours are declared wrongly.
+    """
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return _orientation_of(file.pages.first)
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in file.pages]
+            _refuse_wrong_colours(file, file.pages.first, path.name)
+            return _orientation_of(file.pages.first), max(sizes, key=math.prod)
+    except SlideError:
+        raise
     except (tifffile.TiffFileError, ValueError, OSError):
-        return 1  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+        return 1, (0, 0)  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+
+
+def _refuse_wrong_colours(file: Any, page: Any, name: str) -> None:
+    """Refuse JPEG tiles that hold other colours than the tag says: every reader decodes them by the tag."""
+    declared = page.photometric.name
+    if page.compression.name != "JPEG" or declared not in ("RGB", "YCBCR") or not len(page.dataoffsets):
+        return
+    file.filehandle.seek(page.dataoffsets[0])
+    stream = file.filehandle.read(min(HEADER_BYTES, page.databytecounts[0]))
+    found = colours_of_jpeg(stream, trust_jfif=False)
+    if found is not None and found[0] != declared:
+        reason = f"the pixels of {name} are declared {declared}, and are {found[0]} by {found[1]}"
+        raise SlideError(reason, "convert the slide again with a current tool, which declares its colours rightly")
 
 
 def _orientation_of(page: Any) -> int:

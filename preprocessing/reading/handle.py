@@ -37,6 +37,10 @@ class SlideHandle(Protocol):
     def orientation(self) -> int:
         """How the stored image was turned to stand upright, as a TIFF orientation (2 to 8); 1: shown as stored."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd about the file and how it is read all the same, a line each."""
+
     def piece_px(self, level: int) -> tuple[int, int]:
         """Return width and height of the smallest readable piece of a level: what the file compresses as one."""
 

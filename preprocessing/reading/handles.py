@@ -5,17 +5,18 @@ A new format is one entry here, one class that keeps the contract, and its endin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import SlideError
 from common.slide_files import DICOM_ENDING
-from preprocessing.reading.flat_dicom import FlatDicom, largest_instance
+from preprocessing.reading.flat_dicom import FlatDicom, largest_instance, wrong_colours
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
-from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, stored_orientation
+from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
 from preprocessing.reading.handle import SlideHandle
-from preprocessing.reading.openslide_handle import GENERIC_TIFF, UNKNOWN_REMEDY, OpenSlideHandle
+from preprocessing.reading.openslide_handle import GENERIC_TIFF, TAGGED, UNKNOWN_REMEDY, OpenSlideHandle
 from preprocessing.reading.upright import upright
 
 
@@ -76,9 +77,23 @@ def _dicom_files(path: Path) -> Sequence[Path]:
 def _with_openslide(path: Path) -> SlideHandle:
     file = max(_dicom_files(path), key=lambda file: file.stat().st_size) if path.is_dir() else path
     handle = OpenSlideHandle(file)
-    if handle.vendor == GENERIC_TIFF and stored_orientation(file) != 1:
-        handle.close()  # its decoder turns every tile in its place; scanners' own formats are always upright
-        return _as_flat_tiff(file)
+    if handle.vendor in TAGGED:
+        try:
+            orientation, largest_px = first_look(file)
+        except SlideError:
+            handle.close()
+            raise
+        # its decoder turns every tile in its place (scanners' own formats are always upright), and takes the first page,
+        # where converters may keep the macro
+        is_other = orientation != 1 or math.prod(largest_px) > math.prod(handle.dimensions)
+        if is_other and handle.vendor == GENERIC_TIFF:
+            handle.close()
+            return _as_flat_tiff(file)
+    if handle.vendor == "dicom":
+        largest = largest_instance(_dicom_files(path))
+        if wrong_colours(largest) is not None:
+            handle.close()
+            return FlatDicom(largest)  # which decodes by the frames' own colours
     return handle
 
 

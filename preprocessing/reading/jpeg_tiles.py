@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import LEVEL_TOLERANCE, open_slide
 
 CACHE_BYTES = 16 << 20  # of decoded file tiles: a column of a band of tiles, in the processor's cache if possible
@@ -208,18 +209,19 @@ def open_jpeg_slide(path: Path) -> JpegSlide:
     Raises:
         NotJpegTilesError: another format; read it by regions.
     """
-    import openslide
     import tifffile
 
     if path.is_dir() or path.suffix.lower() == ".dcm":
         raise NotJpegTilesError("DICOM")
     try:
-        with openslide.OpenSlide(path) as handle:
-            vendor = handle.properties.get("openslide.vendor", "")
-            sizes, downsamples = handle.level_dimensions, handle.level_downsamples
-            color = handle.properties.get("openslide.background-color", "ffffff")
-    except (openslide.OpenSlideError, OSError) as error:
-        raise NotJpegTilesError(f"OpenSlide cannot open it ({error})") from error
+        handle = open_handle(path)
+    except SlideError as error:
+        raise NotJpegTilesError(f"OpenSlide cannot open it ({error.reason})") from error
+    sizes, downsamples, properties = handle.level_dimensions, handle.level_downsamples, dict(handle.properties)
+    vendor, color = properties.get("openslide.vendor"), properties.get("openslide.background-color", "ffffff")
+    handle.close()
+    if vendor is None:
+        raise NotJpegTilesError(f"a turned picture, or none that OpenSlide takes (read by {handle.reader})")
     if vendor not in VENDORS:
         raise NotJpegTilesError(f"format {vendor}")
     try:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import RECOPY_REMEDY
+from preprocessing.reading.levels import dicom_scales, sound_levels, tiff_scales
+from preprocessing.reading.scale import with_ome_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 UNKNOWN_REMEDY = "check that the file is whole; convert other formats to pyramidal TIFF or DICOM"
 DEFAULT_PIECE_PX = 256  # of a file that does not say how it is cut
 GENERIC_TIFF = "generic-tiff"  # OpenSlide's name for tiled TIFF of no scanner
+TAGGED = (GENERIC_TIFF, "aperio")  # formats whose pages have the tags of TIFF for their scale
 
 
 class OpenSlideHandle:
@@ -33,9 +36,18 @@ class OpenSlideHandle:
         except (openslide.OpenSlideError, OSError) as error:
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions: tuple[int, int] = self._slide.dimensions
-        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(self._slide.level_dimensions)
-        self.level_downsamples: tuple[float, ...] = tuple(self._slide.level_downsamples)
-        self.properties: Mapping[str, str] = self._slide.properties
+        found: Mapping[str, str] = self._slide.properties
+        self.properties = with_ome_scale(found, found.get("tiff.ImageDescription", ""), self.dimensions)
+        self._use_sound_levels(path)
+
+    def _use_sound_levels(self, path: Path) -> None:
+        sizes = list(self._slide.level_dimensions)
+        scales = _level_scales(path, self.vendor) if len(sizes) > 1 else {}
+        self._levels, self.remarks = sound_levels(sizes, scales)  # numbers of OpenSlide's
+        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(sizes[level] for level in self._levels)
+        self.level_downsamples: tuple[float, ...] = tuple(
+            self._slide.level_downsamples[level] for level in self._levels
+        )
 
     @property
     def vendor(self) -> str:
@@ -49,7 +61,9 @@ class OpenSlideHandle:
 
     def piece_px(self, level: int) -> tuple[int, int]:
         """Return width and height of the level's tiles."""
-        texts = [self.properties.get(f"openslide.level[{level}].tile-{side}") for side in ("width", "height")]
+        texts = [
+            self.properties.get(f"openslide.level[{self._levels[level]}].tile-{side}") for side in ("width", "height")
+        ]
         sides = [int(text) if text is not None and text.isdecimal() else 0 for text in texts]
         return sides[0] or DEFAULT_PIECE_PX, sides[1] or DEFAULT_PIECE_PX
 
@@ -58,7 +72,7 @@ class OpenSlideHandle:
         import openslide
 
         try:
-            return self._slide.read_region(origin, level, size)
+            return self._slide.read_region(origin, self._levels[level], size)
         except openslide.OpenSlideError as error:
             raise SlideError(
                 f"the region at {origin} of level {level} cannot be read ({error})", RECOPY_REMEDY
@@ -67,3 +81,20 @@ class OpenSlideHandle:
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
+
+
+def _level_scales(path: Path, vendor: str) -> dict[tuple[int, int], tuple[float, float]]:
+    """Return what the levels of a file say of their own scale; nothing where their format does not tell it apart."""
+    import tifffile
+
+    if vendor == "dicom":
+        return dicom_scales(
+            sorted(file for file in path.parent.iterdir() if file.suffix.lower() == path.suffix.lower())
+        )
+    if vendor not in TAGGED:
+        return {}
+    try:
+        with tifffile.TiffFile(path) as file:
+            return tiff_scales(list(file.pages))
+    except (tifffile.TiffFileError, ValueError, OSError, LookupError):
+        return {}  # OpenSlide opened it; what only tifffile stumbles over is no reason to refuse it

@@ -1,6 +1,7 @@
 """The scale of a slide, µm a pixel on both axes: given by table or flag, or read off the file, never guessed."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,11 @@ from common.failures import SlideError
 
 MPP_RANGE = (0.05, 10.0)  # µm a pixel; outside lies no microscope
 MPP_REMEDY = "give the true value in a column mpp (or mpp_x and mpp_y) of cohort.csv, or for all slides with --mpp"
+OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
+ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*["']([^"']*)["']""")
+UM_OF_UNIT = {
+    "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "&#181;m": 1.0, "&#xB5;m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6
+}  # fmt: skip
 MPP_PROPERTIES = ("openslide.mpp-x", "openslide.mpp-y")
 
 
@@ -61,6 +67,37 @@ def file_scale(properties: Mapping[str, str]) -> tuple[float, float]:
         except ValueError as error:
             raise SlideError(f"the file's mpp on {axis} is {text[:40]!r}, no number", MPP_REMEDY) from error
     return values[0], values[1]
+
+
+def ome_scale(description: str, size: tuple[int, int]) -> tuple[float, float] | None:
+    """Return µm a pixel on x and y out of OME-XML, of the image of this width and height; None where it says nothing."""
+    if "<OME" not in description and ":OME" not in description:
+        return None
+    for tag in OME_PIXELS.findall(description):
+        values = dict(ATTRIBUTE.findall(tag))
+        if (values.get("SizeX"), values.get("SizeY")) != (str(size[0]), str(size[1])):
+            continue
+        try:
+            x, y = (
+                float(values[f"PhysicalSize{axis}"]) * UM_OF_UNIT[values.get(f"PhysicalSize{axis}Unit", "µm")]
+                for axis in "XY"
+            )
+        except (KeyError, ValueError):
+            return None
+        return x, y
+    return None
+
+
+def with_ome_scale(properties: Mapping[str, str], description: str, size: tuple[int, int]) -> Mapping[str, str]:
+    """Return properties with the scale of OME-XML, where they have none that a microscope can have."""
+    try:
+        has_scale = all(is_plausible(value) for value in file_scale(properties))
+    except SlideError:
+        has_scale = False
+    scale = None if has_scale else ome_scale(description, size)
+    if scale is None:
+        return properties
+    return {**properties, **dict(zip(MPP_PROPERTIES, map(str, scale), strict=True))}
 
 
 def check_scale(scale: tuple[float, float], source: str) -> None:

@@ -32,7 +32,7 @@ class Slide:
         self.mpp_source = mpp_source
         self.width, self.height = handle.dimensions
         self.level_dimensions, self.level_downsamples = handle.level_dimensions, handle.level_downsamples
-        self.reader, self.orientation = handle.reader, handle.orientation
+        self.reader, self.orientation, self.remarks = handle.reader, handle.orientation, handle.remarks
         self._background = "#" + handle.properties.get("openslide.background-color", "ffffff")
 
     @property

@@ -24,7 +24,7 @@ class Upright:
     def __init__(self, stored: SlideHandle, orientation: int) -> None:
         self._stored, self.orientation = stored, orientation
         self._is_on_side = orientation >= 5
-        self.reader = stored.reader
+        self.reader, self.remarks = stored.reader, stored.remarks
         self.dimensions = self._turned_size(stored.dimensions)
         self.level_dimensions = tuple(self._turned_size(size) for size in stored.level_dimensions)
         self.level_downsamples = stored.level_downsamples

@@ -83,8 +83,13 @@ def trident_attributes(tiles: SlideTiles) -> dict[str, str | int | float]:
     }
 
 
-def done_status(tiles: SlideTiles) -> SlideStatus:
-    """Return the status of a tiled slide, with the figures of the status table."""
+def done_status(tiles: SlideTiles, *, classes: tuple[str, ...] = ()) -> SlideStatus:
+    """Return the status of a tiled slide, with the figures of the status table.
+
+    Args:
+        tiles: what was made or kept.
+        classes: of a person's annotations, those that were taken for tissue.
+    """
     excluded = {f"n_excluded_{name}": count for name, count in tiles.exclusions.counts().items()}
     figures: dict[str, object] = {
         "mpp_x": tiles.mpp_x, "mpp_y": tiles.mpp_y, "mpp_source": tiles.mpp_source,
@@ -93,6 +98,8 @@ def done_status(tiles: SlideTiles) -> SlideStatus:
         "flags": "; ".join(tiles.flags),
         "stain": tiles.stain.method, "stain_fallback": tiles.stain.fallback,
     }  # fmt: skip
+    if classes:
+        figures["tissue_classes"] = "; ".join(classes)
     return SlideStatus(slide_id=tiles.slide_id, step=STEP, state="done", figures=figures)
 
 

@@ -19,6 +19,7 @@ from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
 from preprocessing.tiling.tiling_job import TilingJob, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
+from preprocessing.tissue.given_files import MatchedMasks, match_masks, notes_on, outlines_of_none
 from preprocessing.tissue.source import SEGMENTED
 
 
@@ -29,6 +30,7 @@ class TiledStudy:
     statuses: Sequence[SlideStatus]
     status_file: Path
     contact_sheet: Path
+    notes: Sequence[str] = ()  # on files that are of no slide
 
 
 def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
@@ -41,8 +43,12 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     """
     study = open_study(study)
     cohort = read_cohort(study.cohort_table, where=config.where)
-    statuses = tile_slides(study, find_slides(study.slides), cohort.rows, config)
-    tiled = TiledStudy(statuses, study.status_file, study.contact_sheet)
+    files = find_slides(study.slides)
+    statuses = tile_slides(study, files, cohort.rows, config)
+    slide_ids = {*files, *cohort.left_out, *(row["slide_id"] for row in cohort.rows)}
+    masks = _matched_masks(study, slide_ids, config)
+    notes = notes_on(masks.of_none, outlines_of_none(study.tiles, slide_ids))
+    tiled = TiledStudy(statuses, study.status_file, study.contact_sheet, notes)
     known = [*statuses, *earlier_statuses(tiled.status_file, cohort.left_out)]
     write_status(tiled.status_file, known)
     write_contact_sheet(tiled.contact_sheet, [status_row(status) for status in known], study.previews)
@@ -61,14 +67,11 @@ def tile_slides(
         config: the settings.
 
     Raises:
-        StudyError: the folder of masks that was named is not there.
+        StudyError: the folder of masks that was named is not there, holds none of a slide, or two of one.
     """
-    if config.masks is not None and not config.masks.is_dir():
-        raise StudyError(f"--masks: no folder {config.masks}; give the one with <slide>.png or .tif")
-    if config.masks is None and study.masks.is_dir():
-        config = dataclasses.replace(config, masks=study.masks)
+    masks = _matched_masks(study, {*files, *(row["slide_id"] for row in rows)}, config).of_slide
     statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
-    work = [(job.slide_id, (job, config)) for job in _jobs(study, files, rows, config)]
+    work = [(job.slide_id, (job, config)) for job in _jobs(study, files, rows, config, masks)]
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
@@ -79,6 +82,23 @@ def tile_slides(
             assert outcome.value is not None
             statuses.append(outcome.value)
     return statuses
+
+
+def _matched_masks(study: Study, slide_ids: set[str], config: TilingConfig) -> MatchedMasks:
+    """Match the masks that are named, or the study's own.
+
+    Raises:
+        StudyError: the folder that was named is not there, or holds none of a slide; or two are of one slide.
+    """
+    if config.masks is None:
+        return match_masks(study.masks, slide_ids) if study.masks.is_dir() else MatchedMasks({}, ())
+    if not config.masks.is_dir():
+        raise StudyError(f"--masks: no folder {config.masks}; give the one with <slide>.png or .tif")
+    masks = match_masks(config.masks, slide_ids)
+    if not masks.of_slide:
+        found = " ".join(notes_on(masks.of_none, ())) or "it is empty"
+        raise StudyError(f"--masks: no mask in {config.masks} is of a slide: {found}. Name each after its slide")
+    return masks
 
 
 def _unmatched(files: Mapping[str, Path], with_row: set[str], *, is_whole_table: bool) -> Iterable[SlideStatus]:
@@ -96,8 +116,9 @@ def _unmatched(files: Mapping[str, Path], with_row: set[str], *, is_whole_table:
 
 
 def _jobs(
-    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig
-) -> Iterator[TilingJob]:
+    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig,
+    masks: Mapping[str, Path],
+) -> Iterator[TilingJob]:  # fmt: skip
     """Yield a job for each slide with a row and a file, by name."""
     flag = None if config.mpp is None else parse_scale(config.mpp)
     for row in sorted(rows, key=lambda row: str(row["slide_id"])):
@@ -107,6 +128,7 @@ def _jobs(
             yield TilingJob(
                 slide_id=slide_id, path=files[slide_id], mpp=mpp, mpp_source=source, tile_file=study.tile_file(slide_id),
                 outline_file=study.outline_file(slide_id), preview_file=study.preview_file(slide_id),
+                mask_file=masks.get(slide_id),
             )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class TilingJob:
     tile_file: Path
     outline_file: Path
     preview_file: Path
+    mask_file: Path | None = None
 
 
 def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
@@ -37,14 +38,19 @@ def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
     Raises:
         SlideError: the slide cannot be read, has no scale, no tissue, or no whole tile of tissue.
     """
-    tiles = _current_tiles(job, config)
-    return done_status(tiles)
+    tiles, classes = _current_tiles(job, config)
+    return done_status(tiles, classes=classes)
 
 
-def _current_tiles(job: TilingJob, config: TilingConfig) -> SlideTiles:
-    """Keep or make the slide's files: first all is reckoned, then all is written."""
+def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tuple[str, ...]]:
+    """Keep or make the slide's files: first all is reckoned, then all is written.
+
+    Returns:
+        The tiles, and the classes of the annotations that were taken for tissue.
+    """
     with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
-        source = find_source(job.outline_file, config.masks, job.slide_id, slide.bounds[:2])
+        source = find_source(job.outline_file, job.mask_file, slide.bounds[:2])
+        classes = source.outline.classes if source.outline is not None else ()
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
             settings=settings_text(settings_of(config, without=WITHOUT_EFFECT)),
@@ -56,7 +62,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> SlideTiles:
         }  # fmt: skip
         kept, reason = read_if_current(job.tile_file, made_of, beside=(job.outline_file, job.preview_file))
         if kept is not None:
-            return kept
+            return kept, classes
         if job.tile_file.exists():
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
         tiled = tile_open_slide(slide, source, origin, config)
@@ -66,4 +72,4 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> SlideTiles:
     if tiled.outline is not None:
         write_text(job.outline_file, tiled.outline)
     write_slide_tiles(job.tile_file, tiled.tiles)  # last: its presence says that outline and preview are there
-    return tiled.tiles
+    return tiled.tiles, classes

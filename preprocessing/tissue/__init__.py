@@ -9,5 +9,6 @@ Which tiles lie on it is decided in `tiling`, how good they are in `quality`.
     segmentation.py   the masks of a whole slide, edges looked at twice
     outline.py        tissue outlines as GeoJSON, ours and edited ones
     source.py         edited outline, mask of another tool, or our segmentation: which one a slide's tiles are laid over
+    given_files.py    masks and outlines of a study by the names of slides, and those of none
     mask_image.py     the tissue of a slide out of another tool's mask
 """

@@ -4,13 +4,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 from preprocessing.reading.slide import Slide
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 
+OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")  # where 0 is not black
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and a value of it
 
 
@@ -20,7 +21,7 @@ def read_mask(path: Path, slide: Slide) -> Bool[np.ndarray, "H W"]:
     Raises:
         SlideError: the image cannot be read, is ambiguous, or does not show the whole slide.
     """
-    return tissue_of_mask(_read_grey(path), slide)
+    return tissue_of_mask(stored_mask(path), slide)
 
 
 def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.ndarray, "H W"]:
@@ -45,8 +46,12 @@ def tissue_of_mask(image: UInt8[np.ndarray, "h w"], slide: Slide) -> Bool[np.nda
     return np.repeat(np.repeat(image != 0, parts_y, axis=0), parts_x, axis=1)
 
 
-def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Return a mask as grey levels; what is transparent is 0."""
+def stored_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Return 1 where any stored sample is not 0 and nothing is transparent, else 0; of a palette the index is the sample.
+
+    Raises:
+        SlideError: the image cannot be read, or does not say what is tissue.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -57,9 +62,26 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
             if file.mode == "1" and getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
                 reason = f"{path.name} has one bit a pixel, of which 0 is white: programs disagree which of the two is tissue"
                 raise SlideError(reason, "save the mask with 8 bits a pixel, 0 where there is no tissue")
-            grey = np.asarray(file.convert("L"))
+            has_alpha = file.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+            samples = np.asarray(file.convert("RGB") if file.mode in OTHER_COLOURS else file)
+            if samples.dtype.kind == "f":
+                samples = _without_fractions(samples, path.name)
+            samples = samples.reshape(*samples.shape[:2], -1)
+            is_tissue = (samples[..., : samples.shape[2] - has_alpha] != 0).any(axis=2)
             if file.has_transparency_data:
-                grey = np.where(np.asarray(file.convert("RGBA").getchannel("A")) == 0, 0, grey).astype(np.uint8)
-            return grey
+                is_tissue &= np.asarray(file.convert("RGBA").getchannel("A")) != 0
+            return is_tissue.astype(np.uint8)
     except (OSError, UnidentifiedImageError) as error:
         raise SlideError(f"{path.name} cannot be read as a mask image ({error})", "export the mask again") from error
+
+
+def _without_fractions(samples: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, "*shape"]:
+    """Return floats with 0 for what is no number; refuse probabilities, of which no value but a threshold says tissue."""
+    samples = np.nan_to_num(samples, nan=0.0)
+    fractions = samples[(samples > 0) & (samples < 1)]
+    if len(fractions):
+        raise SlideError(
+            f"{name} holds fractions ({fractions[0]:.3g} is one), as of probabilities: where tissue begins is not said",
+            "choose a threshold, and save the mask as 0 below and 1 above it",
+        )
+    return samples

@@ -16,19 +16,28 @@ from jaxtyping import Bool, Int32, UInt8
 
 TISSUE_COLOUR = (0, 160, 80)
 SIMPLIFY_PX = 0.6  # of the mask
-EXCLUSION_CLASSES = frozenset({"ignore", "exclude", "excluded", "exclusion", "artefact", "artifact"})
+EXCLUSION_CLASSES = frozenset(
+    {"ignore", "exclude", "excluded", "exclusion", "artefact", "artifact", "background", "glass", "whitespace"}
+)
+ANNOTATION, ANNOTATION_ID = "annotation", "PathAnnotationObject"  # of QuPath: its object type, and its id in old files
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")  # of GeoJSON: what can hold an area
 MARK = "sarcoma_mil_geometry_sha256"
+GEOMETRIES = (*AREAS, "Point", "MultiPoint", "LineString", "MultiLineString")
+MAX_CORNERS = 20_000  # of a polygon that is drawn as it is
 SHIFT = 4  # fractional bits of a polygon's corners when it is filled
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Pieces of tissue and areas cut away (shapely polygons in level-0 pixels), and whether a person edited them."""
+    """Pieces of tissue and areas cut away (shapely polygons in level-0 pixels), and whether a person edited them.
+
+    `classes` are those of the annotations taken for tissue.
+    """
 
     pieces: tuple[Any, ...]
     exclusions: tuple[Any, ...]
     is_edited: bool
+    classes: tuple[str, ...] = ()
 
 
 def outlines(
@@ -118,32 +127,95 @@ def read_geojson(text: str, *, origin: tuple[int, int] = (0, 0)) -> Outline:
     Raises:
         ValueError: it is not GeoJSON with polygons.
     """
-    from shapely import make_valid
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON ({error})") from error
+    features = _features_of(content)
+    if features is None:
+        raise ValueError("no list of features; wanted a GeoJSON FeatureCollection, as QuPath exports it")
+    pieces: dict[bytes, list[Any]] = {}  # by their shape: what was exported twice counts once
+    exclusions: dict[bytes, list[Any]] = {}
+    classes = set()
+    for feature in features:
+        if not isinstance(feature, dict) or not _is_annotation(feature):
+            continue
+        geometry = feature.get("geometry")
+        if not isinstance(geometry, dict) or geometry.get("type") not in AREAS:
+            continue  # points and lines are notes
+        area = _area_of(geometry, origin)
+        is_exclusion = _class_of(feature) in EXCLUSION_CLASSES
+        (exclusions if is_exclusion else pieces)[area.normalize().wkb] = _polygons(area)
+        if not is_exclusion:
+            classes.add(_class_name(feature) or "no class")
+    is_edited = not (isinstance(content, dict) and content.get(MARK) == _sha256(features))
+    return Outline(
+        tuple(in_order([polygon for polygons in pieces.values() for polygon in polygons])),
+        tuple(in_order([polygon for polygons in exclusions.values() for polygon in polygons])),
+        is_edited,
+        tuple(sorted(classes, key=str.casefold)),
+    )
+
+
+def _features_of(content: Any) -> list[Any] | None:
+    """Return the features of any form QuPath writes: a collection, an array, one feature or geometry; None for others."""
+    if isinstance(content, list):
+        return [feature for part in content for feature in (_features_of(part) or [part])]
+    if not isinstance(content, dict):
+        return None
+    if isinstance(content.get("features"), list):
+        return _features_of(content["features"])
+    if content.get("type") == "Feature":
+        return [content]
+    return [{"type": "Feature", "geometry": content}] if content.get("type") in GEOMETRIES else None
+
+
+def _is_annotation(feature: dict[str, Any]) -> bool:
+    """Say whether a feature is no cell, detection or tile, which QuPath exports beside the annotations they lie in."""
+    kind = _properties(feature).get("objectType", _properties(feature).get("object_type"))
+    if isinstance(kind, str):
+        return kind.strip().lower() == ANNOTATION
+    old_kind = str(feature.get("id", ""))
+    return not (old_kind.startswith("Path") and old_kind.endswith("Object")) or old_kind == ANNOTATION_ID
+
+
+def _area_of(geometry: dict[str, Any], origin: tuple[int, int]) -> Any:
+    """Return a geometry as a valid shape in level-0 pixels, flat."""
+    from shapely import force_2d, make_valid
     from shapely.affinity import translate
     from shapely.errors import ShapelyError
     from shapely.geometry import shape
 
     try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"not readable as JSON ({error})") from error
-    features = content if isinstance(content, list) else content.get("features") if isinstance(content, dict) else None
-    if not isinstance(features, list):
-        raise ValueError("no list of features; wanted a GeoJSON FeatureCollection, as QuPath exports it")
-    pieces: list[Any] = []
-    exclusions: list[Any] = []
-    for feature in features:
-        geometry = feature.get("geometry") if isinstance(feature, dict) else None
-        if not isinstance(geometry, dict) or geometry.get("type") not in AREAS:
-            continue  # points and lines are notes
-        try:
-            area = make_valid(translate(shape(geometry), *origin))
-        except (ShapelyError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ValueError(f"a {geometry['type']} in it is none ({error})") from error
-        into = exclusions if _class_of(feature) in EXCLUSION_CLASSES else pieces
-        into += _polygons(area)
-    is_edited = not (isinstance(content, dict) and content.get(MARK) == _sha256(features))
-    return Outline(tuple(in_order(pieces)), tuple(in_order(exclusions)), is_edited)
+        return make_valid(translate(force_2d(shape(geometry)), *origin))
+    except (ShapelyError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"a {geometry['type']} in it is none ({error})") from error
+
+
+def clipped(polygons: Sequence[Any], slide_px: tuple[int, int], *, tolerance: float) -> list[Any]:
+    """Return the parts of polygons that lie on the slide; what lies on it whole stays as it is.
+
+    Args:
+        polygons: in level-0 pixels.
+        slide_px: width and height of level 0.
+        tolerance: polygons of very many corners are made simpler by this, level-0 pixels.
+    """
+    from shapely import box
+
+    slide = box(0, 0, *slide_px)
+    parts: list[Any] = []
+    for polygon in polygons:
+        few = polygon.simplify(tolerance) if _n_corners(polygon) > MAX_CORNERS else polygon
+        left, top, right, bottom = few.bounds
+        is_on_slide = left >= 0 and top >= 0 and right <= slide_px[0] and bottom <= slide_px[1]
+        parts += [few] if is_on_slide else _polygons(few.intersection(slide))
+    return parts
+
+
+def _n_corners(polygon: Any) -> int:
+    from shapely import get_num_coordinates
+
+    return int(get_num_coordinates(polygon))
 
 
 def _polygons(geometry: Any) -> list[Any]:
@@ -155,9 +227,21 @@ def _polygons(geometry: Any) -> list[Any]:
 
 def _class_of(feature: dict[str, Any]) -> str:
     """Return the class an annotation has in QuPath, lower case; of one derived from it ("Ignore: fold") the first part."""
-    kind = (feature.get("properties") or {}).get("classification") or {}
-    name = (kind.get("name") or (kind.get("names") or [""])[0]) if isinstance(kind, dict) else kind
-    return str(name).split(":")[0].strip().rstrip("*").lower()
+    return _class_name(feature).split(":")[0].strip().rstrip("*").lower()
+
+
+def _class_name(feature: dict[str, Any]) -> str:
+    """Return the class of an annotation as it is written; "" where it has none."""
+    kind = _properties(feature).get("classification") or ""
+    if isinstance(kind, dict):
+        names = kind.get("names")
+        kind = kind.get("name") or (names[0] if isinstance(names, list) and names else "")
+    return str(kind)
+
+
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
 
 
 def _feature(piece: Any, name: str, class_name: str, origin: tuple[int, int]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from common.failures import SlideError
 from common.files import content_sha256
 from preprocessing.reading.slide import Slide
 from preprocessing.tissue.mask_image import read_mask
-from preprocessing.tissue.outline import Outline, filled, outlines, read_geojson
+from preprocessing.tissue.outline import Outline, clipped, filled, outlines, read_geojson
 from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
 from preprocessing.tissue.segmentation import Segmentation, segment_slide
 
+SIMPLER_UM = 0.5  # outlines of very many corners are made simpler by this: a part of a pixel of the mask
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
-MASK_ENDINGS = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,16 @@ class SlideTissue:
     exclusions: tuple[Any, ...]
 
 
-def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: tuple[int, int]) -> TissueSource:
+def find_source(outline_file: Path, mask_file: Path | None, origin: tuple[int, int]) -> TissueSource:
     """Look for an edited outline, then for a mask image.
 
     Args:
         outline_file: where the outline of the slide lies, ours or an edited one.
-        masks: folder of mask images, or None.
-        slide_id: the slide.
+        mask_file: mask image of the slide, if there is one.
         origin: level-0 pixel that is (0, 0) in the outline.
 
     Raises:
-        SlideError: the outline is there but cannot be read.
+        SlideError: the outline is there but cannot be read, or holds no area.
     """
     edited: Outline | None = None
     if outline_file.is_file():
@@ -58,13 +57,16 @@ def find_source(outline_file: Path, masks: Path | None, slide_id: str, origin: t
                 f"{outline_file}: {error}", "export it from QuPath again, or delete it to have it made anew"
             ) from error
         edited = outline if outline.is_edited else None
+    if edited is not None and not edited.pieces and not edited.exclusions:
+        raise SlideError(
+            f"{outline_file} holds no area: every annotation was deleted, or none is an area",
+            "draw the tissue, or delete the file to have the slide segmented again",
+        )
     fingerprint = content_sha256(outline_file) if edited is not None else ""
     if edited is not None and edited.pieces:
         return TissueSource(EDITED, edited, None, fingerprint)
-    candidates = [] if masks is None else [masks / f"{slide_id}{ending}" for ending in MASK_ENDINGS]
-    for mask_file in candidates:
-        if mask_file.is_file():
-            return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
+    if mask_file is not None:
+        return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
     return TissueSource(SEGMENTED, edited, None, fingerprint)
 
 
@@ -72,15 +74,21 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
     """Return the tissue of a slide from its source; exclusions are cut away, unreadable areas too.
 
     Raises:
-        SlideError: the slide or the mask image cannot be read.
+        SlideError: the slide or the mask image cannot be read; or a person's outline leaves nothing of the slide.
     """
     slide_px = (slide.width, slide.height)
     min_area = MIN_PIECE_MM2 * 1e6 / (slide.mpp_x * slide.mpp_y)
     masks = segment_slide(slide, second_pass=second_pass and source.kind == SEGMENTED)
-    exclusions = source.outline.exclusions if source.outline is not None else ()
+    tolerance = SIMPLER_UM / max(slide.mpp_x, slide.mpp_y)
+    given = source.outline.exclusions if source.outline is not None else ()
+    exclusions = tuple(clipped(given, slide_px, tolerance=tolerance))
     if source.kind == EDITED:
         assert source.outline is not None
-        pieces: list[Any] = list(source.outline.pieces)  # what a person drew is taken as it is
+        pieces: list[Any] = clipped(source.outline.pieces, slide_px, tolerance=tolerance)  # else what a person drew
+        if not pieces:
+            raise SlideError(
+                "the edited outline lies wholly off the slide", "export it from the project of this slide, or delete it"
+            )
     elif source.kind == MASK:
         assert source.mask_file is not None
         is_tissue = read_mask(source.mask_file, slide)
@@ -90,7 +98,13 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
     shape = (2 * masks.is_ink.shape[0], 2 * masks.is_ink.shape[1])
     is_tissue = filled(pieces, shape, slide_px=slide_px).view(bool)
     if exclusions:
+        had_tissue = bool(is_tissue.any())
         is_tissue &= ~filled(exclusions, shape, slide_px=slide_px).view(bool)
+        if had_tissue and not is_tissue.any():
+            raise SlideError(
+                "the exclusions of the outline cut all tissue away",
+                "edit the outline, or leave the slide out of the table",
+            )
     if masks.is_unreadable.any():
         is_tissue &= ~np.repeat(np.repeat(masks.is_unreadable, 2, axis=0), 2, axis=1)
     return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions)

@@ -72,6 +72,7 @@ def test_a_new_format_is_one_entry_of_the_table(tmp_path, monkeypatch):
     class Square:
         reader, orientation, properties = "numpy", 1, {"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.5"}
         dimensions, level_dimensions, level_downsamples = (8, 8), ((8, 8),), (1.0,)
+        remarks = ()
 
         def __init__(self, path):
             self.pixels = np.load(path)

@@ -174,7 +174,7 @@ def test_real_slides_are_the_overview(shared_data):
 class SparseHandle:
     """As OpenSlide opens an MRXS: only the middle was scanned, the rest is transparent."""
 
-    reader, orientation = "openslide mirax", 1
+    reader, orientation, remarks = "openslide mirax", 1, ()
     dimensions, level_dimensions, level_downsamples = (400, 300), ((400, 300),), (1.0,)
     properties: ClassVar = {
         "openslide.background-color": "F0E0D0", "openslide.bounds-x": "100", "openslide.bounds-y": "60",

@@ -27,7 +27,7 @@ def slide_with_a_square(folder, *, is_blank=False):
 def tiled(folder, path):
     origin = SlideOrigin(slide_id="s", slide_fingerprint="f", settings="{}", preview_file=folder / "s.jpg")
     with open_slide(path, mpp=(1.0, 1.0)) as slide:
-        source = find_source(folder / "s.geojson", None, "s", slide.bounds[:2])
+        source = find_source(folder / "s.geojson", None, slide.bounds[:2])
         return tile_open_slide(slide, source, origin, CONFIG)
 
 

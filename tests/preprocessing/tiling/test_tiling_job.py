@@ -229,3 +229,40 @@ def test_a_folder_of_masks_that_is_not_there_is_refused(study, capsys):
     study.outline_file("s").unlink()
     assert run(study) == 0
     assert "tissue of 1 by mask image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["s.PNG", "s.tif_mask_use.png", "s.svs_mask.png", "s_mask.png"])
+def test_m3_masks_with_the_names_of_other_tools_are_matched(study, name, capsys):
+    mask = np.zeros((90, 110), np.uint8)
+    mask[30:60, 40:80] = 7
+    study.masks.mkdir()
+    Image.fromarray(mask).save(study.masks / name)
+    assert run(study) == 0
+    assert tiles_of(study).tissue_source == "mask image"
+    assert "match" not in capsys.readouterr().out
+
+
+def test_m3_masks_and_outlines_of_no_slide_are_listed_and_refused_where_they_were_named(study, capsys):
+    folder = study.root / "masks"
+    folder.mkdir()
+    Image.fromarray(np.ones((90, 110), np.uint8)).save(folder / "other.png")
+    (study.tiles / "s.json").write_text("{}")
+    assert run(study) == 0
+    printed = capsys.readouterr().out
+    assert "match no slide (wanted <slide>.png or .tif): other.png" in printed
+    assert "match no slide (wanted <slide>.geojson): s.json" in printed
+    assert run(study, "--masks", str(folder)) == 2
+    assert "other.png" in capsys.readouterr().err
+    Image.fromarray(np.ones((90, 110), np.uint8)).save(folder / "s_mask.png")
+    Image.fromarray(np.ones((90, 110), np.uint8)).save(folder / "s.tif_mask_use.png")
+    assert run(study) == 2
+    assert "masks of one slide" in capsys.readouterr().err
+
+
+def test_m7_the_classes_taken_for_tissue_stand_in_the_status(study):
+    assert "tissue_classes" not in status_of(study)
+    edited(study, lambda features: [square(1300, "Tumor"), square(1200)])
+    assert run(study) == 0
+    assert status_of(study)["tissue_classes"] == "no class; Tumor"
+    assert run(study) == 0
+    assert status_of(study)["tissue_classes"] == "no class; Tumor"

@@ -152,3 +152,37 @@ def test_classes_derived_from_an_exclusion_exclude(classification):
     square = {"type": "Polygon", "coordinates": [[[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]]}
     found = read_geojson(json.dumps([feature(square, **classification)]))
     assert (len(found.pieces), len(found.exclusions)) == (0, 1)
+
+
+SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]]}
+HIGH = {"type": "Polygon", "coordinates": [[[0, 0, 5], [100, 0, 5], [100, 100, 5], [0, 100, 5], [0, 0, 5]]]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "Feature", "geometry": SQUARE},
+        SQUARE,
+        [SQUARE],
+        {"type": "GeometryCollection", "geometries": [SQUARE]},
+        {"type": "Feature", "geometry": HIGH},
+        {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": SQUARE, "properties": "x"}]},
+        [{"type": "Feature", "geometry": SQUARE, "properties": {"classification": {"name": None, "names": 5}}}],
+        {"type": "FeatureCollection", "features": [{"type": "FeatureCollection", "features": [feature(SQUARE)]}]},
+    ],
+)
+def test_m5_every_form_that_qupath_writes_is_read(content):
+    found = read_geojson(json.dumps(content))
+    assert [piece.area for piece in found.pieces] == [10_000]
+    assert found.is_edited
+    assert not found.pieces[0].has_z
+
+
+def test_m7_only_annotations_count_once_and_background_excludes():
+    cells = [{**feature(SQUARE), "properties": {"objectType": kind}} for kind in ("cell", "detection", "tile")]
+    old = {"type": "Feature", "id": "PathCellObject", "geometry": SQUARE, "properties": {}}
+    tissue = {**feature(SQUARE, name="Tumor"), "id": "PathAnnotationObject"}
+    background = feature({**SQUARE, "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}, name="Background")
+    found = read_geojson(json.dumps([*cells, old, tissue, tissue, background, feature(HIGH)]))
+    assert (len(found.pieces), len(found.exclusions)) == (1, 1)
+    assert found.classes == ("no class", "Tumor")

@@ -1,5 +1,7 @@
 """Segmentation of whole slides: two passes, masks and outlines from elsewhere, unreadable areas, slides of any size."""
 
+import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -70,15 +72,15 @@ def test_an_edited_outline_wins_and_an_exclusion_cuts(painted, tmp_path):
         slide_px = (slide.width, slide.height)
         pieces = outlines(np.ones((10, 10), bool), slide_px=slide_px)
         outline.write_text(geojson(pieces))
-        assert find_source(outline, None, "s", (0, 0)).kind == SEGMENTED  # ours, not edited
+        assert find_source(outline, None, (0, 0)).kind == SEGMENTED  # ours, not edited
         half = [pieces[0].intersection(pieces[0].buffer(-300))]
         outline.write_text(geojson(half).replace("sarcoma_mil", "other"))
-        source = find_source(outline, None, "s", (0, 0))
+        source = find_source(outline, None, (0, 0))
         assert source.kind == EDITED
         found = find_slide_tissue(slide, source, second_pass=True)
         assert found.masks.is_tissue.mean() == approx(half[0].area / (slide_px[0] * slide_px[1]), abs=0.01)
         outline.write_text(geojson([], half).replace("sarcoma_mil", "other"))
-        source = find_source(outline, None, "s", (0, 0))
+        source = find_source(outline, None, (0, 0))
         assert source.kind == SEGMENTED
         assert source.fingerprint
         cut = find_slide_tissue(slide, source, second_pass=False).masks.is_tissue
@@ -86,7 +88,7 @@ def test_an_edited_outline_wins_and_an_exclusion_cuts(painted, tmp_path):
     assert not cut[rows // 3 : rows // 2, columns // 3 : columns // 2].any()
     outline.write_text("no outline")
     with pytest.raises(SlideError, match="QuPath"):
-        find_source(outline, None, "s", (0, 0))
+        find_source(outline, None, (0, 0))
 
 
 def test_a_mask_image_of_any_scale_is_tissue_and_one_of_another_slide_is_refused(painted, tmp_path):
@@ -94,7 +96,7 @@ def test_a_mask_image_of_any_scale_is_tissue_and_one_of_another_slide_is_refused
         mask = np.zeros((65, 80), np.uint8)
         mask[10:30, 20:60] = 255
         Image.fromarray(mask).save(tmp_path / "s.png")
-        source = find_source(tmp_path / "none.geojson", tmp_path, "s", (0, 0))
+        source = find_source(tmp_path / "none.geojson", tmp_path / "s.png", (0, 0))
         assert source.kind == MASK
         found = find_slide_tissue(slide, source, second_pass=True)
         assert found.masks.is_tissue.mean() == approx(20 * 40 / (65 * 80), abs=0.01)
@@ -142,3 +144,49 @@ def test_masks_that_can_be_misread_are_refused_and_transparent_ones_are_no_tissu
             patch.setattr(mask_image, "MAX_WHOLE_PX", 5000)
             with pytest.raises(SlideError, match="80 x 65 pixels, more than 5,000"):
                 find_slide_tissue(slide, replace(source, mask_file=tmp_path / "s.png"), second_pass=False)
+
+
+def outline_source(path, *features):
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}))
+    return find_source(path, None, (0, 0))
+
+
+def area(*corners, name="Tissue"):
+    ring = [[*map(float, corner)] for corner in (*corners, corners[0])]
+    return {
+        "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": name}},
+    }  # fmt: skip
+
+
+def test_m4_an_outline_without_an_area_is_named(tmp_path):
+    with pytest.raises(SlideError, match="holds no area") as error:
+        outline_source(tmp_path / "s.geojson")
+    assert "delete" in error.value.remedy
+
+
+def test_m6_an_outline_off_the_slide_and_one_that_excludes_everything_are_named(painted, tmp_path):
+    far = [(1e6, 1e6), (2e6, 1e6), (2e6, 2e6)]
+    whole = [(-9, -9), (99999, -9), (99999, 99999), (-9, 99999)]
+    with open_slide(painted / "s.tif") as slide:
+        with pytest.raises(SlideError, match="wholly off the slide"):
+            find_slide_tissue(slide, outline_source(tmp_path / "a.geojson", area(*far)), second_pass=False)
+        everything = outline_source(tmp_path / "b.geojson", area(*whole), area(*whole, name="Ignore"))
+        with pytest.raises(SlideError, match="exclusions of the outline cut all"):
+            find_slide_tissue(slide, everything, second_pass=False)
+
+
+def test_m8_huge_outlines_are_clipped_to_the_slide_and_take_seconds(painted, tmp_path):
+    far = 2e9
+    with open_slide(painted / "s.tif") as slide:
+        square = area((-far, -far), (far, -far), (far, far), (-far, far))
+        found = find_slide_tissue(slide, outline_source(tmp_path / "s.geojson", square), second_pass=False)
+        assert found.masks.is_tissue.all()
+        turn = np.linspace(0, 2 * np.pi, 1_000_000)[:-1]
+        radius = min(slide.width, slide.height) / 2
+        circle = area(*np.stack([slide.width / 2 + radius * np.cos(turn), slide.height / 2 + radius * np.sin(turn)], 1))
+        start = time.perf_counter()
+        found = find_slide_tissue(slide, outline_source(tmp_path / "c.geojson", circle), second_pass=False)
+        assert time.perf_counter() - start < 15
+        expected = np.pi * radius**2 / (slide.width * slide.height)
+        assert found.masks.is_tissue.mean() == approx(expected, rel=0.01)

@@ -1,0 +1,47 @@
+"""Masks of other tools: what is stored decides, not how it looks; what says nothing certain is refused by name."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from common.failures import SlideError
+from preprocessing.tissue.mask_image import stored_mask
+
+
+def test_m1_the_index_of_a_palette_decides(tmp_path):
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.putpixel((2, 1), 1)
+    image.save(tmp_path / "m.png")
+    mask = stored_mask(tmp_path / "m.png")
+    assert (mask.sum(), bool(mask[1, 2])) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.array([[0, 0, 3], [0, 0, 0]], np.uint8).reshape(1, 2, 3), [1, 0]),
+        (np.array([[-1, 0, 700]], np.int16), [1, 0, 1]),
+        (np.array([[0, 1, 65535]], np.uint16), [0, 1, 1]),
+        (np.array([[0, 1, 255, np.nan]], np.float32), [0, 1, 1, 0]),
+        (np.array([[0, -3, 70000]], np.int32), [0, 1, 1]),
+    ],
+)
+def test_m2_any_stored_sample_that_is_not_0_is_tissue(tmp_path, pixels, expected):
+    tifffile.imwrite(tmp_path / "m.tif", pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack")
+    assert (stored_mask(tmp_path / "m.tif")[0] != 0).tolist() == [bool(value) for value in expected]
+
+
+def test_m2_probabilities_are_refused_with_what_to_do(tmp_path):
+    tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 0.2, 0.5, 0.9, 1]], np.float32))
+    with pytest.raises(SlideError, match=r"m\.tif holds fractions \(0\.2") as error:
+        stored_mask(tmp_path / "m.tif")
+    assert "threshold" in error.value.remedy
+
+
+def test_what_is_transparent_is_no_tissue(tmp_path):
+    pixels = np.full((2, 2, 4), 200, np.uint8)
+    pixels[0, 0, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    assert (stored_mask(tmp_path / "m.png") != 0).tolist() == [[False, True], [True, True]]
