@@ -17,7 +17,7 @@ from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
-from preprocessing.tiling.tiling_job import TilingJob, tile_slide
+from preprocessing.tiling.tiling_job import TilingJob, remove_stale, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.source import SEGMENTED
 
@@ -68,12 +68,12 @@ def tile_slides(
     if config.masks is None and study.masks.is_dir():
         config = dataclasses.replace(config, masks=study.masks)
     statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
-    work = [(job.slide_id, (job, config)) for job in _jobs(study, files, rows, config)]
+    jobs = {job.slide_id: job for job in _jobs(study, files, rows, config)}
+    work = [(slide_id, (job, config)) for slide_id, job in jobs.items()]
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
-            for file in (study.tile_file(outcome.name), study.preview_file(outcome.name)):
-                file.unlink(missing_ok=True)  # what lies there is not of this slide and settings
+            remove_stale(jobs[outcome.name], config)
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:
             assert outcome.value is not None
