@@ -3,10 +3,12 @@
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from common.failures import StudyError
+from common.files import UnwritableError, write_json
 from common.study import Study
 from mil.evaluate import main as evaluate
 from mil.heads.registry import make_head
@@ -161,3 +163,38 @@ def test_d4_a_fold_record_with_one_changed_digit_is_trained_again(tmp_path):
     path = folder.fold_record(plan.stem)
     path.write_text(path.read_text().replace("0.25", "0.35"))
     assert finished_record(folder, plan, "f") is None
+
+
+def test_d5_any_damage_of_run_json_is_one_message(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    whole = folder.facts.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        at = int(rng.integers(len(whole)))
+        damaged = bytearray(whole)
+        if rng.random() < 0.3:
+            del damaged[at:]
+        else:
+            damaged[at] = int(rng.integers(256))
+        if bytes(damaged) == whole or json_of(damaged) == json_of(whole):
+            continue
+        folder.facts.write_bytes(bytes(damaged))
+        with pytest.raises(StudyError, match=r"run\.json: .*train again"):
+            read_run(folder)
+
+
+def json_of(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_d5_a_folder_in_the_place_of_a_fold_record_is_named(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    place = folder.fold_record("repeat0_fold0")
+    (place / "x").mkdir(parents=True)
+    assert finished_record(folder, FoldPlan(repeat=0, fold=0, train=(), val=(), test=()), "f") is None
+    with pytest.raises(UnwritableError, match=r"repeat0_fold0\.json cannot be written \(Is a directory"):
+        write_json(place, {})
