@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from common.failures import SlideError, StudyError
+from common.files import UnwritableError
 from common.steady_pool import worker_pool
 
 Value = TypeVar("Value")
@@ -35,10 +36,10 @@ class WorkerError(Exception):
 
 
 def guarded(function: Callable[..., Value], *arguments: Any) -> Value:
-    """Call a job in its worker; what it raises comes out as a SlideError or a WorkerError."""
+    """Call a job in its worker; what it raises comes out as a SlideError or a WorkerError, and a full disk as it is."""
     try:
         return function(*arguments)
-    except SlideError:
+    except (SlideError, UnwritableError):
         raise
     except (Exception, SystemExit) as error:
         raise WorkerError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
@@ -63,6 +64,7 @@ def over_slides(
 
     Raises:
         StudyError: a negative number of workers.
+        UnwritableError: a job could not write its file; the jobs that are under way are ended.
     """
     from tqdm import tqdm
 
@@ -105,6 +107,8 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
         return Outcome(name, result(), None)
     except SlideError as error:
         return Outcome(name, None, error)
+    except UnwritableError:
+        raise  # not this slide's fault, and the next would meet it too
     except (TimeoutError, FutureTimeoutError):
         reason = f"no result within the time limit of {timeout_s:g} s"
         return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
