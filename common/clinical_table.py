@@ -69,7 +69,7 @@ def read_text_table(path: Path) -> TextTable:
         )
     try:
         header, lines = _frame_lines(path) if path.suffix.lower() in EXCEL_ENDINGS | {".parquet"} else _csv_lines(path)
-    except (ValueError, OSError, ImportError, csv.Error) as error:
+    except Exception as error:  # a damaged workbook raises what its reader came upon: KeyError, zlib.error ...
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     invisible = _Invisible()
     columns = tuple(invisible.taken_off(name, 1).strip() for name in header)

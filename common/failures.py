@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common.files import read_named_rows, write_table
+from common.files import UnwritableError, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -112,13 +112,16 @@ def exit_code(rows: Iterable[SlideStatus]) -> int:
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback."""
+    """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback.
+
+    A file that cannot be written (a full disk) is exit code 2 too.
+    """
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         try:
             return main(argv)
-        except StudyError as error:
+        except (StudyError, UnwritableError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_WRONG_USE
         except KeyboardInterrupt:

@@ -5,30 +5,85 @@ any moment leaves the old file or the new one. No file holds a clock time: same 
 """
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from common.table_cells import cell_of, text_of
 
+CANNOT_WRITE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EISDIR, errno.ENOTDIR,
+     errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EEXIST}
+)  # fmt: skip
+
+
+class UnwritableError(OSError):
+    """A file cannot be written: the disk is full or read-only, or its folder is closed. Every other slide would meet the same."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say of an error on writing `path`, or a partial file beside it, which file it is and what to do.
+
+    Raises:
+        UnwritableError: the disk or the folder does not take it.
+    """
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        number = error.errno or _hdf5_errno(error)
+        named = () if error.filename is None else (Path(os.fsdecode(error.filename)),)
+        if number not in CANNOT_WRITE or any(name not in path.parents and name.parent != path.parent for name in named):
+            raise
+        raise UnwritableError(
+            f"{path} cannot be written ({os.strerror(number)}{_room(path, number)}); {_REMEDY}"
+        ) from error
+
+
+_REMEDY = "make room or change what forbids it, then run the same command again: it goes on where it stopped"
+
+
+def _hdf5_errno(error: OSError) -> int:
+    """Return the system's number of an error that HDF5 tells as text, or 0."""
+    told = re.search(r"errno = (\d+)", str(error))
+    return int(told[1]) if told else 0
+
+
+def _room(path: Path, number: int) -> str:
+    if number != errno.ENOSPC:
+        return ""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return f": {shutil.disk_usage(folder).free:,} bytes are free"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # left by a killed process
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # left by a killed process
+        try:
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(OSError):  # the error that led here says more
+                partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

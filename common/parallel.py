@@ -7,13 +7,13 @@ Workers are spawned, never forked, so they hold no half-copied state of the pare
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 from common.failures import SlideError, StudyError
+from common.files import UnwritableError
+from common.steady_pool import worker_pool
 
 Value = TypeVar("Value")
 
@@ -27,44 +27,6 @@ class Outcome(Generic[Value]):
     error: SlideError | None
 
 
-class _KeepingContext(SpawnContext):
-    """Keeps the locks it makes: pebble lets go of a pool's before it ends workers that are still starting and want them."""
-
-    def __init__(self) -> None:
-        self._kept: list[Any] = []
-
-    def RLock(self) -> Any:  # noqa: N802  # the name is multiprocessing's
-        lock = super().RLock()
-        self._kept.append(lock)
-        return lock
-
-
-@runtime_checkable
-class WorkerPool(Protocol):
-    """What is used of a pebble ProcessPool."""
-
-    def schedule(self, function: Callable[..., Any], /, *, args: Sequence[Any], timeout: float) -> Future[Any]:
-        """Start a job."""
-
-    def close(self) -> None:
-        """Take no more jobs."""
-
-    def stop(self) -> None:
-        """End the workers."""
-
-    def join(self) -> None:
-        """Wait for the workers to end."""
-
-
-def worker_pool(
-    max_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
-) -> WorkerPool:
-    """Return a pebble ProcessPool of spawned workers; the caller closes or stops it, then joins it."""
-    from pebble import ProcessPool
-
-    return ProcessPool(max_workers=max_workers, context=_KeepingContext(), initializer=initializer, initargs=initargs)
-
-
 class WorkerError(Exception):
     """What a job raised, as text: exceptions of other libraries may not survive the way out of a worker."""
 
@@ -74,10 +36,10 @@ class WorkerError(Exception):
 
 
 def guarded(function: Callable[..., Value], *arguments: Any) -> Value:
-    """Call a job in its worker; what it raises comes out as a SlideError or a WorkerError."""
+    """Call a job in its worker; what it raises comes out as a SlideError or a WorkerError, and a full disk as it is."""
     try:
         return function(*arguments)
-    except SlideError:
+    except (SlideError, UnwritableError):
         raise
     except (Exception, SystemExit) as error:
         raise WorkerError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
@@ -102,6 +64,7 @@ def over_slides(
 
     Raises:
         StudyError: a negative number of workers.
+        UnwritableError: a job could not write its file; the jobs that are under way are ended.
     """
     from tqdm import tqdm
 
@@ -144,6 +107,8 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
         return Outcome(name, result(), None)
     except SlideError as error:
         return Outcome(name, None, error)
+    except UnwritableError:
+        raise  # not this slide's fault, and the next would meet it too
     except (TimeoutError, FutureTimeoutError):
         reason = f"no result within the time limit of {timeout_s:g} s"
         return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
@@ -151,8 +116,19 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
         print(fault.trace, file=sys.stderr)
         return Outcome(name, None, SlideError(f"unexpected {fault.summary}", "see the trace above"))
     except Exception as error:
-        if type(error).__name__ == "ProcessExpired":  # pebble's: importing it costs a run without workers too much
-            reason = f"the worker process died (exit code {getattr(error, 'exitcode', 'unknown')})"
-            return Outcome(name, None, SlideError(reason, "the file may crash its decoder, or memory ran out"))
+        if (ended := _ended_worker(error)) is not None:
+            return Outcome(name, None, ended)
         traceback.print_exception(error)
         return Outcome(name, None, SlideError(f"unexpected {type(error).__name__}: {error}", "see the trace above"))
+
+
+def _ended_worker(error: Exception) -> SlideError | None:
+    """Return what to say of pebble's errors, known by their names: importing it costs a run without workers too much."""
+    kind = type(error).__name__
+    if kind == "ProcessExpired":
+        reason = f"the worker process died (exit code {getattr(error, 'exitcode', 'unknown')})"
+        return SlideError(reason, "the file may crash its decoder, or memory ran out")
+    if kind == "BrokenProcessPool":
+        reason = "its worker processes are ended from outside before they begin, one after another"
+        return SlideError(reason, "see what ends them (memory, a limit), or give --workers 1")
+    return None

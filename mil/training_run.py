@@ -23,9 +23,10 @@ from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metric
 from mil.report.report import write_report
 from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
-from mil.runs.record import write_record
+from mil.runs.record import write_sealed
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
+from mil.runs.run_tables import table_sums
 from mil.tasks.registry import task_named
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
@@ -110,7 +111,7 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)
     models = read_models(folder, prepared.plans)
     write_image_predictions(folder, task.training.predict_images(models, prepared.bags, prepared.targets))
-    write_record(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
+    write_sealed(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
     finished = read_run(folder)
@@ -168,6 +169,7 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         covariates=CovariateFacts(used=tuple(covariates.names), left_out=dict(covariates.left_out)),
         learning_curve=tuple(curve), folds=tuple(record.facts() for record in records),
         evaluated=prepared.is_evaluated, flow=cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
+        tables=table_sums(prepared.folder, [point.share for point in curve]),
     )  # fmt: skip
 
 

@@ -49,15 +49,27 @@ def read_record(path: Path) -> dict[str, Any] | None:
     Raises:
         StudyError: it is not readable, or of another format.
     """
-    if not record_file(path).is_file():
+    if not record_file(path).exists():
         return None
     try:
         record = json.loads(record_file(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise StudyError(f"{record_file(path)}: not readable as JSON ({error}); make the splits again") from error
     if not isinstance(record, dict) or record.get("schema") != RECORD_SCHEMA:
         raise StudyError(f"{record_file(path)}: not a record of format {RECORD_SCHEMA}; make the splits again")
+    if fault := _record_fault(record):
+        raise StudyError(f"{record_file(path)}: damaged, {fault}; make the splits again")
     return record
+
+
+def _record_fault(record: Mapping[str, Any]) -> str:
+    """Say which of the keys that are asked for later is missing or of another kind; empty where none is."""
+    for key, kind in (("table_sha256", str), ("method", str), ("settings", dict)):
+        if not isinstance(record.get(key), kind):
+            return f"{key} is {'missing' if key not in record else f'no {kind.__name__}'}"
+    if record["method"] == "external" and not isinstance(record["settings"].get("external"), str):
+        return "settings.external is missing or no text"
+    return ""
 
 
 def read_splits(path: Path) -> pd.DataFrame:
@@ -75,7 +87,7 @@ def read_splits(path: Path) -> pd.DataFrame:
         )
     try:
         table = with_texts(pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False))
-    except ValueError as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     if list(table.columns) != list(COLUMNS):
         raise StudyError(f"{path}: wanted the columns {', '.join(COLUMNS)}, found {', '.join(map(str, table.columns))}")

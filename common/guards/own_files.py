@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from common.failures import StudyError
+from common.files import writing
 
 
 def check_own_folder(path: Path, *, below: Path) -> None:
@@ -28,7 +29,8 @@ def check_own_folder(path: Path, *, below: Path) -> None:
 def own_folder(path: Path, *, below: Path) -> Path:
     """Make a folder if need be, and return it; see check_own_folder."""
     check_own_folder(path, below=below)
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -19,6 +19,7 @@ from features.store.feature_log import FeatureLog
 from features.store.provenance import Provenance, Stated
 from features.stream.shared_ring import MemoryHolder
 from features.stream.tile_reader import TileRequest
+from preprocessing.tiling.tile_store import OtherSlideError
 
 if TYPE_CHECKING:
     from features.device.runtime import Runtime
@@ -43,9 +44,15 @@ def reading_of(config: ExtractionConfig, embedders: Sequence[Embedder]) -> Readi
 def failed_at_once(
     study: Study, slide_id: str, embedders: Sequence[Embedder], error: SlideError
 ) -> list[EncoderStatus]:
-    """Return a failed status for every encoder, and leave no file: the slide cannot even begin."""
+    """Return a failed status for every encoder: the slide cannot even begin.
+
+    A whole file of an earlier run stays (the slide or its tiles may be away for a day); one that cannot be proven whole, or
+    is of another slide, is not left for training.
+    """
     for embedder in embedders:
-        study.feature_file(embedder.name, slide_id).unlink(missing_ok=True)
+        path = study.feature_file(embedder.name, slide_id)
+        if isinstance(error, OtherSlideError) or stale_reason(path, {}) is not None:
+            path.unlink(missing_ok=True)
     return [(embedder.name, failed(slide_id, STEP, error)) for embedder in embedders]
 
 

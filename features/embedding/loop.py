@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from common.failures import SlideError, SlideStatus, failed
+from common.files import UnwritableError
 from features.embedding.jobs import DAMAGED, STEP, EmbeddingJob, EncoderStatus, PendingBag, ReadingSettings, done_status
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
@@ -213,11 +214,14 @@ def _written(slide_id: str, bag: PendingBag) -> SlideStatus:
             bag.path, bag.log, slide_id=slide_id, coords=bag.coords, attributes=attributes,
             image_index=bag.image_index, datasets=bag.datasets, coords_attributes=bag.coords_attributes,
         )  # fmt: skip
+    except UnwritableError:
+        bag.log.close()  # with all embeddings, for the next run
+        raise
     except ValueError:
+        bag.log.remove()
         bag.path.unlink(missing_ok=True)
         return failed(slide_id, STEP, SlideError(f"none of its {len(bag.coords)} tiles can be read", DAMAGED))
-    finally:
-        bag.log.remove()
+    bag.log.remove()
     return done_status(slide_id, bag.path)
 
 

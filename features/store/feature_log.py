@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Bool, Float16, Int64
 
+from common.files import writing
+
 _HEAD = struct.Struct("<4sII")  # magic, length and crc32 of what follows
 SYNC_S = 1.0  # between two waits for the disk, which can take as long as the embeddings of a block
 _MAGIC = b"EMB1"
@@ -45,8 +47,9 @@ class FeatureLog:
         self._synced = time.monotonic()
         self.dimensions: dict[str, int] = {}
         header_text = json.dumps(header, sort_keys=True, default=str).encode()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _opened(self.path)
+        with writing(self.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _opened(self.path)
         end = 0
         for position, payload in self._payloads():
             if end == 0 and payload != header_text:
@@ -102,12 +105,13 @@ class FeatureLog:
             self.dimensions[record.part] = record.features.shape[1]
 
     def _write(self, payload: bytes) -> None:
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(_HEAD.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload)
-        self._file.flush()
-        if time.monotonic() - self._synced > SYNC_S:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        with writing(self.path):
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(_HEAD.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload)
+            self._file.flush()
+            if time.monotonic() - self._synced > SYNC_S:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
     def _payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the end and the content of each whole record; stop at the first that is not."""

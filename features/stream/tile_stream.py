@@ -11,16 +11,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from common.parallel import Outcome, WorkerPool, guarded, outcome_of, worker_pool
+from common.parallel import Outcome, guarded, outcome_of
+from common.steady_pool import SteadyPool, Task, worker_pool
 from features.stream.shared_ring import HAS_RING, SLOT_BYTES, MemoryHolder, SharedRing
-from features.stream.tile_reader import BlockReport, ReadingPlan, TileRequest, plan_reading, read_block, start_worker
+from features.stream.tile_reader import ReadingPlan, TileRequest, plan_reading, read_block, start_worker
 
 BLOCK_TILES = 256  # of a raw slide: 16 x 16 where tissue fills it
 REGION_TILES = 64  # of a slide that is read more slowly
@@ -47,7 +47,7 @@ class _Job:
     plan: ReadingPlan
     rows: np.ndarray
     is_last: bool
-    future: Future[BlockReport] | None = None
+    future: Task | None = None
     slot: int | None = None
 
 
@@ -86,11 +86,11 @@ class _Stream:
     """The parent's side: what was asked of the workers and has not been handed over yet."""
 
     def __init__(
-        self, pool: WorkerPool, ring: SharedRing | None, requests: Iterable[TileRequest], ahead: int, timeout_s: float
+        self, pool: SteadyPool, ring: SharedRing | None, requests: Iterable[TileRequest], ahead: int, timeout_s: float
     ) -> None:
         self._pool, self._ring, self._ahead, self._timeout_s = pool, ring, ahead, timeout_s
         self._requests = iter(requests)
-        self._planned: deque[tuple[TileRequest, ReadingPlan | Future[ReadingPlan]]] = deque()
+        self._planned: deque[tuple[TileRequest, ReadingPlan | Task]] = deque()
         self._jobs: deque[_Job] = deque()  # of the request whose blocks are being given out
         self._waiting: deque[_Job | tuple[TileRequest, Outcome[TileBlock]]] = deque()
         self._failed: set[str] = set()
@@ -148,7 +148,7 @@ class _Stream:
             self._jobs.extend(_jobs_of(request, outcome.value))
         return self._jobs.popleft()
 
-    def _plan_of(self, request: TileRequest, plan: ReadingPlan | Future[ReadingPlan]) -> Outcome[ReadingPlan]:
+    def _plan_of(self, request: TileRequest, plan: ReadingPlan | Task) -> Outcome[ReadingPlan]:
         if isinstance(plan, ReadingPlan):
             return Outcome(request.name, plan, None)
         return outcome_of(request.name, plan.result, self._timeout_s)

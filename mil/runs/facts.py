@@ -8,7 +8,7 @@ from typing import Any
 
 from mil.runs.record import Scalar
 
-RUN_SCHEMA, FOLD_SCHEMA = "run/1", "fold/2"
+RUN_SCHEMA, FOLD_SCHEMA = "run/2", "fold/3"  # 2 and 3: with their own checksums, and those of the tables
 TRAIN_AGAIN = "train again with python mil/train.py"
 
 
@@ -156,6 +156,7 @@ class RunFacts:
     folds: tuple[FoldFacts, ...]
     evaluated: bool
     flow: CohortFlow
+    tables: dict[str, str]  # path from the run's folder to sha256
 
     @property
     def encoder_name(self) -> str:

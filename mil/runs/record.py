@@ -6,6 +6,7 @@ Read are nested dataclasses, tuples, dict[str, X], X | None and plain values; a 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
@@ -19,6 +20,7 @@ from common.files import write_json
 
 T = TypeVar("T")
 Scalar = str | int | float | bool | None
+SEAL = "content_sha256"  # the key of a sealed record's checksum
 
 
 class SchemaError(StudyError):
@@ -44,16 +46,41 @@ def write_record(path: Path, record: object, schema: str) -> None:
     write_json(path, {"schema": schema, **plain(record)})
 
 
+def write_sealed(path: Path, record: object, schema: str) -> None:
+    """Write a record with a sha256 over all that stands in it, atomically."""
+    values = {"schema": schema, **plain(record)}
+    write_json(path, {**values, SEAL: _seal(values)})
+
+
+def read_sealed(path: Path, kind: type[T], schema: str, remedy: str) -> T:
+    """Read a record that proves it is what was written.
+
+    Raises:
+        SchemaError: it is of another schema.
+        StudyError: it is no such record, or its checksum differs; names the file and what to do.
+    """
+    values = read_json(path, schema, remedy)
+    found = values.pop(SEAL, None)
+    record = record_of(kind, values, path, remedy)
+    if found != _seal({"schema": schema, **values}):
+        raise StudyError(f"{path}: its content is not what was written (checksum differs); {remedy}")
+    return record
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
     """Return what stands in a file of this schema, less the schema.
 
     Raises:
         SchemaError: it is of another schema.
-        StudyError: it is no JSON.
+        StudyError: it is no JSON, or cannot be read.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:  # a folder of this name, brackets without end
         raise StudyError(f"{path}: not readable as JSON ({error}); {remedy}") from error
     known = record.pop("schema", None) if isinstance(record, dict) else None
     if known != schema:

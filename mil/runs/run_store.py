@@ -16,8 +16,9 @@ from mil.runs.audit_record import Audit, read_audit
 from mil.runs.comparison_record import Comparison, current_comparison
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
-from mil.runs.record import read_record
+from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
+from mil.runs.run_tables import KEYS, check_rows, check_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,27 +71,38 @@ def read_run(folder: RunFolder) -> FinishedRun:
     """Read a run folder.
 
     Raises:
-        StudyError: it holds no finished training run, or one of an earlier version.
+        StudyError: it holds no finished training run, or one of an earlier version, or a table is not what was written.
     """
     for path in (folder.facts, folder.predictions):
         if not path.is_file():
             raise StudyError(
                 f"no finished run in {folder.root}: {path.name} is missing; train it with python mil/train.py"
             )
-    facts = read_record(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
+    facts = read_sealed(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
+    check_sums(folder, [point.share for point in facts.learning_curve], facts.tables)
     return FinishedRun(
         folder=folder,
         facts=facts,
-        predictions=read_predictions(folder.predictions),
+        predictions=_predictions(folder.predictions, facts),
         predictions_sha256=folder.predictions_sha256(),
-        validation=read_predictions(folder.validation),
-        follow_up=read_predictions(folder.follow_up),
+        validation=_predictions(folder.validation, facts),
+        follow_up=_predictions(folder.follow_up, facts),
         patients=read_predictions(folder.patients, text=_categories(facts)),
-        images=read_predictions(folder.image_predictions, text=["image"]),
-        shares={point.share: read_predictions(folder.share(point.share).predictions) for point in facts.learning_curve},
+        images=_predictions(folder.image_predictions, facts, text=["image"], keys=("repeat", "fold", "patient_id", "image")),
+        shares={
+            point.share: _predictions(folder.share(point.share).predictions, facts) for point in facts.learning_curve
+        },
         audit=read_audit(folder),
         comparison=current_comparison(folder),
     )
+
+
+def _predictions(
+    path: Path, facts: RunFacts, *, text: Sequence[str] = (), keys: Sequence[str] = KEYS
+) -> pd.DataFrame:
+    table = read_predictions(path, text=text)
+    check_rows(path, table, facts.classes, keys=keys)
+    return table
 
 
 def _categories(facts: RunFacts) -> list[str]:

@@ -18,7 +18,7 @@ from common.guards.own_files import own_folder, remove_own_files
 from mil.heads.head import Head
 from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
 from mil.runs.model_file import Model, read_model, write_model
-from mil.runs.record import read_record, write_record
+from mil.runs.record import read_sealed, write_sealed
 from mil.runs.run_folder import RunFolder
 from mil.training.task import ImageTable
 from splits.fold_plan import FoldPlan
@@ -39,7 +39,7 @@ def finished_record(folder: RunFolder, plan: FoldPlan, fingerprint: str) -> Fold
     """Return a fold's record; None where it, or its model file, is missing, damaged or made of something else."""
     model_file = folder.model_file(plan.stem)
     try:
-        record = read_record(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
+        record = read_sealed(folder.fold_record(plan.stem), FoldRecord, FOLD_SCHEMA, TRAIN_AGAIN)
     except (OSError, ValueError):
         return None
     if record.fingerprint != fingerprint or not model_file.is_file():
@@ -55,7 +55,7 @@ def write_fold(
     write_model(model_file, head, metadata)
     name = model_file.relative_to(folder.root).as_posix()
     whole = replace(record, model_file=name, model_sha256=_sha256(model_file))
-    write_record(folder.fold_record(plan.stem), whole, FOLD_SCHEMA)
+    write_sealed(folder.fold_record(plan.stem), whole, FOLD_SCHEMA)
     return whole
 
 

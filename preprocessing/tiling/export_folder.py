@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
-from common.files import settings_text, write_text
+from common.files import settings_text, write_text, writing
 
 FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
 RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
@@ -51,7 +51,8 @@ def write_export(
     _check_own(folder)
     partial = _hidden(folder, "new")
     _clear(partial)
-    partial.mkdir(parents=True)
+    with writing(folder):
+        partial.mkdir(parents=True)
     try:
         names = tuple(_write_image(partial, stem, pixels, kind) for stem, pixels in images)
         record = ExportRecord(names, n_wanted - len(names))

@@ -17,7 +17,7 @@ from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
-from preprocessing.tiling.tiling_job import TilingJob, tile_slide
+from preprocessing.tiling.tiling_job import TilingJob, remove_stale, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.given_files import MatchedMasks, match_masks, notes_on, outlines_of_none
 from preprocessing.tissue.source import SEGMENTED
@@ -71,12 +71,12 @@ def tile_slides(
     """
     masks = _matched_masks(study, {*files, *(row["slide_id"] for row in rows)}, config).of_slide
     statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
-    work = [(job.slide_id, (job, config)) for job in _jobs(study, files, rows, config, masks)]
+    jobs = {job.slide_id: job for job in _jobs(study, files, rows, config, masks)}
+    work = [(slide_id, (job, config)) for slide_id, job in jobs.items()]
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
-            for file in (study.tile_file(outcome.name), study.preview_file(outcome.name)):
-                file.unlink(missing_ok=True)  # what lies there is not of this slide and settings
+            remove_stale(jobs[outcome.name], config)
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:
             assert outcome.value is not None

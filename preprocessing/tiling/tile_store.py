@@ -15,6 +15,10 @@ SCHEMA = "tiles/2"
 QUALITY_PREFIX = "quality_"  # of the arrays that hold quality columns
 
 
+class OtherSlideError(SlideError):
+    """The slide is another file than the one its tiles were made from: what was made of them is of no use."""
+
+
 def write_slide_tiles(path: Path, tiles: SlideTiles) -> None:
     """Write a tile file; `coords` carries the attributes TRIDENT's readers expect."""
     arrays = {
@@ -121,5 +125,5 @@ def tiles_of_slide(path: Path, slide_path: Path) -> SlideTiles:
     except ValueError as error:
         raise SlideError(str(error), remedy) from error
     if file_fingerprint(slide_path) != tiles.slide_fingerprint:
-        raise SlideError(f"{slide_path.name} is not the file its tiles were made from", remedy)
+        raise OtherSlideError(f"{slide_path.name} is not the file its tiles were made from", remedy)
     return tiles

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.arrays import stale_reason
 from common.failures import SlideStatus
 from common.files import settings_text, write_text
 from common.settings import settings_of
@@ -42,6 +44,25 @@ def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
     return done_status(tiles, classes=classes)
 
 
+def remove_stale(job: TilingJob, config: TilingConfig) -> None:
+    """Remove what a failed slide has from an earlier run, unless it is whole and of this slide and these settings.
+
+    A slide fails without its files being at fault: its worker was killed, it took too long, the disk was away.
+    """
+    made_of: dict[str, object] = {"schema": SCHEMA, "settings": _settings(config)}
+    with suppress(OSError):  # the slide itself may be out of reach
+        made_of["slide_fingerprint"] = file_fingerprint(job.path)
+    if job.mpp is not None:
+        made_of |= {"mpp_x": job.mpp[0], "mpp_y": job.mpp[1]}
+    if stale_reason(job.tile_file, made_of) is not None:
+        for file in (job.tile_file, job.preview_file):
+            file.unlink(missing_ok=True)
+
+
+def _settings(config: TilingConfig) -> str:
+    return settings_text(settings_of(config, without=WITHOUT_EFFECT))
+
+
 def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tuple[str, ...]]:
     """Keep or make the slide's files: first all is reckoned, then all is written.
 
@@ -53,7 +74,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         classes = source.outline.classes if source.outline is not None else ()
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
-            settings=settings_text(settings_of(config, without=WITHOUT_EFFECT)),
+            settings=_settings(config),
         )  # fmt: skip
         made_of = {
             "schema": SCHEMA, "settings": origin.settings, "slide_fingerprint": origin.slide_fingerprint,
@@ -68,6 +89,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         tiled = tile_open_slide(slide, source, origin, config)
     write_preview(job.preview_file, tiled.picture)
     if tiled.refusal is not None:
+        job.tile_file.unlink(missing_ok=True)  # looked at, and not of this slide, tissue and settings
         raise tiled.refusal
     if tiled.outline is not None:
         write_text(job.outline_file, tiled.outline)

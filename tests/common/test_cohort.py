@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from common.clinical_table import MISSING
+from common.clinical_table import MISSING, read_text_table
 from common.cohort import read_cohort
 from common.failures import StudyError
 from common.slide_files import find_slides
@@ -327,3 +328,24 @@ def test_a_restriction_that_is_no_yes_or_no_is_refused(tmp_path, expression):
 def test_a_missing_value_is_not_chosen(tmp_path):
     table = GOOD.assign(event=["1", None, None], time=[5, None, None])
     assert [row["slide_id"] for row in read_cohort(write(tmp_path, table), where="event == 1").rows] == ["3"]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "parquet"])
+def test_d5_a_damaged_workbook_or_parquet_is_one_message(tmp_path, ending):
+    path = tmp_path / f"cohort.{ending}"
+    table = pd.DataFrame({"patient_id": ["a", "b"], "slide_id": ["x", "y"]})
+    if ending == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_excel(tmp_path / "made.xlsx", index=False)
+        path.write_bytes((tmp_path / "made.xlsx").read_bytes())
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        start = int(rng.integers(len(whole)))
+        damaged[start : start + 40] = b"\0" * len(damaged[start : start + 40])
+        path.write_bytes(bytes(damaged if rng.random() < 0.5 else whole[:start]))
+        try:
+            read_text_table(path)  # damage may lie where nothing is read
+        except StudyError as error:
+            assert str(path) in str(error)

@@ -1,15 +1,18 @@
 """A worker that crashes, hangs or fails costs its own job only."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from multiprocessing.util import Finalize
 
 import pytest
 
 from common.failures import SlideError, StudyError
-from common.parallel import over_slides, worker_pool
+from common.parallel import outcome_of, over_slides
+from common.steady_pool import worker_pool
 
 
 def work(kind: str) -> str:
@@ -112,3 +115,33 @@ def test_what_a_job_raises_costs_its_own_job_only(workers, capfd):
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(StudyError, match="--workers is a number from 0"):
         next(over_slides(work, [("a", ("a",))], workers=-1, timeout_s=1.0, title="test"))
+
+
+def slow_work(kind):
+    time.sleep(0.3)
+    return kind.upper()
+
+
+def test_d1_a_worker_killed_while_it_starts_costs_no_job(capfd):
+    def kill_the_first():
+        while not (workers := multiprocessing.active_children()):
+            time.sleep(0.005)
+        os.kill(workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    jobs = [(kind, (kind,)) for kind in "abcdef"]
+    outcomes = list(over_slides(slow_work, jobs, workers=2, timeout_s=60.0, title="test"))
+    killer.join()
+    assert [outcome.value for outcome in outcomes] == list("ABCDEF")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_d1_a_pool_that_breaks_for_ever_ends_with_a_named_failure(capfd):
+    pool = worker_pool(1, os._exit, (9,))  # every worker ends before it takes a job
+    task = pool.schedule(work, args=("a",))
+    outcome = outcome_of("s", task.result, 60.0)
+    assert "ended from outside before they begin" in outcome.error.reason
+    assert "Traceback" not in capfd.readouterr().err
+    pool.stop()
+    pool.join()

@@ -19,9 +19,10 @@ from mil.runs.facts import (
     SlideLoss,
     SplitFacts,
 )
-from mil.runs.record import write_record
+from mil.runs.record import read_sealed, write_sealed
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun, read_run
+from mil.runs.run_tables import table_sums
 from mil.tasks.registry import TASKS
 
 FOLDS = tuple(
@@ -45,6 +46,7 @@ FACTS = RunFacts(
         table_patients=41, table_slides=61, kept_patients=41, kept_slides=61, slides_lost={"tiling": 1},
         patients_lost={"no subtype": 1},
     ),
+    tables={},
 )  # fmt: skip
 
 
@@ -88,7 +90,18 @@ def survival_run(folder):
 def write_run(folder, predictions, facts):
     folder.mkdir(parents=True)
     predictions.to_csv(folder / "predictions.csv", index=False)
-    write_record(folder / "run.json", facts, RUN_SCHEMA)
+    write_facts(folder, facts)
+
+
+def write_facts(folder, facts):
+    """Write run.json over the tables as they are."""
+    tables = table_sums(RunFolder(folder), [point.share for point in facts.learning_curve])
+    write_sealed(folder / "run.json", replace(facts, tables=tables), RUN_SCHEMA)
+
+
+def reseal(folder):
+    """Take a change of the tables into run.json."""
+    write_facts(folder, read_sealed(folder / "run.json", RunFacts, RUN_SCHEMA, ""))
 
 
 def run_of(folder, predictions, *, facts=FACTS, **tables):

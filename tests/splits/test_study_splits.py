@@ -1,5 +1,7 @@
 """The folds of a study from Python: a value comes back, files are left, other folds are refused, plans are read."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -7,7 +9,7 @@ import splits
 from common.failures import StudyError
 from common.study import Study
 from splits.split_settings import SplitConfig
-from splits.split_store import read_plans, read_splits
+from splits.split_store import read_plans, read_record, read_splits, record_file
 from splits.study_splits import make_study_splits
 
 
@@ -77,3 +79,29 @@ def test_t9_folds_of_a_column_of_numbers_are_refused_in_a_line(study):
         StudyError, match=r"subtype is a column of numbers \(20 different, 40\.5 to 59\.5\), no classes"
     ):
         make_study_splits(study, SplitConfig(folds=4))
+
+
+@pytest.mark.parametrize("key", ["table_sha256", "method", "settings"])
+@pytest.mark.parametrize("change", ["gone", "number"])
+def test_d5_a_record_of_folds_without_a_key_is_damaged(study, key, change):
+    path = make_study_splits(study, SplitConfig(folds=4)).path
+    record = json.loads(record_file(path).read_text())
+    if change == "gone":
+        del record[key]
+    else:
+        record[key] = 7
+    record_file(path).write_text(json.dumps(record))
+    with pytest.raises(StudyError, match=rf"default\.json: damaged, {key} is .*make the splits again"):
+        read_splits(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "brackets", "bytes"])
+def test_d5_a_record_of_folds_that_cannot_be_read_is_named(study, kind):
+    path = make_study_splits(study, SplitConfig(folds=4)).path
+    record_file(path).unlink()
+    if kind == "folder":
+        record_file(path).mkdir()
+    else:
+        record_file(path).write_bytes(b"[" * 200_000 if kind == "brackets" else b"\xff\x00{")
+    with pytest.raises(StudyError, match=r"default\.json: not readable as JSON .*make the splits again"):
+        read_record(path)

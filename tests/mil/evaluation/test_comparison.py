@@ -20,7 +20,7 @@ from mil.report.verdict import comparison_table
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.tasks.registry import TASKS
-from tests.helpers.run_folders import subtype_run, survival_run
+from tests.helpers.run_folders import reseal, subtype_run, survival_run
 from tests.reference.slow_metrics import slow_delong
 
 SUBTYPE, SURVIVAL = TASKS["subtype"].evaluation, TASKS["survival"].evaluation
@@ -127,6 +127,7 @@ def test_two_survival_runs_are_compared(tmp_path):
     table = pd.read_csv(path)
     table[["score", "log_hazard"]] = np.random.default_rng(0).normal(size=(len(table), 2))
     table.to_csv(path, index=False)
+    reseal(tmp_path / "two")
     compared = compare_runs(
         read_run(RunFolder(tmp_path / "one")), read_run(RunFolder(tmp_path / "two")), SURVIVAL, n_bootstrap=200, seed=0
     )
@@ -143,9 +144,11 @@ def test_runs_of_other_patients_labels_or_tasks_are_refused_by_name(tmp_path):
     table = pd.read_csv(path)
     one = read_run(RunFolder(tmp_path / "one"))
     table.assign(truth=table["truth"].where(table["patient_id"] != "p01", "C")).to_csv(path, index=False)
+    reseal(tmp_path / "two")
     with pytest.raises(StudyError, match=r"truth differ for 1 patient\(s\): p01"):
         check_comparable(one, read_run(RunFolder(tmp_path / "two")), SUBTYPE)
     table[table["patient_id"] != "p01"].to_csv(path, index=False)
+    reseal(tmp_path / "two")
     with pytest.raises(StudyError, match="1 only in one: p01"):
         check_comparable(one, read_run(RunFolder(tmp_path / "two")), SUBTYPE)
     with pytest.raises(StudyError, match="task is subtype and survival"):

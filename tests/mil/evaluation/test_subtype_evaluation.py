@@ -13,12 +13,11 @@ from mil.evaluation.subtype_certainty import calibrated_predictions, temperature
 from mil.evaluation.subtype_evaluation import chance_metrics
 from mil.metrics import conformal
 from mil.metrics.calibration import fit_temperature, scale_temperature
-from mil.runs.facts import RUN_SCHEMA, CovariateFacts
-from mil.runs.record import write_record
+from mil.runs.facts import CovariateFacts
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.tasks.registry import TASKS
-from tests.helpers.run_folders import FACTS, FOLDS, run_of
+from tests.helpers.run_folders import FACTS, FOLDS, run_of, write_facts
 
 CLASSES = ["A", "B", "C"]
 COLUMNS = ["p_A", "p_B", "p_C"]
@@ -143,9 +142,9 @@ def test_one_covariate_alone_has_subgroups_too(run):
 def test_sites_that_look_like_numbers_stay_apart(tmp_path):
     folds = (replace(FOLDS[0], covariate_medians={"age": 3.0}),)
     facts = replace(FACTS, folds=folds, covariates=CovariateFacts(used=("age", "code"), left_out={}))
-    write_record(tmp_path / "run.json", facts, RUN_SCHEMA)
-    (tmp_path / "predictions.csv").write_text("patient_id,model\na,attention\n")
+    (tmp_path / "predictions.csv").write_text("repeat,fold,patient_id,model,truth\n0,0,a,attention,A\n")
     (tmp_path / "patients.csv").write_text("patient_id,site,age,code\na,01,5,1\nb,1,6,01\n")
+    write_facts(tmp_path, facts)
     patients = read_run(RunFolder(tmp_path)).patients
     assert patients["site"].tolist() == ["01", "1"]
     assert patients["code"].tolist() == ["1", "01"]

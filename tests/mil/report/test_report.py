@@ -17,13 +17,11 @@ from mil.metrics.concordance import c_index
 from mil.report.verdict import results_table, verdict
 from mil.runs.audit_record import Audit, Check, CheckTable, write_audit
 from mil.runs.comparison_record import write_comparison
-from mil.runs.facts import RUN_SCHEMA
-from mil.runs.record import write_record
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.show_results import main as show
 from mil.tasks.registry import TASKS
-from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_run
+from tests.helpers.run_folders import FACTS, evaluated, reseal, subtype_run, survival_run, write_facts, write_run
 
 
 def test_subtype_reports_say_what_was_found(tmp_path):
@@ -68,7 +66,7 @@ def test_a_model_that_does_not_beat_the_baseline_is_told_so(tmp_path):
 def test_e9_with_one_tile_a_bag_attention_has_nothing_to_choose_and_the_report_says_so(tmp_path, n_one, is_idle):
     folder = tmp_path / "run"
     subtype_run(folder)
-    write_json(folder / "run.json", json.loads((folder / "run.json").read_text()) | {"n_bags_of_one_tile": n_one})
+    write_facts(folder, replace(FACTS, classes=("A<1>", "B", "C"), n_bags_of_one_tile=n_one))
     said = verdict(evaluated(folder, n_bootstrap=200))
     assert ("It beats the mean-pool baseline" in said) != is_idle
     assert ("Every patient has one tile, so attention has nothing to choose" in said) == is_idle
@@ -108,6 +106,7 @@ def test_a_class_without_test_patients_is_noted(tmp_path):
     path = tmp_path / "run" / "predictions.csv"
     table = pd.read_csv(path)
     table[table["truth"] != "C"].to_csv(path, index=False)
+    reseal(tmp_path / "run")
     metrics = evaluated(tmp_path / "run", n_bootstrap=100)
     assert metrics.notes == ("no test patient of C: left out of macro averages",)
     assert metrics.per_class["C"].auroc.value is None
@@ -186,7 +185,7 @@ def test_names_are_escaped_once_and_text_keeps_its_line_ends(tmp_path):
     facts = replace(
         FACTS, classes=("A<1>", "B", "C"), run="<i>o'clock</i> & co", command="python mil/train.py --name '<i>'"
     )
-    write_record(folder / "run.json", facts, RUN_SCHEMA)
+    write_facts(folder, facts)
     evaluated(folder)
     page = (folder / "report.html").read_text()
     assert "run &lt;i&gt;o&#x27;clock&lt;/i&gt; &amp; co</title>" in page

@@ -1,31 +1,38 @@
 """A run folder read back: one read gives all, and a run of an earlier version is refused with what to do."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from common.failures import StudyError
+from common.files import UnwritableError, write_json
 from common.study import Study
+from mil.evaluate import main as evaluate
+from mil.heads.registry import make_head
 from mil.runs.comparison_record import Comparison, current_comparison, write_comparison
-from mil.runs.facts import RUN_SCHEMA, ShareFacts
-from mil.runs.record import write_record
+from mil.runs.facts import FoldRecord, FoldPatients, ShareFacts
 from mil.runs.run_folder import RunFolder, evaluated_runs
 from mil.runs.run_store import read_run
-from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run
+from mil.training.fold_store import finished_record, write_fold
+from mil.training.training_settings import TrainConfig
+from splits.fold_plan import FoldPlan
+from tests.helpers.run_folders import FACTS, FOLDS, evaluated, reseal, subtype_run, survival_run, write_facts
 
 
 def test_one_read_holds_facts_tables_and_shares(tmp_path):
     folder = RunFolder(tmp_path / "run")
     subtype_run(folder.root)
     facts = replace(FACTS, classes=("A<1>", "B", "C"), learning_curve=(ShareFacts(share=0.5, n_train=8.0),))
-    write_record(folder.facts, facts, RUN_SCHEMA)
     folder.share(0.5).root.mkdir(parents=True)
     predictions = pd.read_csv(folder.predictions)
     predictions.iloc[:6].to_csv(folder.share(0.5).predictions, index=False)
+    write_facts(folder.root, facts)
     run = read_run(folder)
-    assert run.facts == facts
+    assert replace(run.facts, tables={}) == facts
+    assert sorted(run.facts.tables) == ["learning_curve/0.5/predictions.csv", "predictions.csv"]
     assert len(run.predictions) == len(predictions)
     assert len(run.shares[0.5]) == 6
     assert run.images.empty
@@ -38,7 +45,7 @@ def test_a_run_of_an_earlier_version_is_refused(tmp_path):
     subtype_run(folder.root)
     known = json.loads(folder.facts.read_text())
     folder.facts.write_text(json.dumps({name: value for name, value in known.items() if name != "schema"}))
-    with pytest.raises(StudyError, match=r"run\.json: schema missing, not run/1; train again"):
+    with pytest.raises(StudyError, match=r"run\.json: schema missing, not run/2; train again"):
         read_run(folder)
     folder.facts.write_text(json.dumps({name: value for name, value in known.items() if name != "folds"}))
     with pytest.raises(StudyError, match=r"run\.json: the file lacks folds; train again"):
@@ -71,3 +78,123 @@ def test_another_run_is_named_by_one_part_of_a_path_also_in_a_file(tmp_path, nam
     assert current_comparison(folder) is None
     write_comparison(folder, replace(compared, against="other"))
     assert current_comparison(folder) is not None
+
+
+@pytest.mark.parametrize("name", ["predictions", "validation", "follow_up", "patients", "image_predictions"])
+@pytest.mark.parametrize("change", ["digit", "half", "gone"])
+def test_d4_a_table_that_was_changed_since_is_named(tmp_path, capsys, name, change):
+    folder = RunFolder(Study(tmp_path).run("subtype", "default"))
+    subtype_run(folder.root)
+    path = getattr(folder, name)
+    if name != "predictions":
+        path.write_text("patient_id,repeat,fold,model,image\np01,0,0,attention,i\np02,0,0,attention,i\n")
+        facts = replace(FACTS, classes=("A<1>", "B", "C"))
+        write_facts(folder.root, facts)
+    lines = path.read_text().splitlines(keepends=True)
+    if change == "gone":
+        path.unlink()
+    else:
+        text = "".join(lines[: len(lines) // 2 + 1]) if change == "half" else path.read_text().replace("p01", "p07", 1)
+        path.write_text(text)
+    assert evaluate(["--study", str(tmp_path), "--bootstrap", "100"]) == 2
+    said = capsys.readouterr().err
+    assert path.name in said
+    assert "train" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("p_B", 7.5, "a probability lies between 0 and 1"),
+        ("p_B", -0.1, "a probability lies between 0 and 1"),
+        ("p_B", 0.99999, "the probabilities of the classes make 1"),
+        ("p_B", "", "p_B is a number"),
+        ("p_B", "NaN", "p_B is a number"),
+        ("p_B", "inf", "p_B is a number"),
+        ("repeat", "x", "repeat is a number"),
+        ("truth", "D", "truth is one of A<1>, B, C"),
+        ("patient_id", "p02", "name one row, and here two"),
+    ],
+)
+def test_d4_predictions_that_cannot_be_are_refused_by_their_rule(tmp_path, column, value, rule):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    table = pd.read_csv(folder.predictions, dtype=str)
+    table.loc[0, column] = str(value)
+    table.to_csv(folder.predictions, index=False)
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=f"predictions.csv: .*{rule}.*line .*train again"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(("column", "value", "rule"), [("event", 2, "0 or 1"), ("time", -1, "not negative"), ("score", "nan", "number")])
+def test_d4_a_survival_that_cannot_be_is_refused(tmp_path, column, value, rule):
+    folder = RunFolder(tmp_path / "run")
+    survival_run(folder.root)
+    table = pd.read_csv(folder.predictions, dtype=str)
+    table.loc[3, column] = str(value)
+    table.to_csv(folder.predictions, index=False)
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=rf"predictions.csv: {column if column != 'time' else 'a time'} is .*{rule}.*line 5 "):
+        read_run(folder)
+
+
+def test_d4_run_json_with_one_changed_digit_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    folder.facts.write_text(folder.facts.read_text().replace('"n_tiles": 4000', '"n_tiles": 4001'))
+    with pytest.raises(StudyError, match=r"run\.json: its content is not what was written .*train again"):
+        read_run(folder)
+
+
+def test_d4_a_fold_record_with_one_changed_digit_is_trained_again(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.models.mkdir(parents=True)
+    head = make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    plan = FoldPlan(repeat=0, fold=0, train=("a",), val=(), test=("b",))
+    record = FoldRecord(
+        **{field.name: getattr(FOLDS[0], field.name) for field in fields(FOLDS[0])} | {"fingerprint": "f"},
+        patients=FoldPatients(train=("a",), val=(), test=("b",)), training=None, validation=(),
+        predictions=({"repeat": 0, "fold": 0, "patient_id": "b", "model": "attention", "truth": "A", "p_A": 0.25},),
+    )  # fmt: skip
+    written = write_fold(folder, plan, head, {}, record)
+    assert finished_record(folder, plan, "f") == written
+    path = folder.fold_record(plan.stem)
+    path.write_text(path.read_text().replace("0.25", "0.35"))
+    assert finished_record(folder, plan, "f") is None
+
+
+def test_d5_any_damage_of_run_json_is_one_message(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    whole = folder.facts.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        at = int(rng.integers(len(whole)))
+        damaged = bytearray(whole)
+        if rng.random() < 0.3:
+            del damaged[at:]
+        else:
+            damaged[at] = int(rng.integers(256))
+        if bytes(damaged) == whole or json_of(damaged) == json_of(whole):
+            continue
+        folder.facts.write_bytes(bytes(damaged))
+        with pytest.raises(StudyError, match=r"run\.json: .*train again"):
+            read_run(folder)
+
+
+def json_of(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_d5_a_folder_in_the_place_of_a_fold_record_is_named(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    place = folder.fold_record("repeat0_fold0")
+    (place / "x").mkdir(parents=True)
+    assert finished_record(folder, FoldPlan(repeat=0, fold=0, train=(), val=(), test=()), "f") is None
+    with pytest.raises(UnwritableError, match=r"repeat0_fold0\.json cannot be written \(Is a directory"):
+        write_json(place, {})

@@ -10,9 +10,12 @@ from PIL import Image
 from pytest import approx
 from shapely.geometry import shape
 
+from common.failures import SlideError
+from common.parallel import Outcome
 from common.study import Study
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tile_slides import main as tile
+from preprocessing.tiling import study_tiles, tiling_job
 from preprocessing.tiling.tile_store import read_slide_tiles
 from tests.helpers.slide_recipes import recipe
 
@@ -266,3 +269,29 @@ def test_m7_the_classes_taken_for_tissue_stand_in_the_status(study):
     assert status_of(study)["tissue_classes"] == "no class; Tumor"
     assert run(study) == 0
     assert status_of(study)["tissue_classes"] == "no class; Tumor"
+
+
+@pytest.mark.parametrize("fault", ["timeout", "worker", "slide out of reach"])
+def test_d1_a_failure_deletes_no_good_result_of_an_earlier_run(study, monkeypatch, fault):
+    written = {path: path.read_bytes() for path in (study.tile_file("s"), study.preview_file("s"))}
+    flags = []
+    if fault == "timeout":
+        flags = ["--workers", "1", "--timeout_s", "0.01"]
+    elif fault == "worker":
+        ended = Outcome("s", None, SlideError("the worker process died", ""))
+        monkeypatch.setattr(study_tiles, "over_slides", lambda *_args, **_options: iter([ended]))
+    else:
+        monkeypatch.setattr(tiling_job, "open_slide", unreachable)
+        monkeypatch.setattr(tiling_job, "file_fingerprint", unreachable)
+    assert run(study, *flags) == 1
+    assert status_of(study)["state"] == "failed"
+    assert {path: path.read_bytes() for path in written} == written
+
+
+def unreachable(*_args, **_options):
+    raise OSError(5, "Input/output error")
+
+
+def test_d1_a_failure_leaves_no_result_of_other_settings(study):
+    assert run(study, "--workers", "1", "--timeout_s", "0.01", "--tile_um", "100") == 1
+    assert not study.tile_file("s").exists()

@@ -1,0 +1,146 @@
+"""A pool of spawned worker processes that is made anew when it breaks.
+
+pebble's pool restarts a dead worker and ends one past its time limit; but where one is killed before it took its first job,
+the whole pool breaks, and every job that waits fails with it. Here those jobs are handed to a new pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from multiprocessing.context import SpawnContext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+MAX_RENEWALS = 2  # in a row without one job done between: then something ends every worker
+LOOK_S = 1.0  # a job that never reached its pool does not hear that the pool broke
+
+
+class _KeepingContext(SpawnContext):
+    """Keeps the locks it makes: pebble lets go of a pool's before it ends workers that are still starting and want them."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def RLock(self) -> Any:  # noqa: N802  # the name is multiprocessing's
+        lock = super().RLock()
+        self._kept.append(lock)
+        return lock
+
+
+class Task:
+    """A job in a pool, as its future; it moves to the next pool if its own breaks."""
+
+    def __init__(self, pool: SteadyPool, schedule: Callable[[ProcessPool], Future[Any]]) -> None:
+        self._pool, self._schedule = pool, schedule
+        self._future: Future[Any] | None = None
+
+    def start(self, pool: ProcessPool) -> None:
+        """Hand the job to a pool."""
+        self._future = self._schedule(pool)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the job has no end of its own: it waits, or its pool broke."""
+        return self._future is None or not self._future.done() or _is_broken(self._future)
+
+    def done(self) -> bool:
+        """Whether the job has ended."""
+        return self._future is not None and self._future.done()
+
+    def cancel(self) -> None:
+        """End the job; nobody asks for its result."""
+        self._pool.forget(self)
+        if self._future is not None:
+            self._future.cancel()
+
+    def result(self) -> Any:
+        """Wait for the job and return its value, or raise what stopped it."""
+        while True:
+            future = self._future
+            assert future is not None, "a job is started when it is scheduled"
+            wait([future], timeout=LOOK_S)
+            if self.is_lost and self._pool.is_broken and self._pool.renew():
+                continue
+            if future.done():
+                self._pool.forget(self)
+                if not _is_broken(future):
+                    self._pool.count_progress()
+                return future.result()
+
+
+class SteadyPool:
+    """A pool of spawned workers; the caller closes or stops it, then joins it."""
+
+    def __init__(self, make: Callable[[], ProcessPool]) -> None:
+        self._make = make
+        self._pool = make()
+        self._tasks: dict[int, Task] = {}  # whose results nobody has taken yet, in their order
+        self._n_renewals = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the workers ended before their time."""
+        return not self._pool.active
+
+    def schedule(self, function: Callable[..., Any], /, *, args: Sequence[Any], timeout: float | None = None) -> Task:
+        """Start a job; past `timeout` seconds its worker is ended."""
+        task = Task(self, lambda pool: pool.schedule(function, args=args, timeout=timeout))
+        self._tasks[id(task)] = task
+        if not (self.is_broken and self.renew()):  # a new pool takes all that waits, and so this one
+            task.start(self._pool)
+        return task
+
+    def renew(self) -> bool:
+        """Make the pool anew and hand it what is unfinished; False where that has helped nothing."""
+        if self._n_renewals >= MAX_RENEWALS:
+            return False
+        self._n_renewals += 1
+        self.stop()
+        self.join()
+        self._pool = self._make()
+        for task in list(self._tasks.values()):
+            if task.is_lost:
+                task.start(self._pool)
+        return True
+
+    def count_progress(self) -> None:
+        """Take note that a job came to its own end."""
+        self._n_renewals = 0
+
+    def forget(self, task: Task) -> None:
+        """Let go of a job whose result was taken."""
+        self._tasks.pop(id(task), None)
+
+    def close(self) -> None:
+        """Take no more jobs."""
+        self._pool.close()
+
+    def stop(self) -> None:
+        """End the workers."""
+        self._pool.stop()
+
+    def join(self) -> None:
+        """Wait for the workers to end."""
+        self._pool.join()
+
+
+def worker_pool(
+    max_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
+) -> SteadyPool:
+    """Return a pool of spawned workers; the caller closes or stops it, then joins it."""
+    from pebble import ProcessPool
+
+    return SteadyPool(
+        lambda: ProcessPool(
+            max_workers=max_workers, context=_KeepingContext(), initializer=initializer, initargs=initargs
+        )
+    )
+
+
+def _is_broken(future: Future[Any]) -> bool:
+    from concurrent.futures.process import BrokenProcessPool
+
+    return future.done() and not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
