@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.clinical_table import missing_note, read_text_table
-from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, zero_notes
+from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
 from common.column_mapping import ColumnMapping, column_mapping, mapped_rows
 from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
@@ -84,9 +84,10 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
     names, rows = _with_barcodes(*mapped_rows(table, mapping, path))
     faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in names]
     if faults:
-        raise StudyError(
-            f"{path}: {'; '.join(faults)}; it has {', '.join(names)}. Rename them, or map them in study.yaml"
-        )
+        known = f"it has {', '.join(names)}. Rename them, or map them in study.yaml"
+        raise StudyError(f"{path}: {'; '.join([*faults, known, *table.notes])}")
+    if path.suffix.lower() == ".parquet":
+        whole_labels(names, rows)
     missing = [missing_note(table.missing_words)] if table.missing_words else []
     odd = zero_notes(names, rows)
     faults = typed_with_faults(names, rows)

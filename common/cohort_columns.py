@@ -27,6 +27,10 @@ SAID = {
 }  # by an event
 LABELS = ("patient_id", "slide_id", "subtype", "site")
 MOST_GRADES = 10  # classes that are numbers, such as grades
+WHOLE = re.compile(r"\d+\.0")
+SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+\d+")  # what a spreadsheet makes of a long number
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+FEATURE_ENDINGS = frozenset({".pt", ".h5"})  # tables of other tools name feature files
 MAX_GROUPS = 5  # in a note
 ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # before a number
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -46,6 +50,14 @@ def typed_with_faults(names: Sequence[str], rows: Sequence[Numbered]) -> list[st
         *grouped_faults(list(_row_faults(rows, unread))),
         *_patient_faults(names, rows, unread),
     ]
+
+
+def whole_labels(names: Sequence[str], rows: Sequence[Numbered]) -> None:
+    """Take the .0 off ids and labels that were stored as floating-point numbers, in place: 7.0 is 7."""
+    for name in (name for name in names if name in LABELS):
+        if all(row[name] is None or WHOLE.fullmatch(row[name]) for _, row in rows):
+            for _, row in rows:
+                row[name] = None if row[name] is None else row[name].removesuffix(".0")
 
 
 def grouped_faults(faults: Sequence[tuple[int, str]]) -> list[str]:
@@ -173,9 +185,14 @@ def _convert_covariate(name: str, rows: Sequence[Numbered]) -> Iterator[str]:
     """Make numbers of a column that holds nothing else; whole ones stay whole where none is missing."""
     texts = [row[name] for _, row in rows]
     if not all(map(_is_number, texts)):
-        if all(text is None or NUMBER.fullmatch(text.replace(",", ".", 1)) for text in texts):
+        if all(text is None or _is_number(text.replace(",", ".", 1)) or THOUSANDS.fullmatch(text) for text in texts):
             number, text = next((number, row[name]) for number, row in rows if "," in (row[name] or ""))
-            yield f"row {number}: {name} {text!r} has a comma for its decimal point; write points in the whole column"
+            rule = "has a comma for its decimal point; write points in the whole column"
+            if THOUSANDS.fullmatch(text):
+                rule = (
+                    "has a comma, for thousands or for its decimal point; write numbers with a point and without commas"
+                )
+            yield f"row {number}: {name} {text!r} {rule}"
         return
     is_whole = all(text is not None and text.lstrip("+-").isdigit() and len(text) < 18 for text in texts)
     for _, row in rows:
@@ -203,6 +220,8 @@ def _name_faults(row: Row, seen: set[str | None]) -> Iterator[str]:
     for name in ("patient_id", "slide_id"):
         if row[name] is None:
             yield f"no {name}"
+        elif SHORTENED.fullmatch(row[name]):
+            yield f"{name} {row[name]!r} is a number that a spreadsheet shortened; make the column text and fill it in anew"
         elif fault := name_fault(row[name]):
             yield f"{name} {row[name]!r} cannot be a file name: it {fault}"
     if row["slide_id"] is not None and row["slide_id"] in seen:
@@ -256,4 +275,4 @@ def _is_missing(value: Any) -> bool:
 
 def _without_ending(slide: str) -> str:
     path = Path(slide)
-    return path.stem if path.suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING} else slide
+    return path.stem if path.suffix.lower() in SLIDE_ENDINGS | FEATURE_ENDINGS | {DICOM_ENDING} else slide

@@ -91,8 +91,8 @@ def mapped_rows(table: TextTable, mapping: ColumnMapping, path: object) -> tuple
         raise StudyError("\n  ".join([f"{path} has {len(faults)} fault(s):", *faults]))
     for _, row in rows:
         for ours, source in mapping.sources.items():
-            if source.values and row[ours] is not None:
-                row[ours] = source.values[row[ours]]
+            if source.values and (word := row[ours]) is not None:
+                row[ours] = source.values[word]
     return names, rows
 
 

@@ -6,6 +6,7 @@ bound and gap, classes that live at few sites, and checksums of the patients.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from common.cohort_columns import number_fault
 from common.failures import StudyError
 from common.settings import settings_of
 from splits.cohort_strata import strata_of
-from splits.folds import Fold, given_sets, inner_sets, k_fold_sets, monte_carlo_sets
+from splits.folds import MIN_PATIENTS_TO_SHARE, Fold, given_sets, inner_sets, k_fold_sets, monte_carlo_sets
 from splits.site_methods import leave_one_site_out, site_obstacle, site_preserved
 from splits.split_settings import WITHOUT_EFFECT, SplitConfig
 from splits.split_store import COLUMNS, RECORD_SCHEMA, cohort_sha256, table_sha256
@@ -38,9 +39,16 @@ def make_splits(cohort: Cohort, config: SplitConfig) -> tuple[pd.DataFrame, dict
         "k_fold": _k_fold, "monte_carlo": _monte_carlo, "given": _given, "external": _external,
         "site_preserved": site_preserved, "leave_one_site_out": leave_one_site_out,
     }  # fmt: skip
-    folds, facts = makers[method](cohort, config)
+    folds, facts = makers[method](cohort if method == "external" else _dealt(cohort, config), config)
     if config.repeats > 1 and len({repeat for repeat, *_ in folds}) == 1:
         facts["notes"] = [*facts.get("notes", []), f"made once: there is nothing to deal anew for {method}"]
+    without = sum(not (sets == "val").any() for *_, sets in folds)
+    if config.val_fraction > 0 and without:
+        facts["notes"] = [
+            *facts.get("notes", []),
+            f"no inner validation part can be had in {without} of {len(folds)} fold(s): no class has patients to spare for it "
+            f"(wanted {MIN_PATIENTS_TO_SHARE} to train on); training runs to its last epoch there",
+        ]
     table = _table(cohort.patients, folds)
     record = {
         "schema": RECORD_SCHEMA, "method": method, "why": why, "settings": settings_of(config, without=WITHOUT_EFFECT),
@@ -67,11 +75,24 @@ def choose_method(cohort: Cohort, config: SplitConfig) -> tuple[str, str]:
         return "external", f"--external names the test patients: {config.external}"
     if "set" in cohort.slides.columns:
         return "given", "the table has a column set"
-    obstacle = site_obstacle(cohort.patients, config.folds)
+    patients = _dealt(cohort, config).patients
+    obstacle = site_obstacle(patients, config.folds)
+    n_sites = patients["site"].nunique() if "site" in patients.columns else 0
     if obstacle is None:
-        n_sites = cohort.patients["site"].nunique()
         return "site_preserved", f"sites are known, and {n_sites} of them can fill {config.folds} folds"
-    return "k_fold", f"sites cannot be kept whole: {obstacle}"
+    proposal = ""
+    if 2 <= n_sites < config.folds and site_obstacle(patients, n_sites) is None:
+        proposal = f"; --folds {n_sites} would keep whole sites together"
+    return "k_fold", f"sites cannot be kept whole: {obstacle}{proposal}"
+
+
+def _dealt(cohort: Cohort, config: SplitConfig) -> Cohort:
+    """Return the cohort with what is kept even between folds: without classes where events alone are."""
+    if config.stratify == "subtype":
+        return cohort
+    if "event" not in cohort.columns:
+        raise StudyError(f"{cohort.path}: --stratify event, and there is no column event; leave the option out")
+    return dataclasses.replace(cohort, columns=tuple(name for name in cohort.columns if name != "subtype"))
 
 
 def _k_fold(cohort: Cohort, config: SplitConfig) -> Made:
@@ -85,9 +106,11 @@ def _k_fold(cohort: Cohort, config: SplitConfig) -> Made:
                     f"{cohort.path}: subtype {fault}; map the column of classes under columns in study.yaml"
                 )
             named = ", ".join(f"{name} ({count})" for name, count in small.items())
+            ways = [f"use --folds {int(small.min())} or fewer"] if small.min() >= 2 else []
+            ways += ["leave the class out (--where)", "unite it with another"]
+            ways += ["use --stratify event for survival alone"] if "event" in patients.columns else []
             raise StudyError(
-                f"{cohort.path}: fewer patients than the {config.folds} folds in {named}; use --folds "
-                f"{max(2, int(small.min()))} or fewer, leave the class out (--where), or unite it with another"
+                f"{cohort.path}: fewer patients than the {config.folds} folds in {named}; {', '.join(ways[:-1])}, or {ways[-1]}"
             )
     if len(patients) < config.folds:
         raise StudyError(f"{cohort.path}: {len(patients)} patients cannot fill {config.folds} folds; use fewer --folds")
@@ -130,7 +153,7 @@ def _external(cohort: Cohort, config: SplitConfig) -> Made:
     is_test = cohort.patients.index.isin(chosen)
     if is_test.all() or not is_test.any():
         raise StudyError(f"--external {config.external!r} holds for {is_test.sum()} of {len(is_test)} patients")
-    sets = inner_sets(strata_of(cohort.patients), is_test, config.val_fraction, [config.seed, 0, 0, 1])
+    sets = inner_sets(strata_of(_dealt(cohort, config).patients), is_test, config.val_fraction, [config.seed, 0, 0, 1])
     return [(0, 0, sets)], {}
 
 

@@ -30,6 +30,11 @@ class SplitConfig:
             group="folds",
         )
     )
+    stratify: Literal["subtype", "event"] = option(
+        "subtype", help="what is kept even between folds: subtype (and event in it), or event alone, for survival only: "
+        "classes may then be too rare for the folds",
+        group="folds",
+    )  # fmt: skip
     folds: int = option(5, help="number of folds; every patient is tested once a repeat", group="folds")
     repeats: int = option(1, help="how often to deal anew; monte_carlo: number of test parts", group="folds")
     val_fraction: float = option(

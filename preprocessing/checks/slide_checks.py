@@ -219,7 +219,8 @@ def cohort_findings(patients: pd.DataFrame, *, n_folds: int) -> list[Finding]:
         for subtype, count in patients["subtype"].value_counts().sort_index().items():
             if count < n_folds:
                 found = f"subtype {subtype} has {count} patient(s), fewer than the {n_folds} folds"
-                remedy = "fewer folds (--folds), or leave the class out with --where"
+                fewer = "fewer folds (--folds)" if count >= 2 else "--stratify event for survival alone"
+                remedy = f"{fewer}, or leave the class out with --where"
                 findings.append(Finding("cohort", found, remedy))
     if "event" in patients.columns:
         n_events = int(patients["event"].sum())

@@ -116,3 +116,98 @@ def test_t10_covariate_codes_are_not_merged_without_being_told(tmp_path):
     cohort = cohort_of(tmp_path, f"{HEADER}a,1,SS,01\nb,2,SS,1\nc,3,SS,2\n")
     assert cohort.notes == ("age '01' and '1' differ by leading zeros alone; they are one number here",)
     assert cohort.slides["age"].tolist() == [1, 1, 2]
+
+
+PLAIN = "patient_id,slide_id,subtype,age\na,1,SS,3\nb,2,Müller,4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (PLAIN.replace(",", ";"), "utf-8"),
+        (PLAIN.replace(",", "\t"), "utf-8"),
+        ("sep=;\n" + PLAIN.replace(",", ";"), "utf-8"),
+        ("sep=,\r\n" + PLAIN, "utf-8-sig"),
+        (PLAIN, "utf-16"),
+        (PLAIN.replace(",", "\t"), "utf-16"),
+    ],
+)
+def test_t8_separators_and_encodings_that_are_certain_are_read(tmp_path, text, encoding):
+    (tmp_path / "plain.csv").write_text(PLAIN, encoding="utf-8")
+    (tmp_path / "cohort.csv").write_bytes(text.encode(encoding))
+    found, plain = read_cohort(tmp_path / "cohort.csv"), read_cohort(tmp_path / "plain.csv")
+    assert (found.columns, found.rows) == (plain.columns, plain.rows)
+
+
+def test_t8_rows_are_numbered_past_the_line_that_names_the_separator(tmp_path):
+    with pytest.raises(StudyError, match="row 3: no slide_id"):
+        cohort_of(tmp_path, "sep=;\npatient_id;slide_id\na;\n")
+
+
+def test_t8_latin_1_is_named_as_what_it_is(tmp_path):
+    (tmp_path / "cohort.csv").write_bytes(PLAIN.encode("latin-1"))
+    with pytest.raises(StudyError, match=r"not readable as a table \(it is not in UTF-8: row 3 .*save it as CSV UTF-8"):
+        read_cohort(tmp_path / "cohort.csv")
+
+
+@pytest.mark.parametrize("number", ["1,200", "1,200,300"])
+def test_t8_commas_for_thousands_are_not_called_decimal(tmp_path, number):
+    text = f'{HEADER}a,1,SS,"{number}"\nb,2,SS,800\n'
+    with pytest.raises(StudyError, match=r"row 2: age '1,200.*' has a comma, for thousands or for its decimal point"):
+        cohort_of(tmp_path, text)
+
+
+def excel(path, sheets):
+    with pd.ExcelWriter(path) as writer:
+        for name, table in sheets.items():
+            table.to_excel(writer, sheet_name=name, index=False)
+
+
+def test_t8_a_first_sheet_that_is_a_read_me_is_passed_over_and_said(tmp_path):
+    table = pd.DataFrame({"patient_id": ["a"], "slide_id": ["1"]})
+    path = tmp_path / "cohort.xlsx"
+    excel(path, {"Read me": pd.DataFrame({"About": ["this study"]}), "Slides": table})
+    cohort = read_cohort(path)
+    assert cohort.rows == ({"patient_id": "a", "slide_id": "1"},)
+    assert cohort.notes == ("the sheet 'Slides' is read, of 'Read me', 'Slides'",)
+    excel(path, {"Read me": pd.DataFrame({"About": ["this study"]}), "Other": table.rename(columns={"slide_id": "x"})})
+    with pytest.raises(
+        StudyError, match=r"no column patient_id; no column slide_id; it has About.*the sheet 'Read me' is read"
+    ):
+        read_cohort(path)
+
+
+def test_t8_ids_are_those_that_excel_shows_and_long_numbers_are_named(tmp_path):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["patient_id", "slide_id", "age"], [7, 12, 50], [12, 13, 60]):
+        book.active.append(row)
+    for cell in book.active["A"]:
+        cell.number_format = "0000"
+    book.save(tmp_path / "cohort.xlsx")
+    cohort = read_cohort(tmp_path / "cohort.xlsx")
+    assert [row["patient_id"] for row in cohort.rows] == ["0007", "0012"]
+    assert [row["age"] for row in cohort.rows] == [50, 60]
+    book.active["A3"] = 123456789012345678
+    book.save(tmp_path / "cohort.xlsx")
+    with pytest.raises(StudyError, match=r"row 3: 1234.* has more than 15 digits"):
+        read_cohort(tmp_path / "cohort.xlsx")
+
+
+def test_t8_ids_that_a_spreadsheet_shortened_are_named(tmp_path):
+    with pytest.raises(StudyError, match=r"row 2: patient_id '1\.23457E\+17' is a number that a spreadsheet shortened"):
+        cohort_of(tmp_path, f"{HEADER}1.23457E+17,1,SS,3\n")
+
+
+def test_t8_parquet_ids_that_are_floats_or_stand_in_the_index_are_read(tmp_path):
+    table = pd.DataFrame({"patient_id": [7.0, 8.0], "slide_id": ["x", "y"], "age": [50.0, 60.0]})
+    table.to_parquet(tmp_path / "a.parquet")
+    assert [row["patient_id"] for row in read_cohort(tmp_path / "a.parquet").rows] == ["7", "8"]
+    table.set_index("slide_id").to_parquet(tmp_path / "b.parquet")
+    assert [row["slide_id"] for row in read_cohort(tmp_path / "b.parquet").rows] == ["x", "y"]
+
+
+def test_t8_the_ending_of_a_feature_file_is_no_part_of_a_slide_id(tmp_path):
+    cohort = cohort_of(tmp_path, f"{HEADER}a,1.pt,SS,3\nb,2.h5,SS,4\nc,3.svs,SS,4\n")
+    assert [row["slide_id"] for row in cohort.rows] == ["1", "2", "3"]

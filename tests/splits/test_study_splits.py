@@ -72,6 +72,49 @@ def test_t3_t4_what_is_odd_in_the_table_is_said_with_the_folds(study):
     assert "'[Unknown]' (20)" in summary
 
 
+def write_rare(study):
+    table = pd.read_csv(study.cohort_table)
+    table["subtype"] = ["rare", *["LMS"] * 19]
+    table["time"], table["event"] = range(20), [1, 0] * 10
+    table.to_csv(study.cohort_table, index=False)
+
+
+def test_t11_hints_can_be_followed_and_folds_are_made_for_a_task(study):
+    write_rare(study)
+    with pytest.raises(StudyError, match="rare \\(1\\)") as error:
+        make_study_splits(study, SplitConfig(folds=2))
+    assert "--folds" not in str(error.value)
+    assert "--stratify event" in str(error.value)
+    made = make_study_splits(study, SplitConfig(folds=2, stratify="event"))
+    tested = made.table[made.table["set"] == "test"].join(made.patients, on="patient_id", rsuffix="_given")
+    assert tested.groupby("fold")["event"].sum().tolist() == [5, 5]
+    table = pd.read_csv(study.cohort_table).drop(columns=["time", "event"])
+    table.to_csv(study.cohort_table, index=False)
+    with pytest.raises(StudyError, match="--stratify event, and there is no column event"):
+        make_study_splits(study, SplitConfig(folds=2, stratify="event"))
+    with pytest.raises(StudyError) as error:
+        make_study_splits(study, SplitConfig(folds=2))
+    assert "--stratify" not in str(error.value)
+
+
+def test_t11_an_inner_validation_part_that_cannot_be_had_is_said(tmp_path):
+    table = pd.DataFrame({"patient_id": range(8), "slide_id": range(8), "subtype": list("aabbccdd")})
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    made = make_study_splits(tmp_path, SplitConfig(folds=2))
+    assert not (made.table["set"] == "val").any()
+    assert "no inner validation part can be had in 2 of 2 fold(s)" in made.summary
+    assert make_study_splits(tmp_path, SplitConfig(folds=2, val_fraction=0, name="none")).record["notes"] == []
+
+
+def test_t15_fewer_folds_by_whole_sites_are_proposed(study):
+    table = pd.read_csv(study.cohort_table).assign(site=[number // 2 % 4 for number in range(20)])
+    table.to_csv(study.cohort_table, index=False)
+    made = make_study_splits(study, SplitConfig(folds=5))
+    assert made.record["method"] == "k_fold"
+    assert made.record["why"].endswith("4 site(s) cannot fill 5 folds; --folds 4 would keep whole sites together")
+    assert make_study_splits(study, SplitConfig(folds=4, name="sites")).record["method"] == "site_preserved"
+
+
 def test_t9_folds_of_a_column_of_numbers_are_refused_in_a_line(study):
     table = pd.read_csv(study.cohort_table).assign(subtype=[f"{40 + number}.5" for number in range(20)])
     table.to_csv(study.cohort_table, index=False)

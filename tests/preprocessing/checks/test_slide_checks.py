@@ -206,3 +206,11 @@ def test_t9_a_column_of_numbers_for_a_class_is_one_finding():
     assert preflight.cohort_findings(grades, n_folds=5) == []
     rare = preflight.cohort_findings(pd.DataFrame({"subtype": ["1"] * 20 + ["2"] * 2}), n_folds=5)
     assert [each.found for each in rare] == ["subtype 2 has 2 patient(s), fewer than the 5 folds"]
+
+
+def test_t11_no_fewer_folds_are_proposed_for_a_class_of_one_patient():
+    found = preflight.cohort_findings(pd.DataFrame({"subtype": ["a"] * 9 + ["b"] + ["c"] * 3}), n_folds=5)
+    assert [each.remedy.split(",")[0] for each in found] == [
+        "--stratify event for survival alone",
+        "fewer folds (--folds)",
+    ]
