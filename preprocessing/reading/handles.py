@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import SlideError
-from common.slide_files import DICOM_ENDING
+from common.slide_files import DICOM_ENDING, dicom_series
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance, wrong_colours
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
 from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
@@ -76,22 +76,29 @@ def _with_openslide(path: Path) -> SlideHandle:
     handle = OpenSlideHandle(file)
     if handle.vendor in TAGGED:
         try:
-            orientation, largest_px = first_look(file)
+            look = first_look(file)
         except SlideError:
             handle.close()
             raise
         # its decoder turns every tile in its place (scanners' own formats are always upright), and takes the first page,
         # where converters may keep the macro
-        is_other = orientation != 1 or math.prod(largest_px) > math.prod(handle.dimensions)
-        if is_other and handle.vendor == GENERIC_TIFF:
+        is_larger = math.prod(look.largest_px) > math.prod(handle.dimensions)
+        if handle.vendor == GENERIC_TIFF and (look.orientation != 1 or is_larger or look.is_misread):
             handle.close()
             return _as_flat_tiff(file)
     if handle.vendor == "dicom":
-        largest = largest_instance(_dicom_files(path))
-        if wrong_colours(largest) is not None:
-            handle.close()
-            return FlatDicom(largest)  # which decodes by the frames' own colours
+        return _in_true_colours(path, handle)
     return handle
+
+
+def _in_true_colours(path: Path, handle: OpenSlideHandle) -> SlideHandle:
+    """Return what decodes DICOM frames by their own colours, where the header declares others; else the handle itself."""
+    if wrong_colours(largest_instance(_dicom_files(path))) is None:
+        return handle
+    handle.close()
+    beside = _dicom_files(path if path.is_dir() else path.parent)
+    series = next(files for _, files in dicom_series(beside) if path.is_dir() or path in files)
+    return FlatDicom(largest_instance(series))  # OpenSlide finds it beside any level, too
 
 
 def _as_flat_dicom(path: Path) -> SlideHandle:
