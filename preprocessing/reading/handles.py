@@ -96,9 +96,10 @@ def _in_true_colours(path: Path, handle: OpenSlideHandle) -> SlideHandle:
     if wrong_colours(largest_instance(_dicom_files(path))) is None:
         return handle
     handle.close()
-    beside = _dicom_files(path if path.is_dir() else path.parent)
-    series = next(files for _, files in dicom_series(beside) if path.is_dir() or path in files)
-    return FlatDicom(largest_instance(series))  # OpenSlide finds it beside any level, too
+    files = _dicom_files(path)
+    if not path.is_dir():  # OpenSlide finds the largest beside any level, too
+        files = next(series for _, series in dicom_series(_dicom_files(path.parent)) if path in series)
+    return FlatDicom(largest_instance(files))
 
 
 def _as_flat_dicom(path: Path) -> SlideHandle:
