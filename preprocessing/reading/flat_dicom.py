@@ -133,7 +133,7 @@ def _layout(path: Path, _size: int, _time: int) -> Layout:
             file.seek(at)
             spans = frame_spans(file, header, n_frames=len(corners), kind=kind)
         wrong = wrong_colours(path)
-        remarks = ()
+        remarks: tuple[str, ...] = ()
         if wrong is not None:
             true, why = wrong
             remarks = (f"its JPEG frames are declared {kind.photometric}, and are {true} by {why}: read as these",)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,8 +164,19 @@ class FlatTiff:
         return np.asarray(samples[0, : shape[1], : shape[2]])
 
 
-def first_look(path: Path) -> tuple[int, tuple[int, int]]:
-    """Return the orientation a TIFF says its first image lies in, and the size of its largest; 1 and 0 x 0 if unknown.
+@dataclass(frozen=True)
+class FirstLook:
+    """What a TIFF says before it is opened: how its first image lies, the size of its largest, and whether
+    OpenSlide misreads it: it takes a fourth sample of any meaning for opacity, and numbers of any kind for grey levels.
+    """
+
+    orientation: int
+    largest_px: tuple[int, int]
+    is_misread: bool
+
+
+def first_look(path: Path) -> FirstLook:
+    """Look at the tags of a TIFF that another reader opened.
 
     Raises:
         SlideError: its colours are declared wrongly.
@@ -174,12 +186,15 @@ def first_look(path: Path) -> tuple[int, tuple[int, int]]:
     try:
         with tifffile.TiffFile(path) as file:
             sizes = [(int(page.imagewidth), int(page.imagelength)) for page in file.pages]
-            _refuse_wrong_colours(file, file.pages.first, path.name)
-            return _orientation_of(file.pages.first), max(sizes, key=math.prod)
+            first: Any = file.pages.first
+            _refuse_wrong_colours(file, first, path.name)
+            has_other_sample = first.photometric.name == "RGB" and [int(kind) for kind in first.extrasamples][:1] == [0]
+            is_number = first.dtype is not None and first.dtype.kind not in "ub"
+            return FirstLook(_orientation_of(first), max(sizes, key=math.prod), has_other_sample or is_number)
     except SlideError:
         raise
     except (tifffile.TiffFileError, ValueError, OSError):
-        return 1, (0, 0)  # another reader opened it; what only tifffile stumbles over is no reason to refuse it
+        return FirstLook(1, (0, 0), False)  # what only tifffile stumbles over is no reason to refuse what was opened
 
 
 def _refuse_wrong_colours(file: Any, page: Any, name: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import SlideError
-from common.slide_files import DICOM_ENDING
+from common.slide_files import DICOM_ENDING, dicom_series
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance, wrong_colours
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
 from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
@@ -79,22 +79,30 @@ def _with_openslide(path: Path) -> SlideHandle:
     handle = OpenSlideHandle(file)
     if handle.vendor in TAGGED:
         try:
-            orientation, largest_px = first_look(file)
+            look = first_look(file)
         except SlideError:
             handle.close()
             raise
         # its decoder turns every tile in its place (scanners' own formats are always upright), and takes the first page,
         # where converters may keep the macro
-        is_other = orientation != 1 or math.prod(largest_px) > math.prod(handle.dimensions)
-        if is_other and handle.vendor == GENERIC_TIFF:
+        is_larger = math.prod(look.largest_px) > math.prod(handle.dimensions)
+        if handle.vendor == GENERIC_TIFF and (look.orientation != 1 or is_larger or look.is_misread):
             handle.close()
             return _as_flat_tiff(file)
     if handle.vendor == "dicom":
-        largest = largest_instance(_dicom_files(path))
-        if wrong_colours(largest) is not None:
-            handle.close()
-            return FlatDicom(largest)  # which decodes by the frames' own colours
+        return _in_true_colours(path, handle)
     return handle
+
+
+def _in_true_colours(path: Path, handle: OpenSlideHandle) -> SlideHandle:
+    """Return what decodes DICOM frames by their own colours, where the header declares others; else the handle itself."""
+    if wrong_colours(largest_instance(_dicom_files(path))) is None:
+        return handle
+    handle.close()
+    files = _dicom_files(path)
+    if not path.is_dir():  # OpenSlide finds the largest beside any level, too
+        files = next(series for _, series in dicom_series(_dicom_files(path.parent)) if path in series)
+    return FlatDicom(largest_instance(files))
 
 
 def _as_flat_dicom(path: Path) -> SlideHandle:

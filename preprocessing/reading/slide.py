@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from common.failures import SlideError
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.handles import open_handle
+from preprocessing.reading.openslide_handle import GENERIC_TIFF
 from preprocessing.reading.scale import check_scale, file_scale
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ class Slide:
             return 0, 0, self.width, self.height
         left, top, width, height = (int(text) for text in texts)
         return left, top, width, height
+
+    @property
+    def outline_origin(self) -> tuple[int, int]:
+        """Level-0 pixel that QuPath shows as its (0, 0): of scanners' formats the corner of the scanned area.
+
+        A generic TIFF without its first tiles has bounds for OpenSlide, and QuPath does not crop it.
+        """
+        return (0, 0) if self._handle.properties.get("openslide.vendor") == GENERIC_TIFF else self.bounds[:2]
 
     def piece_px(self, level: int) -> tuple[int, int]:
         """Width and height of what the file compresses as one piece, pixels of the level."""

@@ -19,6 +19,7 @@ from preprocessing.tiling.slide_tiles import SlideTiles
 from preprocessing.tiling.tile_choice import ChosenTiles, choose_tiles
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.outline import filled, geojson, outlines
+from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from preprocessing.tissue.source import SlideTissue, TissueSource, find_slide_tissue
 
 
@@ -48,15 +49,26 @@ def tile_open_slide(slide: Slide, source: TissueSource, origin: SlideOrigin, con
     Raises:
         SlideError: the slide or its mask image cannot be read, or its size is impossible.
     """
+    _refuse_if_too_small(slide, config.tile_um)
     tissue = find_slide_tissue(slide, source, second_pass=config.second_pass)
     chosen = choose_tiles(slide, tissue.masks, config)
     stain = fit_slide_stain(slide, chosen, tissue.masks, config)
     tiles = _slide_tiles(slide, source, origin, config, tissue=tissue, chosen=chosen, stain=stain)
-    outline = geojson(tissue.pieces, tissue.exclusions, origin=slide.bounds[:2]) if source.outline is None else None
+    outline = geojson(tissue.pieces, tissue.exclusions, origin=slide.outline_origin) if source.outline is None else None
     return TiledSlide(
         tiles=tiles, outline=outline, picture=_picture(tiles, tissue, stain),
         refusal=_refusal(tiles, tissue, origin.preview_file, config),
     )  # fmt: skip
+
+
+def _refuse_if_too_small(slide: Slide, tile_um: float) -> None:
+    width_um, height_um = slide.width * slide.mpp_x, slide.height * slide.mpp_y
+    if min(width_um, height_um) < tile_um - OVERVIEW_MPP:  # a tile may hang over the edge by a part of the mask's pixel
+        raise SlideError(
+            f"the image is {slide.width} x {slide.height} px, {width_um:.4g} x {height_um:.4g} µm: smaller than a tile "
+            f"of {tile_um:g} µm",
+            "check that this is the slide itself and its mpp is true; lower --tile_um, or leave it out of the table",
+        )
 
 
 def _slide_tiles(
@@ -69,7 +81,7 @@ def _slide_tiles(
     return SlideTiles(
         slide_id=origin.slide_id, coords=chosen.coords, tissue_fraction=chosen.tissue_fraction,
         piece=piece_of_tiles(labels, chosen.coords, side=side, slide_px=slide_px), n_pieces=len(tissue.pieces),
-        quality=chosen.columns, exclusions=chosen.exclusions, flags=chosen.flags,
+        quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags),
         mpp_x=slide.mpp_x, mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px,
         stride_um=config.stride_um or config.tile_um, slide_width=slide.width, slide_height=slide.height,
         tissue_mm2=float(tissue_um2 / 1e6), tissue_source=source.kind,

@@ -70,7 +70,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         The tiles, and the classes of the annotations that were taken for tissue.
     """
     with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
-        source = find_source(job.outline_file, job.mask_file, slide.bounds[:2])
+        source = find_source(job.outline_file, job.mask_file, slide.outline_origin)
         classes = source.outline.classes if source.outline is not None else ()
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,

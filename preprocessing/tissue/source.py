@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from common.failures import SlideError
 from common.files import content_sha256
@@ -12,9 +13,10 @@ from preprocessing.reading.slide import Slide
 from preprocessing.tissue.mask_image import read_mask
 from preprocessing.tissue.outline import Outline, clipped, filled, outlines, read_geojson
 from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
-from preprocessing.tissue.segmentation import Segmentation, segment_slide
+from preprocessing.tissue.segmentation import Segmentation, segment_slide, shrunk
 
 SIMPLER_UM = 0.5  # outlines of very many corners are made simpler by this: a part of a pixel of the mask
+WHOLE_SHARE = 0.99  # of a slide: all of it but a part of a mask's pixel
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
 
 
@@ -35,6 +37,7 @@ class SlideTissue:
     masks: Segmentation
     pieces: tuple[Any, ...]
     exclusions: tuple[Any, ...]
+    flags: tuple[str, ...] = ()  # what is odd about a mask image
 
 
 def find_source(outline_file: Path, mask_file: Path | None, origin: tuple[int, int]) -> TissueSource:
@@ -97,6 +100,7 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
         pieces = outlines(masks.is_tissue, slide_px=slide_px, min_area_level0=min_area)
     shape = (2 * masks.is_ink.shape[0], 2 * masks.is_ink.shape[1])
     is_tissue = filled(pieces, shape, slide_px=slide_px).view(bool)
+    flags = _mask_flags(is_tissue, masks.is_tissue) if source.kind == MASK else ()
     if exclusions:
         had_tissue = bool(is_tissue.any())
         is_tissue &= ~filled(exclusions, shape, slide_px=slide_px).view(bool)
@@ -107,4 +111,14 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
             )
     if masks.is_unreadable.any():
         is_tissue &= ~np.repeat(np.repeat(masks.is_unreadable, 2, axis=0), 2, axis=1)
-    return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions)
+    return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions, flags)
+
+
+def _mask_flags(is_tissue: Bool[np.ndarray, "H W"], segmented: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
+    """Return what is odd about a mask beside our segmentation: tools code tissue as 0, or the ground as 1 or 7."""
+    ours = shrunk(segmented, is_tissue.shape)
+    if not ours.any():
+        return ()
+    if is_tissue.mean() > WHOLE_SHARE and ours.mean() < WHOLE_SHARE:
+        return ("mask covers the whole slide",)
+    return ("mask agrees better inverted",) if (is_tissue == ours).mean() < 0.5 else ()

@@ -206,3 +206,19 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, m
     monkeypatch.setattr(Image.Image, "getexif", lambda _: pytest.fail("decoded"))
     with pytest.raises(SlideError, match="130 x 90 pixels"):
         flat_picture.FlatPicture(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_r6_a_fourth_sample_without_a_meaning_hides_nothing(tmp_path, tile):
+    image = np.concatenate([RGB, np.zeros((*RGB.shape[:2], 1), np.uint8)], axis=2)
+    tifffile.imwrite(
+        tmp_path / "s.tif", image, photometric="rgb", tile=tile, extrasamples=["unspecified"], metadata=None
+    )
+    assert (pixels_of(tmp_path / "s.tif") == RGB).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_r6_the_kind_of_a_tiled_file_is_named_before_damage(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "s.tif", RGB.astype(dtype), photometric="rgb", tile=(64, 64), metadata=None)
+    with pytest.raises(SlideError, match="kind that is not read"), open_slide(tmp_path / "s.tif", mpp=GIVEN):
+        pass

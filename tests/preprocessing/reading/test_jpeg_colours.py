@@ -83,3 +83,8 @@ def test_r4_a_tiff_of_rgb_tiles_declared_ycbcr_is_named(tmp_path):
     with pytest.raises(SlideError, match="declared YCBCR") as error, open_slide(path):
         pass
     assert "convert" in error.value.remedy
+
+
+def test_r4_any_level_of_a_series_opens_the_largest(shared_data):
+    with open_slide(shared_data / "formats" / "dicom_jcupitt_cmu1" / "level-2-frames-0-4.dcm") as slide:
+        assert (slide.width, slide.height) == (2220, 2967)

@@ -149,3 +149,16 @@ def test_a_large_area_read_in_parts_equals_one_read(tmp_path, monkeypatch):
     assert max(width * height for width, height in regions) < 1.1 * 90_000
     assert np.abs(whole.astype(int) - parts).max() <= 40  # only the filter's reach at seams
     assert np.abs(whole.astype(int) - parts).mean() < 1
+
+
+def test_m10_bounds_of_generic_tiff_are_no_origin(tmp_path):
+    pixels = np.full((512, 512, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "s.tif", pixels, photometric="rgb", tile=(128, 128), metadata=None)
+    with tifffile.TiffFile(tmp_path / "s.tif", mode="r+b") as file:
+        tags = file.pages.first.tags
+        counts, offsets = list(tags["TileByteCounts"].value), list(tags["TileOffsets"].value)
+        tags["TileByteCounts"].overwrite([0] * 4 + counts[4:])
+        tags["TileOffsets"].overwrite([0] * 4 + offsets[4:])
+    with open_slide(tmp_path / "s.tif", mpp=(0.5, 0.5)) as slide:
+        assert slide.bounds[:2] == (0, 128)
+        assert slide.outline_origin == (0, 0)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from common.failures import SlideError
 from common.study import Study
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling import tiling_job
@@ -27,7 +29,7 @@ def slide_with_a_square(folder, *, is_blank=False):
 def tiled(folder, path):
     origin = SlideOrigin(slide_id="s", slide_fingerprint="f", settings="{}", preview_file=folder / "s.jpg")
     with open_slide(path, mpp=(1.0, 1.0)) as slide:
-        source = find_source(folder / "s.geojson", None, slide.bounds[:2])
+        source = find_source(folder / "s.geojson", None, slide.outline_origin)
         return tile_open_slide(slide, source, origin, CONFIG)
 
 
@@ -70,3 +72,10 @@ def test_a_slide_killed_before_its_tile_file_is_made_again(tmp_path, monkeypatch
     monkeypatch.setattr(tiling_job, "tile_open_slide", killed)  # what is whole is not made again
     assert tile_slide(job, CONFIG) == first
     assert {path: path.read_bytes() for path in written} == written
+
+
+@pytest.mark.parametrize("side", [1, 50])
+def test_r8_an_image_smaller_than_a_tile_is_named_as_that(tmp_path, side):
+    tifffile.imwrite(tmp_path / "s.tif", np.full((side, side, 3), 150, np.uint8), photometric="rgb")
+    with pytest.raises(SlideError, match=rf"{side} x {side} px.*smaller than a tile"):
+        tiled(tmp_path, tmp_path / "s.tif")

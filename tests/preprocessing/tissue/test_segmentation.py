@@ -190,3 +190,17 @@ def test_m8_huge_outlines_are_clipped_to_the_slide_and_take_seconds(painted, tmp
         assert time.perf_counter() - start < 15
         expected = np.pi * radius**2 / (slide.width * slide.height)
         assert found.masks.is_tissue.mean() == approx(expected, rel=0.01)
+
+
+def test_m9_a_mask_of_everything_and_an_inverted_one_are_flagged(painted, tmp_path):
+    with open_slide(painted / "s.tif") as slide:
+        true = segment_slide(slide).is_tissue
+        for name, mask, flag in (
+            ("all", np.ones_like(true), "mask covers the whole slide"),
+            ("inverted", ~true, "mask agrees better inverted"),
+            ("true", true, None),
+        ):
+            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / f"{name}.png")
+            source = find_source(tmp_path / "none.geojson", tmp_path / f"{name}.png", (0, 0))
+            flags = find_slide_tissue(slide, source, second_pass=False).flags
+            assert flags == (() if flag is None else (flag,))
