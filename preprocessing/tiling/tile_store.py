@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.arrays import read_arrays, stale_reason, write_arrays
+from common.arrays import ArrayFile, read_arrays, stale_reason, write_arrays
 from common.failures import SlideError
 from common.slide_files import file_fingerprint
 from preprocessing.colour.stain_store import fit_arrays, fit_attributes, fit_of
@@ -64,6 +64,14 @@ def read_slide_tiles(path: Path) -> SlideTiles:
     attributes = file.attributes
     if attributes.get("schema") != SCHEMA:
         raise ValueError(f"{path}: format {attributes.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py")
+    try:
+        return _tiles_of(file)
+    except (KeyError, TypeError, ValueError) as error:  # of an earlier version, whose checksum left attributes out
+        raise ValueError(f"{path}: damaged ({error!r}); rerun preprocessing/tile_slides.py") from error
+
+
+def _tiles_of(file: ArrayFile) -> SlideTiles:
+    attributes = file.attributes
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
         "tissue_mm2", "tissue_source", "tissue_fingerprint", "n_pieces", "slide_fingerprint", "settings",
