@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from common.files import replacing
-from common.guards.hdf5_files import reading_hdf5
+from common.guards.hdf5_files import SEALED, reading_hdf5
+from common.guards.sealed_files import seal
 
 HASHED_BYTES = 8 << 20  # read at a time
 NOT_MADE = "not made yet"
@@ -53,20 +54,24 @@ def writing_arrays(
     *,
     array_attributes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Any]:
-    """Yield an open h5py file to create arrays in, part by part; then attributes and the sha256 are added.
+    """Yield an open h5py file to create arrays in, part by part; then attributes and checksums are added: over the arrays, which
+    identifies them, and over the whole file, at its end. Files of earlier versions have the first alone, and are read by it.
 
     Memory stays bounded whatever the size of the arrays.
     """
     import h5py
 
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
-        yield file
-        for name, values in (array_attributes or {}).items():
-            for key, value in values.items():
-                file[name].attrs[key] = value
-        for key, value in attributes.items():
-            file.attrs[key] = value
-        file.attrs["content_sha256"] = _content_sha256(file)
+    with replacing(path) as partial:
+        with h5py.File(partial, "w") as file:
+            yield file
+            for name, values in (array_attributes or {}).items():
+                for key, value in values.items():
+                    file[name].attrs[key] = value
+            for key, value in attributes.items():
+                file.attrs[key] = value
+            file.attrs["content_sha256"] = _content_sha256(file)
+            file.attrs[SEALED] = "at the end of the file"
+        seal(partial)
 
 
 def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
@@ -83,7 +88,7 @@ def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
         raise ValueError(
             f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
         ) from error
-    if names is None and attributes.get("content_sha256") != _content_sha256(arrays):
+    if names is None and SEALED not in attributes and attributes.get("content_sha256") != _content_sha256(arrays):
         raise ValueError(
             f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
         )
@@ -139,7 +144,8 @@ def verified_attributes(path: Path) -> Mapping[str, Any]:
     try:
         with reading_hdf5(path) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            digest = _content_sha256(file)
+            is_sealed = SEALED in attributes  # then every byte was compared
+            digest = attributes.get("content_sha256") if is_sealed else _content_sha256(file)
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.files import UnwritableError, read_named_rows, write_table
+from common.interruption import EXIT_INTERRUPTED, INTERRUPTED
 
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE = 0, 1, 2
 
 
 class StudyError(ValueError):
@@ -125,7 +126,7 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_WRONG_USE
         except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+            print(INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
 
     return wrapped

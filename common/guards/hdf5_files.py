@@ -13,8 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.guards.sealed_files import check_seal
+
 if TYPE_CHECKING:
     import h5py
+
+SEALED = "file_sha256"  # the attribute that says where the checksum stands
 
 MAX_OBJECTS = 10_000  # groups and arrays in a file
 MAX_PACKING = 1100  # bytes out of one: no more can come out of gzip
@@ -25,13 +29,20 @@ SLACK_BYTES = 1 << 26  # that a chunk may take beyond what it holds
 def reading_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file whose arrays all lie in it.
 
+    A file of ours ends in a checksum of all its bytes, which is compared before HDF5 sees it.
+
     Raises:
-        ValueError: it names other files, or claims more than it holds; the array is named.
+        ValueError: its checksum differs; it names other files, or claims more than it holds; the array is named.
         OSError: it is no HDF5 file, or damaged.
     """
     import h5py
 
+    is_sealed = check_seal(path)
     with h5py.File(path, "r") as file:
+        if SEALED in file.attrs and not is_sealed:
+            raise ValueError(
+                f"{path}: the checksum at its end is lost (checksum differs); delete it and rerun the step"
+            )
         _check_group(path, file)
         yield file
 

@@ -65,10 +65,17 @@ def read_slide_tiles(path: Path) -> SlideTiles:
         raise ValueError(
             f"{path}: format {file.attributes.get('schema')}, not {SCHEMA}; rerun preprocessing/tile_slides.py"
         )
-    return _tiles_of(file)
+    return _tiles_of(path, file)
 
 
-def _tiles_of(file: ArrayFile) -> SlideTiles:
+def _tiles_of(path: Path, file: ArrayFile) -> SlideTiles:
+    try:
+        return _slide_tiles(file)
+    except (KeyError, TypeError, ValueError) as error:  # of an earlier version, whose checksum left attributes out
+        raise ValueError(f"{path}: damaged ({error!r}); rerun preprocessing/tile_slides.py") from error
+
+
+def _slide_tiles(file: ArrayFile) -> SlideTiles:
     attributes = file.attributes
     names = (
         "slide_id", "mpp_x", "mpp_y", "mpp_source", "tile_um", "tile_px", "stride_um", "slide_width", "slide_height",
@@ -108,7 +115,7 @@ def read_if_current(
     if not all(file.is_file() for file in beside):
         return None, "outline or preview missing"
     file, reason = read_if_made_of(path, made_of)
-    return (None if file is None else _tiles_of(file)), reason
+    return (None if file is None else _tiles_of(path, file)), reason
 
 
 def tiles_of_slide(path: Path, slide_path: Path) -> SlideTiles:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common.arrays import read_arrays, stale_reason, write_arrays
+from common.arrays import array_shapes, read_arrays, read_attributes, stale_reason, verified_attributes, write_arrays
 from common.files import content_sha256, replacing, write_json, write_table, write_text
 from common.slide_files import file_fingerprint
 
@@ -110,3 +110,54 @@ def test_content_is_every_byte(tmp_path):
     (tmp_path / "a").write_bytes(content)
     assert file_fingerprint(tmp_path / "a") == before[1]
     assert content_sha256(tmp_path / "a") != before[0] == hashlib.sha256(bytes(8 << 20)).hexdigest()
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    path = tmp_path / "a.h5"
+    write_arrays(path, {"x": np.arange(400.0)}, {"mpp_x": 0.25, "encoder": "e", "licence": "none"})
+    return path
+
+
+@pytest.mark.parametrize("name", ["mpp_x", "encoder", "licence"])
+@pytest.mark.parametrize("read", [read_arrays, read_attributes, array_shapes, verified_attributes])
+def test_d3_a_changed_attribute_is_noticed(sealed, name, read):
+    with h5py.File(sealed, "r+") as file:
+        file.attrs[name] = type(file.attrs[name])("0.5") if name == "mpp_x" else "other"
+    with pytest.raises(ValueError, match="checksum"):
+        read(sealed)
+
+
+@pytest.mark.parametrize("read", [read_arrays, read_attributes, array_shapes, verified_attributes])
+def test_d3_one_flipped_bit_anywhere_is_noticed(sealed, read):
+    whole, rng = sealed.read_bytes(), np.random.default_rng(0)
+    for at in rng.integers(len(whole), size=200):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        sealed.write_bytes(bytes(damaged))
+        with pytest.raises(ValueError, match="checksum"):
+            read(sealed)
+
+
+def test_d2_hdf5_never_sees_a_file_with_damage_in_its_structure(sealed, monkeypatch):
+    whole = sealed.read_bytes()
+    monkeypatch.setattr(h5py, "File", None)  # it may loop for ever
+    for start in range(0, len(whole) - 64, 64):
+        sealed.write_bytes(whole[:start] + bytes(64) + whole[start + 64 :])
+        if sealed.read_bytes() != whole and not start > len(whole) - 200:
+            with pytest.raises(ValueError, match="checksum"):
+                stale = stale_reason(sealed, {})
+                raise ValueError(stale)
+
+
+def test_d3_a_file_of_an_earlier_version_is_recognised_by_its_arrays(tmp_path):
+    path = tmp_path / "a.h5"
+    write_arrays(path, {"x": np.arange(3)}, {"mpp_x": 0.25})
+    with h5py.File(path, "r+") as file:
+        del file.attrs["file_sha256"]  # as it was written before
+    assert stale_reason(path, {"mpp_x": 0.25}) is None
+    assert read_arrays(path).arrays["x"].tolist() == [0, 1, 2]
+    with h5py.File(path, "r+") as file:
+        file["x"][0] = 7
+    with pytest.raises(ValueError, match="checksum"):
+        read_arrays(path)
