@@ -115,7 +115,12 @@ def read_if_current(
     if not all(file.is_file() for file in beside):
         return None, "outline or preview missing"
     file, reason = read_if_made_of(path, made_of)
-    return (None if file is None else _tiles_of(path, file)), reason
+    if file is None:
+        return None, reason
+    try:
+        return _tiles_of(path, file), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def tiles_of_slide(path: Path, slide_path: Path) -> SlideTiles:
