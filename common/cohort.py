@@ -3,7 +3,7 @@
 Columns: patient_id and slide_id (the file's name without ending) are needed; subtype, time and event (0 or 1), site,
 set (train, val or test), mpp, or mpp_x and mpp_y (µm a pixel) have a meaning; all others are kept as covariates. Slides
 with TCGA barcodes need no patient_id and no site: both stand in the barcode. Other names, words and units are mapped
-in study.yaml (common/column_mapping.py).
+in study.yaml (common/tables/column_mapping.py).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.clinical_table import missing_note, read_text_table
-from common.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
-from common.column_mapping import ColumnMapping, column_mapping, mapped_rows
 from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
 from common.settings import SETTINGS_FILE, read_settings
+from common.tables.clinical_table import missing_note, read_text_table
+from common.tables.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
+from common.tables.column_mapping import ColumnMapping, column_mapping, mapped_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
     Args:
         path: the table.
         where: keep the rows for which this condition holds (never for a missing value), such as "subtype == 'LMS'".
-        columns: our name to the table's name, or more (common/column_mapping.py); by default the part `columns` of
+        columns: our name to the table's name, or more (common/tables/column_mapping.py); by default the part `columns` of
             study.yaml beside the table.
 
     Raises:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.cohort import Cohort, rows_where
-from common.cohort_columns import number_fault
 from common.failures import StudyError
 from common.settings import settings_of
+from common.tables.cohort_columns import number_fault
 from splits.cohort_strata import strata_of
 from splits.folds import MIN_PATIENTS_TO_SHARE, Fold, given_sets, inner_sets, k_fold_sets, monte_carlo_sets
 from splits.site_methods import leave_one_site_out, site_obstacle, site_preserved

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.cohort import Cohort, rows_where
-from common.cohort_columns import SETS
 from common.failures import StudyError
 from common.files import write_json, write_table
 from common.table_cells import with_texts
+from common.tables.cohort_columns import SETS
 from splits.fold_plan import FoldPlan, plan_folds
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Num, UInt64
 
-from common.cohort_columns import without_zeros
+from common.tables.cohort_columns import without_zeros
 
 HASHED_DIMS = 32  # numbers of an embedding that identify it: two tiles agree in all of them only if they are one
 SKETCH_SIZE = 512  # the smallest hashes of a slide; a slide with fewer tiles is kept whole

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
-from common.cohort_columns import KNOWN_COLUMNS
 from common.failures import StudyError
+from common.tables.cohort_columns import KNOWN_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cohort_columns import number_fault
 from common.failures import SlideError
 from common.parallel import Outcome, over_slides
 from common.slide_files import file_fingerprint
+from common.tables.cohort_columns import number_fault
 from preprocessing.reading.slide import Slide, open_slide, read_tile
 
 if TYPE_CHECKING:

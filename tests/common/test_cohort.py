@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.clinical_table import MISSING, read_text_table
 from common.cohort import read_cohort
 from common.failures import StudyError
 from common.slide_files import find_slides
 from common.study import Study, open_study
+from common.tables.clinical_table import MISSING, read_text_table
 
 GOOD = pd.DataFrame(
     {

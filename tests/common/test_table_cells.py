@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.clinical_table import read_text_table
 from common.failures import SlideStatus, earlier_statuses, write_status
 from common.files import read_named_rows, read_rows, write_table
 from common.study import Study
 from common.table_cells import cell_of, text_of, with_texts
+from common.tables.clinical_table import read_text_table
 from features.embedding.tile_table import missing_cohort, read_tile_table, write_cohort
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.evaluate import main as evaluate

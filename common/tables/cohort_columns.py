@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.clinical_table import rows_text
 from common.guards.names import name_fault
 from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
+from common.tables.clinical_table import rows_text
 
 SETS = ("train", "val", "test")
 PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a patient

@@ -10,9 +10,9 @@ columns:
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from common.clinical_table import TextTable
-from common.cohort_columns import Numbered, grouped_faults
 from common.failures import StudyError
+from common.tables.clinical_table import TextTable
+from common.tables.cohort_columns import Numbered, grouped_faults
 
 TIME_UNIT = "time_unit"
 DAYS_A_MONTH = 365.25 / 12

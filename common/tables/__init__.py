@@ -1,0 +1,8 @@
+"""A clinical table read, and what its columns mean.
+
+What is asked of a whole cohort stands in `cohort.py` beside the rooms, which puts these together.
+
+    clinical_table.py  a table file (CSV, TSV, Excel, Parquet) as rows of text
+    column_mapping.py  the table's names, words and units as ours, by the section `columns`
+    cohort_columns.py  the columns: what each may hold, its type, and every fault in its rows
+"""
