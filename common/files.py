@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,10 +73,15 @@ def _room(path: Path, number: int) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""
-    partial = path.with_name(f".{path.name}.partial")
+    start = hashlib.sha256(path.name.encode("utf-8", "surrogatepass")).hexdigest()[
+        :16
+    ]  # a name may be as long as names go
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    partial = path.with_name(f".{start}-{machine}-{os.getpid()}.partial")  # another process may write the same file
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)  # left by a killed process
+        partial.unlink(missing_ok=True)
+        _drop_left_behind(path, f".{start}-{machine}-")
         try:
             yield partial
             with partial.open("rb+") as file:
@@ -84,6 +90,28 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):  # the error that led here says more
                 partial.unlink(missing_ok=True)
+
+
+def _drop_left_behind(path: Path, start: str) -> None:
+    """Remove partial files of `path` that processes left which are no more."""
+    with suppress(OSError):  # an earlier version's; too long a name is none
+        path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+    for other in path.parent.glob(f"{start}*.partial"):
+        number = other.name.removeprefix(start).removesuffix(".partial")
+        if number.isdigit() and not _is_running(int(number)):
+            other.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -71,9 +71,9 @@ def check_rows(path: Path, table: pd.DataFrame, classes: Sequence[str], *, keys:
             _check_numbers(path, table, name, keys)
     if classes:
         values = table[names].to_numpy(dtype=np.float64)
-        is_wrong = ((values < 0) | (values > 1)).any(axis=1)
+        is_wrong = np.asarray(((values < 0) | (values > 1)).any(axis=1))
         _refuse(path, table, is_wrong, "a probability lies between 0 and 1", keys)
-        is_wrong = abs(values.sum(axis=1) - 1) > SUM_ERROR
+        is_wrong = np.asarray(abs(values.sum(axis=1) - 1) > SUM_ERROR)
         _refuse(path, table, is_wrong, "the probabilities of the classes make 1", keys)
         if "truth" in table:
             _refuse(path, table, ~table["truth"].isin([*classes]), f"truth is one of {', '.join(classes)}", keys)
@@ -87,7 +87,7 @@ def _check_numbers(path: Path, table: pd.DataFrame, name: str, keys: Sequence[st
     if name in TRUTHS:
         _refuse(path, table, ~np.isin(values, (0, 1)), f"{name} is 0 or 1", keys)
     if name == "time":
-        _refuse(path, table, values < 0, "a time is not negative", keys)
+        _refuse(path, table, np.asarray(values < 0), "a time is not negative", keys)
 
 
 def _refuse(path: Path, table: pd.DataFrame, is_wrong: np.ndarray | pd.Series, rule: str, keys: Sequence[str]) -> None:

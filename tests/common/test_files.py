@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,13 @@ from common.files import UnwritableError, replacing, write_json, write_table, wr
 from common.parallel import over_slides
 
 REASONS = {errno.ENOSPC: "No space left", errno.EROFS: "Read-only file system", errno.EACCES: "Permission denied"}
+
+
+PROGRAM = """import os, sys, time
+from pathlib import Path
+from common.files import replacing
+with replacing(Path(sys.argv[1])) as p:
+    """
 
 
 def refusing(number):
@@ -76,3 +85,31 @@ def full_disk(_name):
 def test_d6_a_full_disk_in_a_worker_ends_the_run_and_not_slide_after_slide(workers):
     with pytest.raises(UnwritableError, match="the file cannot be written"):
         list(over_slides(full_disk, [("a", ("a",)), ("b", ("b",))], workers=workers, timeout_s=60.0, title="test"))
+
+
+def test_d7_two_processes_write_the_same_file_beside_each_other(tmp_path):
+    path = tmp_path / "a.txt"
+    code = f"{PROGRAM}p.write_text('other'); print('here', flush=True); time.sleep(1)"
+    root = Path(__file__).resolve().parents[2]
+    other = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=root, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "here\n"
+    write_text(path, "own")
+    assert path.read_text() == "own"
+    assert other.wait(30) == 0
+    other.stdout.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_d7_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "a.txt"
+    code = f"{PROGRAM}p.write_text('half'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).resolve().parents[2], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(path, "whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_d8_a_name_of_240_letters_is_written(tmp_path):
+    path = tmp_path / f"{'x' * 240}.geojson"
+    write_text(path, "a")
+    assert path.read_text() == "a"
