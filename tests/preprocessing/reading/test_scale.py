@@ -5,7 +5,7 @@ import math
 import pytest
 
 from common.failures import SlideError
-from preprocessing.reading.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, parse_scale
+from preprocessing.reading.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, is_plausible, parse_scale
 
 
 def test_the_flag_is_one_number_or_two():
@@ -42,3 +42,8 @@ def test_text_in_the_header_that_is_no_number_is_named(text):
 def test_a_scale_no_microscope_has_is_named_with_its_axis(value):
     with pytest.raises(SlideError, match=r"mpp on y .*\(file\), outside 0\.05 to 10"):
         check_scale((0.5, value), "file")
+
+
+def test_v10_both_bounds_of_a_scale_are_scales():
+    assert [is_plausible(mpp) for mpp in (0.0499, 0.05, 10.0, 10.01)] == [False, True, True, False]
+    assert parse_scale("0.05,10") == (0.05, 10.0)
