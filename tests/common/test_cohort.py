@@ -42,6 +42,16 @@ def test_rows_are_sorted_and_typed(tmp_path):
     assert cohort.patients["age"].tolist() == [50, 70]
 
 
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [("0", 0), ("1", 1), ("0.0", 0), ("1.0", 1), ("false", 0), ("true", 1), ("FALSE", 0), ("True", 1)],
+)
+def test_v8_every_spelling_of_an_event_is_read(tmp_path, text, event):
+    other = "1" if event == 0 else "0"
+    cohort = read_cohort(write(tmp_path, GOOD.assign(event=[text, other, other])))
+    assert cohort.patients["event"].to_dict() == {"b": event, "a": 1 - event}
+
+
 def test_row_order_does_not_matter(tmp_path):
     first = read_cohort(write(tmp_path, GOOD)).slides
     second = read_cohort(write(tmp_path, GOOD.iloc[[1, 2, 0]])).slides

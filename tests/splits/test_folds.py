@@ -213,6 +213,16 @@ def test_splits_are_checked_at_every_reading(study):
         read_splits(study / "none.csv")
 
 
+@pytest.mark.parametrize("column", ["repeat", "fold"])
+def test_v7_a_table_with_one_of_two_number_columns_broken_is_refused(study, column):
+    path = study / "splits.csv"
+    splits, _ = make_splits(read_cohort(study / "cohort.csv"), SplitConfig())
+    for broken in ("one", 0.5):
+        splits.assign(**{column: broken}).to_csv(path, index=False)
+        with pytest.raises(StudyError, match="repeat and fold must be whole numbers"):
+            read_splits(path)
+
+
 def test_the_record_says_how_the_folds_were_made(study):
     assert main(["--study", str(study), "--repeats", "2"]) == 0
     record = json.loads((study / "splits" / "default.json").read_text())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.cohort import read_cohort
 from common.failures import StudyError
 from splits.make_splits import main
-from splits.site_folds import assign_sites, best_bound, inner_sites
+from splits.site_folds import _Search, assign_sites, best_bound, inner_sites
 from splits.site_programme import Bound, counting_bound, programme_bound, site_cost
 from splits.split_methods import make_splits
 from splits.split_settings import SplitConfig
@@ -257,3 +257,21 @@ def test_tcga_sarcoma_beats_random_and_greedy_and_is_proven_best(shared_data):
     assert slow_absences(counts.tolist(), found.fold_of_site.tolist(), 5) == 0
     for seed in range(1, 4):  # the search does not hang on its seed
         assert assign_sites(counts, 5, np.random.default_rng(seed), bound=bound).cost == found.cost
+
+
+@given(small_counts.map(np.array), st.integers(2, 4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_v6_a_change_is_the_difference_of_two_values(counts, n_folds, seed):
+    search, n_sites = _Search(counts, n_folds), len(counts)
+    fold_of_site = np.random.default_rng(seed).integers(n_folds, size=n_sites)
+    moves, exchanges = search.changes(fold_of_site)
+    before = search.value(fold_of_site)
+    for site in range(n_sites):
+        for fold in range(n_folds):
+            moved = fold_of_site.copy()
+            moved[site] = fold
+            assert moves[site, fold] == search.value(moved) - before
+        for other in range(n_sites):
+            exchanged = fold_of_site.copy()
+            exchanged[[site, other]] = exchanged[[other, site]]
+            assert exchanges[site, other] == search.value(exchanged) - before

@@ -375,6 +375,22 @@ def test_without_a_network_the_hub_is_not_said_to_hold_nothing(monkeypatch):
         build_encoder(dataclasses.replace(CARDS["h_optimus_0"], build=torch.nn.Identity))
 
 
+def test_v10_a_hub_repository_with_neither_file_of_weights_is_named(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    asked = []
+
+    def absent(_repository, name):
+        asked.append(name)
+        raise EntryNotFoundError("404")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
+    with pytest.raises(StudyError, match=r"holds none of model\.safetensors, pytorch_model\.bin"):
+        build_encoder(dataclasses.replace(CARDS["h_optimus_0"], build=torch.nn.Identity))
+    assert asked == ["model.safetensors", "pytorch_model.bin"]
+
+
 def test_tiles_at_another_scale_than_the_encoders_are_told():
     assert "reach it at 1.14. For its own scale tile with --tile_um 112" in scale_note(CARDS["uni"], 256.0, 256)
     assert scale_note(CARDS["uni"], 112.0, 256) == ""

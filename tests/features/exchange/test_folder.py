@@ -268,6 +268,23 @@ def test_trident_is_read_from_its_job_or_feature_folder(tmp_path, batch_axis):
         open_folder(tmp_path)
 
 
+@pytest.mark.parametrize("absent", ["level0_magnification", "target_magnification"])
+def test_v10_trident_without_a_magnification_gets_it_from_the_scale_or_says_that_it_is_unknown(tmp_path, absent):
+    peer_trident(tmp_path / "in")
+    with h5py.File(tmp_path / "in" / "s1.h5", "r+") as file:
+        del file["coords"].attrs[absent]
+    bag = open_folder(tmp_path / "in").read("s1")
+    assert bag.attributes.get("target_magnification") == ("unknown" if absent.startswith("target") else 20)
+    arguments = ["--features", str(tmp_path / "in"), "--to", "trident", "--out"]
+    assert convert([*arguments, str(tmp_path / "without")]) == 1
+    assert "TRIDENT's layout wants magnifications" in (tmp_path / "without" / "status.csv").read_text()
+    assert convert([*arguments, str(tmp_path / "out"), "--mpp", "0.25"]) == 0
+    (path,) = (tmp_path / "out").rglob("features_*/s1.h5")
+    with h5py.File(path) as file:
+        beside = file["coords"].attrs
+        assert (beside["level0_magnification"], beside["target_magnification"]) == (40, 20)
+
+
 def test_e7_a_slide_level_embedding_beside_the_places_of_tiles_is_called_one(tmp_path):
     rng = np.random.default_rng(0)
     for folder, features, coords in (("t", "features", "coords"), ("s", "feats", "coords")):

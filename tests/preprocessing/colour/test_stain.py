@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso
 
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.optical_density import OD_BACKGROUND, optical_density
-from preprocessing.colour.stain import NO_STAIN, REFERENCE, StainFit, fit_stain, stain_map
+from preprocessing.colour.stain import NO_STAIN, REFERENCE, StainFit, _wrong_hue, fit_stain, stain_map
 from preprocessing.colour.stain_matrix import (
     ANGLE_PERCENTILE,
     MAX_NOISE_SHARE,
@@ -263,3 +263,14 @@ def test_glass_becomes_white_even_where_too_little_tissue_is_seen():
     fit = fit_stain([np.full((30, 30, 3), (140, 60, 120), np.uint8)], method="vahadane", glass=glass)
     assert "fewer than" in fit.fallback
     assert apply_map(np.array([[glass]], np.uint8), stain_map(fit, REFERENCE)).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize("method", ["vahadane", "macenko"])
+def test_v2_a_second_stain_strongest_in_red_or_blue_is_no_eosin(method):
+    first, reason = [0.65, 0.70, 0.29], "eosin does not absorb green most"
+    patches = painted_patches(unit([first, [0.30, 0.66, 0.69]]), np.random.default_rng(16))
+    fit = fit_stain(patches, method=method, glass=GLASS)
+    assert (fit.method, fit.matrix.tolist()) == ("reference", REFERENCE.matrix.tolist())
+    assert f"{method} rejected: {reason}" in fit.fallback
+    assert _wrong_hue(unit([first, [0.66, 0.62, 0.42]])) == reason  # pixels so red are left out before a fit
+    assert _wrong_hue(unit([first, [0.50, 0.62, 0.60]])) is None

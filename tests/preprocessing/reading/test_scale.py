@@ -7,7 +7,15 @@ import pytest
 import tifffile
 
 from common.failures import SlideError
-from preprocessing.reading.scale import MPP_PROPERTIES, check_scale, file_scale, given_scale, ome_scale, parse_scale
+from preprocessing.reading.scale import (
+    MPP_PROPERTIES,
+    check_scale,
+    file_scale,
+    given_scale,
+    is_plausible,
+    ome_scale,
+    parse_scale,
+)
 from preprocessing.reading.slide import open_slide
 
 
@@ -75,3 +83,8 @@ def test_r5_of_several_images_the_slide_counts_and_units_without_a_length_do_not
     assert ome_scale(macro, (256, 128)) is None
     assert ome_scale(OME.format(width=256, height=128, x=1, y=2, unit="pixel"), (256, 128)) is None
     assert ome_scale(OME.format(width=256, height=128, x="x", y=2, unit="µm"), (256, 128)) is None
+
+
+def test_v10_both_bounds_of_a_scale_are_scales():
+    assert [is_plausible(mpp) for mpp in (0.0499, 0.05, 10.0, 10.01)] == [False, True, True, False]
+    assert parse_scale("0.05,10") == (0.05, 10.0)

@@ -10,9 +10,10 @@ from pytest import approx
 from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
-from preprocessing.tiling.grid import shares_of_tiles, tile_grid
+from preprocessing.tiling.grid import piece_of_tiles, shares_of_tiles, tile_grid
+from preprocessing.tissue.density_bytes import densities_of
 from preprocessing.tissue.outline import geojson, outlines
-from preprocessing.tissue.overview_mask import find_tissue, glass_colour
+from preprocessing.tissue.overview_mask import _true_pieces, find_tissue, glass_colour
 
 MPP = 8.0
 
@@ -215,3 +216,46 @@ def test_a_full_tile_is_full_whatever_the_rounding(mpp_x, mpp_y, tile_um, side):
     full, share = tile_grid(is_tissue, min_tissue=1.0, **laid)
     assert len(full) == len(every)
     assert (share > 0.999).all()
+
+
+def test_v3_a_tile_belongs_to_the_piece_that_covers_most_of_it():
+    labels = np.zeros((10, 40), np.int32)
+    labels[:, :3], labels[:, 3:10] = 1, 2  # 30 and 70 of 100
+    labels[:, 10:17], labels[:, 17:20] = 1, 2
+    labels[0, 25] = 2  # one pixel of a piece, the rest is glass
+    coords = np.array([[0, 0], [100, 0], [200, 0], [300, 0]])
+    pieces = piece_of_tiles(labels, coords, side=(100.0, 100.0), slide_px=(400, 100))
+    assert pieces.tolist() == [2, 1, 2, 0]
+
+
+def test_v4_a_hole_below_a_twentieth_of_a_square_millimetre_is_filled():
+    for hole_mm2, is_filled in ((0.03, True), (0.12, False)):
+        image, truth = overview(strength=2.0)
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+        hole = (y - 150) ** 2 + (x - 200) ** 2 < hole_mm2 / (np.pi * (MPP / 1000) ** 2)
+        image[hole] = (240, 240, 243)
+        found = find_tissue(image, mpp=MPP).is_tissue
+        assert found[150, 200] == is_filled
+        assert found[hole].mean() == (1 if is_filled else approx(0, abs=0.2))
+        assert dice(found, truth if is_filled else truth & ~hole) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("hole_px", "width_px", "is_kept"),
+    [
+        (30, 5, True),  # a hole of 0.058 mm2 stays open; 0.045 mm2 around it are enough
+        (30, 3, False),  # 0.025 mm2 around it are too little, though the whole covers 0.083
+        (26, 3, True),  # the hole of 0.043 mm2 is filled and counts: 0.065
+        (14, 3, False),  # 0.026 mm2, the hole included
+    ],
+)
+def test_v10_a_ring_is_measured_less_its_large_hole_and_with_its_small_one(hole_px, width_px, is_kept):
+    mask = np.zeros((80, 80), bool)
+    outer = hole_px + 2 * width_px
+    mask[20 : 20 + outer, 20 : 20 + outer] = True
+    mask[20 + width_px : 20 + width_px + hole_px, 20 + width_px : 20 + width_px + hole_px] = False
+    view = np.full((80, 80, 3), 240, np.uint8)
+    view[::2] = (150, 80, 160)  # coloured and uneven everywhere: sizes alone decide
+    found = _true_pieces(mask, densities_of(view, (240.0, 240.0, 240.0), 1.0), MPP)
+    assert found[20, 20] == is_kept
+    assert found[20 + outer // 2, 20 + outer // 2] == (is_kept and hole_px < 28)
