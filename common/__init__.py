@@ -1,5 +1,5 @@
 """What every stage shares: atomic files, the cohort table, study paths, settings, worker processes."""
 
-from common.interruption import prepare_for_interrupts
+from common.guards.interruption import prepare_for_interrupts
 
 prepare_for_interrupts()

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.files import UnwritableError, read_named_rows, write_table
-from common.interruption import EXIT_INTERRUPTED, INTERRUPTED
 
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE = 0, 1, 2
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+INTERRUPTED = "interrupted; run the same command again to go on where it stopped"
 
 
 class StudyError(ValueError):

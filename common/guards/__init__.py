@@ -6,5 +6,6 @@ Cells of tables have their guard beside the rooms (common/table_cells.py): every
     own_files.py    folders written and tidied: never through a link, and only files of our own pattern go
     sealed_files.py    a checksum of all bytes at a file's end, looked at before anything reads the file
     hdf5_files.py   an HDF5 file looked over before a value is read
+    interruption.py    Ctrl-C while modules load
     safe_yaml.py    YAML within bounds
 """

@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-INTERRUPTED = "interrupted; run the same command again to go on where it stopped"
-EXIT_INTERRUPTED = 130
-
 
 def prepare_for_interrupts() -> None:
     """Do so in a script of ours and in its workers; a notebook or another program keeps its ways."""
@@ -17,7 +14,7 @@ def prepare_for_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
         return
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if script is not None and Path(script).resolve().parent.parent == Path(__file__).resolve().parents[1]:
+    if script is not None and Path(script).resolve().parent.parent == Path(__file__).resolve().parents[2]:
         sys.excepthook = _end
 
 
@@ -25,5 +22,7 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
+    from common.failures import EXIT_INTERRUPTED, INTERRUPTED
+
     print(INTERRUPTED, file=sys.stderr, flush=True)
     os._exit(EXIT_INTERRUPTED)
