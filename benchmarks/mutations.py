@@ -4,8 +4,8 @@
 
 A seeded sample over all product modules: a comparison turned, a sign, an axis, a guard taken away, a sort left out, a bound
 removed. Each change is written into a copy of the project, where the tests of the module run (its own test file; without one,
-the test files that import it) until the first fails. A change that no test notices is printed with its place; whether it is
-an equivalent of the original is for a reader to say.
+those that import it in the nearest folder that has any) until the first fails. A change that no test notices is printed with
+its place; whether it is an equivalent of the original is for a reader to say.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -117,22 +118,36 @@ def _is_text(node: ast.BinOp) -> bool:
 
 
 def tests_of(module: str) -> list[str]:
-    """Return the test files of a module: its own; without one, those that import it."""
+    """Return the test files of a module: its own; without one, those that import it, of the nearest folder that has any."""
     path = Path(module)
     own = Path("tests") / path.parent / f"test_{path.name}"
     if (ROOT / own).is_file():
         return [str(own)]
     dotted = module.removesuffix(".py").replace("/", ".")
-    package, _, name = dotted.rpartition(".")
-    found = []
-    for test in sorted((ROOT / "tests").rglob("test_*.py")):
-        text = test.read_text(encoding="utf-8")
-        if f"from {dotted} import" in text or f"from {package} import {name}" in text:
-            found.append(str(test.relative_to(ROOT)))
-    if found:
-        return found
+    found = [test for test in _all_tests() if dotted in _imported(test)]
+    for folder in (path.parent, path.parents[-2], Path()):
+        near = [str(test) for test in found if test.is_relative_to(Path("tests") / folder)]
+        if near:
+            return near
     room = ROOT / "tests" / path.parent
     return [str(room.relative_to(ROOT))] if room.is_dir() and list(room.glob("test_*.py")) else []
+
+
+@cache
+def _all_tests() -> tuple[Path, ...]:
+    return tuple(path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py")))
+
+
+@cache
+def _imported(test: Path) -> frozenset[str]:
+    """Return what a file imports: modules, and what may be a module of a package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / test).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+    return frozenset(found)
 
 
 def is_noticed(copy: Path, change: Change, tests: list[str]) -> bool:
@@ -204,8 +219,9 @@ def main() -> None:
 
         survivors, n_noticed = [], 0
         with ThreadPoolExecutor(arguments.jobs) as threads:
-            for change, noticed, seconds in threads.map(run, drawn):
+            for number, (change, noticed, seconds) in enumerate(threads.map(run, drawn), start=1):
                 n_noticed += bool(noticed)
+                print(f"{number}/{len(drawn)}", end="\r", file=sys.stderr, flush=True)
                 if not noticed:
                     survivors.append(asdict(change) | {"tests": tests_of(change.path)})
                     print(

@@ -12,6 +12,7 @@ from common.cohort import read_cohort
 from common.failures import StudyError
 from splits.make_splits import main
 from splits.site_folds import _Search, assign_sites, best_bound, inner_sites
+from splits.site_methods import site_obstacle
 from splits.site_programme import Bound, counting_bound, programme_bound, site_cost
 from splits.split_methods import make_splits
 from splits.split_settings import SplitConfig
@@ -189,6 +190,13 @@ def test_auto_keeps_sites_where_it_can_and_says_why(tmp_path, capsys):
             "the table has ", ""
         )
         assert json.loads(path.with_suffix(".json").read_text())["method"] == "k_fold"
+
+
+@pytest.mark.parametrize(("n_patients", "left"), [(3, 2), (4, 3)])
+def test_a_class_with_too_few_patients_is_named_even_where_each_is_at_a_site_of_its_own(n_patients, left):
+    patients = pd.DataFrame({"subtype": "SS", "site": list("ABCD"[:n_patients])}, index=list("pqrs"[:n_patients]))
+    said = site_obstacle(patients, 2)
+    assert said is None if left == 3 else f"without the largest, {left} patient(s) are left to train on" in said
 
 
 def test_a_class_at_one_site_is_named_with_its_folds(tmp_path, capsys):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.cohort import read_cohort
 from common.conditions.rows import rows_that_hold
-from common.conditions.tokens import ExpressionError
+from common.conditions.tokens import MAX_LENGTH, ExpressionError
 from common.failures import StudyError
 from splits.make_splits import main as make_splits
 from splits.split_store import check_against_cohort, read_splits
@@ -135,6 +135,13 @@ def test_s1_long_and_deep_texts_are_refused_in_milliseconds(path, where):
         rows_that_hold(where, cohort.columns, cohort.rows)
     assert time.process_time() - start < 1  # with every call checked; else some ms
     assert len(caught.value.message) < 1000
+
+
+def test_a_text_of_just_the_most_characters_is_read_and_one_more_is_not(path):
+    longest = "age > 55".ljust(MAX_LENGTH)
+    assert kept(path, longest) == "bd"
+    with pytest.raises(StudyError, match="it is 100001 characters long; 100000 are the most"):
+        kept(path, longest + " ")
 
 
 def test_s1_many_names_in_a_list_are_fine(path):
