@@ -62,6 +62,21 @@ def test_the_programme_alone_is_the_quadratic_one(counts, n_folds):
     assert found.value == best
 
 
+@pytest.mark.parametrize(
+    ("sites", "folds"),
+    [
+        ((7, 1, 1, 1), (7, 2, 1)),
+        ((7, 2, 2), (7, 2, 2)),
+        ((3, 3, 2, 2), (4, 3, 3)),
+        ((4, 3, 2, 2), (4, 4, 3)),
+        ((), (0, 0, 0)),
+    ],
+)
+def test_the_bound_by_counting_shares_out_what_the_largest_site_leaves(sites, folds):
+    counts = np.array(sites, dtype=np.int64).reshape(-1, 1)
+    assert counting_bound(counts, 3) == site_cost(np.array(folds)[:, None], np.array([sum(sites)]))
+
+
 def test_a_class_at_fewer_sites_than_folds_has_them_apart_in_the_programme():
     counts, nothing = np.array([[3, 1], [3, 1], [6, 0], [6, 0]]), np.empty(0, dtype=np.int64)
     every = [each for each in itertools.product(range(3), repeat=4) if len(set(each)) == 3]
