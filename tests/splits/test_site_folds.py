@@ -1,5 +1,6 @@
 """Sites stay whole, the assignment is the best there is, the bound is below it, and what cannot be spread is named."""
 
+import itertools
 import json
 
 import numpy as np
@@ -53,14 +54,37 @@ def test_the_search_finds_the_best_without_the_programme(counts, n_folds, seed):
 @settings(max_examples=15, deadline=None)
 def test_the_programme_alone_is_the_quadratic_one(counts, n_folds):
     """Without rules on classes, against all assignments in which no fold is empty."""
-    import itertools
-
     nothing = np.empty(0, dtype=np.int64)
     found = programme_bound(counts, n_folds, everywhere=nothing, apart=nothing)
     every = itertools.product(range(n_folds), repeat=len(counts))
     best = min(slow_site_cost(counts.tolist(), each, n_folds) for each in every if len(set(each)) == n_folds)
     assert found.source == "solved"
     assert found.value == best
+
+
+@pytest.mark.parametrize(
+    ("sites", "folds"),
+    [
+        ((7, 1, 1, 1), (7, 2, 1)),
+        ((7, 2, 2), (7, 2, 2)),
+        ((3, 3, 2, 2), (4, 3, 3)),
+        ((4, 3, 2, 2), (4, 4, 3)),
+        ((), (0, 0, 0)),
+    ],
+)
+def test_the_bound_by_counting_shares_out_what_the_largest_site_leaves(sites, folds):
+    counts = np.array(sites, dtype=np.int64).reshape(-1, 1)
+    assert counting_bound(counts, 3) == site_cost(np.array(folds)[:, None], np.array([sum(sites)]))
+
+
+def test_a_class_at_fewer_sites_than_folds_has_them_apart_in_the_programme():
+    counts, nothing = np.array([[3, 1], [3, 1], [6, 0], [6, 0]]), np.empty(0, dtype=np.int64)
+    every = [each for each in itertools.product(range(3), repeat=4) if len(set(each)) == 3]
+    values = {each: slow_site_cost(counts.tolist(), each, 3) for each in every}
+    found = programme_bound(counts, 3, everywhere=nothing, apart=np.array([1]))
+    assert found.source == "solved"
+    assert found.value == min(value for each, value in values.items() if each[0] != each[1]) > min(values.values())
+    assert found.fold_of_site[0] != found.fold_of_site[1]
 
 
 @given(

@@ -243,3 +243,12 @@ def test_e3_two_runs_of_too_few_patients_are_compared_without_a_p_value(tmp_path
     assert [test.p for test in few.delong] == [None, None, None]
     assert {own.name: own.p for own in enough.bootstrap}["macro_auroc"] is not None
     assert [test.p is None for test in enough.delong] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("n_first", "n_second", "is_enough"), [(5, 5, True), (4, 5, False), (4, 6, False), (5, 6, True)]
+)
+def test_ten_patients_with_five_of_a_class_and_five_beside_it_are_enough(n_first, n_second, is_enough):
+    labels = np.repeat([0, 1], [n_first, n_second])
+    found = support.class_support(np.full((len(labels), 2), 0.5), labels)
+    assert found["macro_auroc"].is_enough == is_enough

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pytest import approx
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from preprocessing.colour.ink import is_ink_colour
+from preprocessing.colour.ink import is_ink_colour, is_no_stain
 from preprocessing.quality.artefacts import QUALITY_MPP
 from preprocessing.quality.measures import (
     COLUMNS,
@@ -114,6 +114,11 @@ def test_a_pen_stroke_is_its_share_of_the_tile(colour):
     stroke = image.copy()
     stroke[:, 32:64] = (0.8 * np.array(colour) + 0.2 * image[:, 32:64]).astype(np.uint8)
     assert measure(stroke)["pen"][0] == approx(0.25, abs=0.04)
+
+
+def test_bare_glass_and_the_bounds_themselves_may_enter_a_stain_fit():
+    od = np.array([[0.0, 0, 0], [1.15, 1, 0], [0, 1, 1.25], [1.16, 1, 0], [0, 1, 1.26]])
+    assert is_no_stain(od).tolist() == [False, False, False, True, True]
 
 
 def test_no_mixture_of_the_stains_is_ink():
