@@ -115,8 +115,13 @@ def illustration(name: str, caption: str, pictures: Mapping[str, str]) -> list[I
     if name not in pictures:
         return []
     svg = pictures[name][pictures[name].index("<svg") :]
-    for mark in ('id="', "#"):  # ids of two inline pictures must not meet: <use> would take the other's glyph
-        svg = svg.replace(mark + "DejaVu", f"{mark}{name}-DejaVu")
+    for mark in (
+        ' id="',
+        'href="#',
+        "url(#",
+    ):  # ids of two inline pictures must not meet: <use> would take the other's mark
+        svg = svg.replace(mark, f"{mark}{name}-")
+    svg = svg.replace('"title description"', f'"{name}-title {name}-description"', 1)
     return [Illustration(name=name, caption=caption, svg=svg)]
 
 
@@ -136,6 +141,11 @@ def with_interval(value: Interval | None, *, signed: bool = False) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number, or nothing where it is not defined."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a count with its noun: 1 patient, 2 patients."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def p_value(value: float | None) -> str:

@@ -14,7 +14,8 @@ from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
 from mil.runs.run_store import FinishedRun
 
 CAPTIONS = {
-    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients.",
+    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients; "
+    "bands: 95 % limits (Greenwood's variance on the scale of log(-log)); small bars: censored patients.",
     "scores": "Risk score and follow-up of every patient, out of fold.",
 }
 

@@ -1,0 +1,88 @@
+"""How reports look and read: axes, colours, words, names for who does not see the pictures."""
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from pytest import approx
+
+from mil.report.drawing import COLOURS, LEAST_POINTS, round_ticks, style_of
+from mil.report.training_figures import draw_training
+from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def survival_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("survival") / "run"
+    survival_run(folder)
+    evaluated(folder, n_bootstrap=100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def subtype_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("subtype") / "run"
+    subtype_run(folder)
+    evaluated(folder, n_bootstrap=100)
+    return folder
+
+
+def written(path):
+    """Return the text elements of a picture."""
+    return ["".join(each.itertext()).strip() for each in ElementTree.parse(path).getroot().iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("end", [0.7, 7.3, 71, 142, 3650])
+def test_u5_ticks_of_time_are_round_and_start_at_0(end):
+    ticks = round_ticks(end)
+    assert ticks[0] == 0
+    assert 3 <= len(ticks) <= 7
+    assert ticks[-1] <= end < ticks[-1] + ticks[1]
+    assert f"{ticks[1]:e}"[:8] in ("1.000000", "2.000000", "5.000000")
+
+
+def test_u5_survival_curves_name_rows_unit_and_band(survival_folder):
+    words = written(survival_folder / "figures" / "kaplan_meier.svg")
+    assert {"number at risk", "low risk", "high risk", "time, as in the table"} <= set(words)
+    table = pd.read_csv(survival_folder / "figures" / "kaplan_meier.csv")
+    known = table.dropna()
+    assert (known["low"] <= known["surviving"]).all() and (known["surviving"] <= known["high"]).all()
+    assert (known["low"] < known["high"]).any()
+    assert list(table[table["time"] == 0]["low"]) == approx([1, 1])
+
+
+def test_u5_series_differ_by_dashes_and_markers_and_not_by_colour_alone(subtype_folder):
+    looks = [style_of(place) for place in range(40)]
+    assert len({(look.colour, str(look.dashes)) for look in looks}) == 40
+    for first, second in itertools.pairwise(looks):
+        assert first.colour != second.colour and first.dashes != second.dashes and first.marker != second.marker
+    assert COLOURS[:3] == ("#0072B2", "#D55E00", "#009E73")
+    assert "stroke-dasharray" in (subtype_folder / "figures" / "roc.svg").read_text()
+    (axes,) = draw_training(FACTS.folds).figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["fold 0", "fold 1"]
+
+
+def test_u5_pictures_have_a_role_a_name_and_text(survival_folder, subtype_folder):
+    for folder in (survival_folder, subtype_folder):
+        pictures = sorted((folder / "figures").glob("*.svg"))
+        assert len(pictures) >= 3
+        for path in pictures:
+            root = ElementTree.parse(path).getroot()
+            assert root.get("role") == "img"
+            ids = root.get("aria-labelledby").split()
+            parts = [root.find(f"{SVG}title"), root.find(f"{SVG}desc")]
+            assert [part.get("id") for part in parts] == ids
+            assert all(part.text for part in parts)
+            assert len(written(path)) > 5
+            sizes = re.findall(r"font(?:-size)?: ([\d.]+)px", path.read_text())
+            assert sizes and min(map(float, sizes)) >= LEAST_POINTS > 10
+            assert "sans-serif" in path.read_text()
+        page = (folder / "report.html").read_text()
+        found = re.findall(r"\sid=[\"']([^\"']+)", page)
+        assert len(found) == len(set(found))
+        for label in re.findall(r'aria-labelledby="([^"]+)"', page):
+            assert set(label.split()) <= set(found)
