@@ -98,10 +98,10 @@ def note(words: str) -> Paragraph:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, verdict_column: int | None = None) -> Table:
-    """Return a table; numbers stand to the right, and a column of verdicts is coloured."""
+    """Return a table; numbers stand to the right, a column of verdicts is coloured, and what is empty says so."""
 
     def cell(column: int, value: object) -> Cell:
-        words = str(value)
+        words = "none" if value is None or value == "" else str(value)
         is_number = words.replace(".", "", 1).replace("-", "", 1).replace("+", "", 1).isdigit()
         kind = words if column == verdict_column and words in ("ok", "warning", "leak") else "n" if is_number else ""
         kind = "hash" if not kind and len(words) > 40 and " " not in words else kind
@@ -139,8 +139,8 @@ def with_interval(value: Interval | None, *, signed: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number, or nothing where it is not defined."""
-    return "" if value is None else f"{value:.{digits}f}"
+    """Return a number, or a word where it is not defined."""
+    return "not defined" if value is None else f"{value:.{digits}f}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from pytest import approx
 
+from mil.report.blocks import counted, table
 from mil.report.drawing import COLOURS, LEAST_POINTS, round_ticks, style_of
 from mil.report.training_figures import draw_training
 from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run
@@ -86,3 +87,33 @@ def test_u5_pictures_have_a_role_a_name_and_text(survival_folder, subtype_folder
         assert len(found) == len(set(found))
         for label in re.findall(r'aria-labelledby="([^"]+)"', page):
             assert set(label.split()) <= set(found)
+
+
+def test_u5_tables_have_a_frame_that_scrolls_and_no_cell_is_empty(survival_folder, subtype_folder):
+    for folder in (survival_folder, subtype_folder):
+        page = (folder / "report.html").read_text()
+        assert page.count("<table>") == page.count("<div class='scroll' tabindex='0'><table>") > 3
+        assert not re.findall(r"<t[dh][^>]*>\s*</t[dh]>", page)
+        assert ".scroll { overflow-x: auto" in page
+        in_print = page[page.index("@media print") : page.index("</style>")]
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)pt", in_print)]
+        assert sizes and min(sizes) > 10
+        assert "px" not in in_print
+    assert [cell.words for cell in table(["a", "b", "c"], [["", None, 0]]).rows[0]] == ["none", "none", "0"]
+
+
+def test_u5_one_patient_is_no_patients(survival_folder, subtype_folder):
+    assert [counted(n, "patient") for n in (0, 1, 2)] == ["0 patients", "1 patient", "2 patients"]
+    for folder in (survival_folder, subtype_folder):
+        page = (folder / "report.html").read_text()
+        assert not re.findall(r"\b1 (?:patients|slides|tiles|events|images|repeats|folds)\b|\(s\)", page)
+        assert "1 repeat of 2 folds" in page
+        assert "1 patient left out" in page
+
+
+def test_u5_each_task_speaks_of_itself(survival_folder, subtype_folder):
+    survival, subtype = ((folder / "report.html").read_text() for folder in (survival_folder, subtype_folder))
+    assert not re.findall(r"\(subtype\)|\(survival\)|AUROC|macro|logistic|patients of a class|each class", survival)
+    assert not re.findall(r"\(subtype\)|\(survival\)|C-index|Cox|[Cc]ensored", subtype)
+    assert "and a C-index a conservative bound" in survival
+    assert "and an AUROC a conservative bound" in subtype
