@@ -27,6 +27,7 @@ from mil.report.verdict import verdict
 from mil.runs.run_store import FinishedRun
 
 USE = "Research use only. Not a medical device."
+SYNTHETIC = "SYNTHETIC DATA: painted slides, invented patients. No number here says anything of patients."
 NOTHING = "Nothing was evaluated: no patient is in a test set. The model was trained on all patients and its worth is unknown."
 
 
@@ -41,7 +42,8 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
         svgs = {name: as_svg(picture) for name, picture in pictures.items()}
     sections = _sections(run, metrics, task, svgs)
     page = render(
-        Path(__file__).parent, "report.html", title=task.title, run=run.facts.run, use=USE,
+        Path(__file__).parent, "report.html", title=task.title, study=run.facts.study, run=run.facts.run, use=USE,
+        synthetic=SYNTHETIC if run.facts.is_synthetic else "",
         headline=verdict(metrics) or NOTHING, sections=sections,
     )  # fmt: skip
     folder = run.folder

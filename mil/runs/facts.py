@@ -8,7 +8,7 @@ from typing import Any
 
 from mil.runs.record import Scalar
 
-RUN_SCHEMA, FOLD_SCHEMA = "run/1", "fold/2"
+RUN_SCHEMA, FOLD_SCHEMA = "run/2", "fold/2"
 TRAIN_AGAIN = "train again with python mil/train.py"
 
 
@@ -134,6 +134,8 @@ class RunFacts:
 
     task: str
     run: str
+    study: str  # its folder's name
+    is_synthetic: bool  # the slides are painted and the patients invented
     encoder: dict[str, Any]  # as the feature files say: other tools' say less
     classes: tuple[str, ...]
     n_patients: int

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -11,6 +12,8 @@ from pytest import approx
 from mil.report.blocks import counted, table
 from mil.report.drawing import COLOURS, LEAST_POINTS, round_ticks, style_of
 from mil.report.training_figures import draw_training
+from mil.runs.facts import RUN_SCHEMA
+from mil.runs.record import write_record
 from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -117,3 +120,16 @@ def test_u5_each_task_speaks_of_itself(survival_folder, subtype_folder):
     assert not re.findall(r"\(subtype\)|\(survival\)|C-index|Cox|[Cc]ensored", subtype)
     assert "and a C-index a conservative bound" in survival
     assert "and an AUROC a conservative bound" in subtype
+
+
+@pytest.mark.parametrize("is_synthetic", [True, False])
+def test_u3_a_report_names_study_and_run_and_says_when_the_data_are_painted(tmp_path, is_synthetic):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    facts = replace(FACTS, classes=("A<1>", "B", "C"), study="demo & co", run="first", is_synthetic=is_synthetic)
+    write_record(folder / "run.json", facts, RUN_SCHEMA)
+    evaluated(folder, n_bootstrap=100)
+    page = (folder / "report.html").read_text()
+    assert "<title>Subtype report, study demo &amp; co, run first</title>" in page
+    assert "<p class=source>Study demo &amp; co, run first</p>" in page
+    assert page.count("SYNTHETIC DATA") == 2 * is_synthetic  # above and below, as the use is
