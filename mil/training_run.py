@@ -155,7 +155,8 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
     excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
     sizes = [len(bags.read(patient).tiles) for patient in usable]
     return RunFacts(
-        task=prepared.task.name, run=config.name, encoder=bags.provenance.record(), classes=tuple(prepared.classes),
+        task=prepared.task.name, run=config.name, study=prepared.study.root.resolve().name,
+        is_synthetic=prepared.study.truth.is_dir(), encoder=bags.provenance.record(), classes=tuple(prepared.classes),
         n_patients=len(usable), class_counts=dict(counts.by_class), n_events=counts.n_events,
         split=SplitFacts(
             name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())

@@ -1,4 +1,4 @@
-"""Survival and censoring curves: Kaplan-Meier, log-rank, Breslow's baseline hazard."""
+"""Survival and censoring curves: Kaplan-Meier and its limits, log-rank, Breslow's baseline hazard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Num
+
+NORMAL_975 = 1.959963984540054  # 97.5 % of a standard normal distribution lie below
 
 
 def kaplan_meier(
@@ -18,6 +20,31 @@ def kaplan_meier(
     died = np.array([((time == moment) & is_event).sum() for moment in moments])
     survival = np.cumprod(1 - died / at_risk) if len(moments) else np.empty(0)
     return np.concatenate([[0.0], moments]), np.concatenate([[1.0], survival])
+
+
+def kaplan_meier_limits(
+    time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """Return the 95 % limits of the curve at each of its steps; NaN once nobody survives, where they are not defined.
+
+    Greenwood's variance on the scale of log(-log survival), so that limits stay between 0 and 1 (Kalbfleisch and Prentice
+    1980, The Statistical Analysis of Failure Time Data, section 1.3).
+    """
+    steps, survival = kaplan_meier(time, event)
+    at_risk = np.array([(time >= step).sum() for step in steps], dtype=np.float64)
+    died = np.array([((time == step) & np.asarray(event).astype(bool)).sum() for step in steps], dtype=np.float64)
+    died[0] = 0.0  # the curve's start is no event
+    low = np.full(len(steps), np.nan)
+    high = low.copy()
+    is_defined = survival > 0
+    n, d = at_risk[is_defined], died[is_defined]
+    greenwood = np.cumsum(d / (n * (n - d)))
+    low[0] = high[0] = 1.0
+    later = np.flatnonzero(is_defined)[1:]
+    log_survival = np.log(survival[later])
+    half = NORMAL_975 * np.sqrt(greenwood[later]) / -log_survival
+    low[later], high[later] = np.exp(log_survival * np.exp(half)), np.exp(log_survival * np.exp(-half))
+    return low, high
 
 
 def log_rank_p(

@@ -16,6 +16,6 @@ No metric is computed here.
     figures.py             every picture of a run, with its numbers
     drawing.py             axes, colours and SVG text of every picture
     subtype_figures.py     confusion, ROC, reliability, selective accuracy
-    survival_figures.py    Kaplan-Meier curves of the risk groups, scores beside follow-up
+    survival_figures.py    Kaplan-Meier curves of the risk groups with bands, scores beside follow-up
     training_figures.py    loss by epoch, learning curve
 """

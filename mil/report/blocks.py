@@ -98,10 +98,10 @@ def note(words: str) -> Paragraph:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, verdict_column: int | None = None) -> Table:
-    """Return a table; numbers stand to the right, and a column of verdicts is coloured."""
+    """Return a table; numbers stand to the right, a column of verdicts is coloured, and what is empty says so."""
 
     def cell(column: int, value: object) -> Cell:
-        words = str(value)
+        words = "none" if value is None or value == "" else str(value)
         is_number = words.replace(".", "", 1).replace("-", "", 1).replace("+", "", 1).isdigit()
         kind = words if column == verdict_column and words in ("ok", "warning", "leak") else "n" if is_number else ""
         kind = "hash" if not kind and len(words) > 40 and " " not in words else kind
@@ -115,8 +115,13 @@ def illustration(name: str, caption: str, pictures: Mapping[str, str]) -> list[I
     if name not in pictures:
         return []
     svg = pictures[name][pictures[name].index("<svg") :]
-    for mark in ('id="', "#"):  # ids of two inline pictures must not meet: <use> would take the other's glyph
-        svg = svg.replace(mark + "DejaVu", f"{mark}{name}-DejaVu")
+    for mark in (
+        ' id="',
+        'href="#',
+        "url(#",
+    ):  # ids of two inline pictures must not meet: <use> would take the other's mark
+        svg = svg.replace(mark, f"{mark}{name}-")
+    svg = svg.replace('"title description"', f'"{name}-title {name}-description"', 1)
     return [Illustration(name=name, caption=caption, svg=svg)]
 
 
@@ -134,8 +139,13 @@ def with_interval(value: Interval | None, *, signed: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number, or nothing where it is not defined."""
-    return "" if value is None else f"{value:.{digits}f}"
+    """Return a number, or a word where it is not defined."""
+    return "not defined" if value is None else f"{value:.{digits}f}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a count with its noun: 1 patient, 2 patients."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def p_value(value: float | None) -> str:

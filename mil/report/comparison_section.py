@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mil.report.blocks import Block, Paragraph, Section, Table, number, p_value, table, with_interval
+from mil.report.blocks import Block, Paragraph, Section, Table, counted, number, p_value, table, with_interval
 from mil.runs.comparison_record import ClassTest, Comparison, FoldTest
 from mil.runs.figure_names import NAMES
 
@@ -21,7 +21,7 @@ def comparison_section(compared: Comparison) -> Section:
     ]  # fmt: skip
     body: list[Block] = [
         Paragraph(
-            words=f"{compared.n_patients} patients, {compared.n_bootstrap} paired bootstraps; {first} less {second}."
+            words=f"{counted(compared.n_patients, 'patient')}, {compared.n_bootstrap} paired bootstraps; {first} less {second}."
         ),
         table(["paired bootstrap", first, second, "difference", "p", "p (Holm)"], rows),
     ]
@@ -44,5 +44,5 @@ def _delong(tests: Sequence[ClassTest], first: str, second: str) -> Table:
 
 def _fold_row(own: FoldTest) -> list[str]:
     if own.why is not None:
-        return [NAMES[own.name], own.why, "", "", ""]
+        return [NAMES[own.name], own.why, "none", "none", "none"]
     return [NAMES[own.name], number(own.mean), number(own.t, 2), p_value(own.p), p_value(own.p_holm)]

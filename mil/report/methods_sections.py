@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
-from mil.report.blocks import Block, Code, Flow, Folded, Heading, Paragraph, Section, illustration, note, number, table
+from mil.report.blocks import Block, Code, Flow, Folded, Heading, Paragraph, Section, counted, illustration, note, table
 from mil.report.task import Pictures
 from mil.runs.audit_record import Audit
 from mil.runs.facts import RunFacts
@@ -50,25 +50,34 @@ def cohort_section(
         body += [Heading(words="Slides without features"), table(["slide", "lost in", "reason"], rows)]
     counts = [[f"subtype {name}", count] for name, count in facts.class_counts.items()]
     counts += [*map(list, outcomes), ["slides", facts.n_slides], ["tiles", facts.n_tiles]]
-    body += [Heading(words="In the analysis"), table(["", "number"], counts)]
+    body += [Heading(words="In the analysis"), table(["what", "number"], counts)]
     return Section(key="cohort", title="Cohort", items="6b, 11, 20a, 20b, 21", body=tuple(body))
 
 
 def _flow(facts: RunFacts, metrics: RunMetrics | NotEvaluated) -> Flow:
     flow = facts.flow
-    steps = [("", f"clinical table: {flow.table_patients} patients, {flow.table_slides} slides")]
+    steps = [("", f"clinical table: {counted(flow.table_patients, 'patient')}, {counted(flow.table_slides, 'slide')}")]
     if flow.kept_slides != flow.table_slides:
         n_lost, n_slides = flow.table_patients - flow.kept_patients, flow.table_slides - flow.kept_slides
-        steps.append(("lost", f"{n_lost} patients, {n_slides} slides not chosen: {facts.chosen_rows}"))
-    steps += [("lost", f"{count} slides lost in {step}") for step, count in flow.slides_lost.items()]
-    steps += [("lost", f"{count} patients left out: {reason}") for reason, count in flow.patients_lost.items()]
-    steps.append(("", f"in the analysis: {facts.n_patients} patients, {facts.n_slides} slides, {facts.n_tiles} tiles"))
+        steps.append(
+            ("lost", f"{counted(n_lost, 'patient')}, {counted(n_slides, 'slide')} not chosen: {facts.chosen_rows}")
+        )
+    steps += [("lost", f"{counted(count, 'slide')} lost in {step}") for step, count in flow.slides_lost.items()]
+    steps += [
+        ("lost", f"{counted(count, 'patient')} left out: {reason}") for reason, count in flow.patients_lost.items()
+    ]
+    steps.append(("", _analysed(facts)))
     if not isinstance(metrics, NotEvaluated):
         n_lost = facts.n_patients - metrics.n_patients
         if n_lost:
-            steps.append(("lost", f"{n_lost} patients are in no test set"))
-        steps.append(("", f"predicted out of fold and evaluated: {metrics.n_patients} patients"))
+            steps.append(("lost", f"in no test set: {counted(n_lost, 'patient')}"))
+        steps.append(("", f"predicted out of fold and evaluated: {counted(metrics.n_patients, 'patient')}"))
     return Flow(steps=tuple(steps))
+
+
+def _analysed(facts: RunFacts) -> str:
+    slides, tiles = counted(facts.n_slides, "slide"), counted(facts.n_tiles, "tile")
+    return f"in the analysis: {counted(facts.n_patients, 'patient')}, {slides}, {tiles}"
 
 
 def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
@@ -83,7 +92,7 @@ def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
     ]  # fmt: skip
     split = facts.split
     words = (
-        f"Splits “{split.name}”: {split.n_repeats} repeat(s) of {split.n_folds} fold(s), by patient. "
+        f"Splits “{split.name}”: {counted(split.n_repeats, 'repeat')} of {counted(split.n_folds, 'fold')}, by patient. "
         f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
     )
     caption = "Training of each fold: loss on the training part (pale), on the inner validation part (dashed), epoch kept (dot)."
@@ -116,7 +125,7 @@ def audit_section(audit: Audit | None) -> Section:
     if audit is not None:
         checks = audit.checks
         rows = [[check.verdict, check.name, check.text] for check in checks]
-        body = [table(["verdict", "check", ""], rows, verdict_column=0)]
+        body = [table(["verdict", "check", "finding"], rows, verdict_column=0)]
         body += [
             Folded(title=check.name, table=table(check.table.columns, check.table.rows))
             for check in checks
@@ -134,7 +143,7 @@ def methods_section(facts: RunFacts) -> Section:
             words="The licence of the encoder binds the models trained on its features: "
             f"{facts.encoder_licence}. Features are frozen; only the head is trained."
         ),
-        table(["encoder and tiles", ""], rows),
+        table(["encoder and tiles", "value"], rows),
         Paragraph(
             words=f"Clinical baseline from: {', '.join(facts.covariates.used) or 'none'}."
             f"{f' Left out: {left_out}.' if left_out else ''} Means, levels and missing values "
@@ -189,11 +198,13 @@ def repeat_section(facts: RunFacts) -> Section:
 def limits_section(facts: RunFacts) -> Section:
     """Return what the numbers do not say, and what of TRIPOD+AI authors add themselves."""
     smallest = min(facts.class_counts.values(), default=facts.n_events)
-    kind = "patients of the smallest subtype" if facts.class_counts else "events"
+    size = (
+        f"{counted(smallest, 'patient')} of the smallest subtype" if facts.class_counts else counted(smallest, "event")
+    )
     body: tuple[Block, ...] = (
         Paragraph(
-            words=f"Cross-validation inside one cohort ({facts.n_patients} patients, {number(smallest, 0)} {kind}) says nothing of "
-            "other hospitals, scanners and stains; an external cohort does. Folds share training patients, so intervals over "
+            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, 'patient')}, {size}) says nothing of other "
+            "hospitals, scanners and stains; an external cohort does. Folds share training patients, so intervals over "
             "patients do not hold the variation of training anew. Small subgroups prove little."
         ),
         Paragraph(

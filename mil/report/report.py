@@ -10,7 +10,7 @@ from common.guards.own_files import own_folder, remove_own_files
 from common.templates import render
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import Section
-from mil.report.drawing import as_svg
+from mil.report.drawing import as_svg, readable_letters
 from mil.report.figures import OWN_PICTURE, draw_pictures
 from mil.report.image_section import image_section
 from mil.report.methods_sections import (
@@ -27,6 +27,7 @@ from mil.report.verdict import verdict
 from mil.runs.run_store import FinishedRun
 
 USE = "Research use only. Not a medical device."
+SYNTHETIC = "SYNTHETIC DATA: painted slides, invented patients. No number here says anything of patients."
 NOTHING = "Nothing was evaluated: no patient is in a test set. The model was trained on all patients and its worth is unknown."
 
 
@@ -36,11 +37,13 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
     Raises:
         StudyError: figures/ is a link.
     """
-    pictures = draw_pictures(run, metrics, task)
-    svgs = {name: as_svg(picture.figure) for name, picture in pictures.items()}
+    with readable_letters():
+        pictures = draw_pictures(run, metrics, task)
+        svgs = {name: as_svg(picture) for name, picture in pictures.items()}
     sections = _sections(run, metrics, task, svgs)
     page = render(
-        Path(__file__).parent, "report.html", title=task.title, run=run.facts.run, use=USE,
+        Path(__file__).parent, "report.html", title=task.title, study=run.facts.study, run=run.facts.run, use=USE,
+        synthetic=SYNTHETIC if run.facts.is_synthetic else "",
         headline=verdict(metrics) or NOTHING, sections=sections,
     )  # fmt: skip
     folder = run.folder

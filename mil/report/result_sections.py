@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mil.evaluation.metrics_record import RunMetrics
-from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
-from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, table, with_interval
+from mil.report.blocks import Block, Paragraph, Section, counted, illustration, note, number, table, with_interval
 from mil.report.comparison_section import comparison_section
-from mil.report.task import Pictures, ReportTask
+from mil.report.task import Pictures, ReportTask, Wording
 from mil.runs.comparison_record import Comparison
 from mil.runs.figure_names import ATTENTION, CALIBRATION, MEAN_POOL, MODEL_NAMES, NAMES
 
@@ -21,14 +20,14 @@ def result_sections(
         _discrimination(metrics, pictures, task),
         *task.own_sections(metrics, pictures),
         _folds(metrics, task),
-        *_subgroups(metrics),
+        *_subgroups(metrics, task.wording),
         *_learning_curve(metrics, pictures),
         *([] if compared is None else [comparison_section(compared)]),
     ]
 
 
 def _discrimination(metrics: RunMetrics, pictures: Pictures, task: ReportTask[Any]) -> Section:
-    head = ["", MODEL_NAMES[ATTENTION]]
+    head = ["metric", MODEL_NAMES[ATTENTION]]
     head += [words for model in metrics.baselines for words in (MODEL_NAMES[model], "difference (paired)")]
     rows = []
     for name, own in metrics.attention.items():
@@ -38,17 +37,16 @@ def _discrimination(metrics: RunMetrics, pictures: Pictures, task: ReportTask[An
         for model, other in metrics.baselines.items():
             row += [with_interval(other[name]), with_interval(metrics.differences[model][name], signed=True)]
         rows.append([*row, number(metrics.chance.get(name))])
+    wording = task.wording
     body = [
         table([*head, "chance"], rows),
         note(
-            f"{metrics.n_patients} test patients, each predicted by models that never saw it. In brackets the 95 % interval "
-            f"of {metrics.bootstrap.n} patient bootstraps, drawn inside each class (subtype) or among events and censored "
-            "patients (survival): BCa where bias and acceleration are defined, else percentiles. Where every resample is alike, "
-            "a share has its exact limits (Clopper and Pearson) and an AUROC or C-index a conservative bound from the number of "
-            f"independent pairs; other figures have none. Under {MIN_PATIENTS} patients, {MIN_EVENTS} events, or {MIN_EVENTS} "
-            "patients of a class only shares have limits, and such a class is left out of macro averages. metrics.json says "
-            "which is which. The "
-            "baselines are penalised logistic or Cox regressions, of the mean of a patient's tiles and of clinical covariates "
+            f"{counted(metrics.n_patients, 'test patient')}, each predicted by models that never saw it. In brackets the 95 % "
+            f"interval of {metrics.bootstrap.n} patient bootstraps, drawn {wording.drawn}: BCa where bias and acceleration are "
+            "defined, else percentiles. Where every resample is alike, a share has its exact limits (Clopper and Pearson) and "
+            f"{wording.ranked} a conservative bound from the number of independent pairs; other figures have none. "
+            f"{wording.too_few} metrics.json says which is which. The "
+            f"baselines are penalised {wording.regressions}, of the mean of a patient's tiles and of clinical covariates "
             f"alone, with penalties fixed beforehand. {task.chance_words(metrics)}"
         ),
         *(Paragraph(words=f"Note: {words}.") for words in metrics.notes),
@@ -67,22 +65,29 @@ def _folds(metrics: RunMetrics, task: ReportTask[Any]) -> Section:
     return Section(key="folds-tested", title="By fold", items="23b", body=body)
 
 
-def _subgroups(metrics: RunMetrics) -> list[Section]:
+def _subgroups(metrics: RunMetrics, wording: Wording) -> list[Section]:
     groups = metrics.subgroups
     if not groups:
         return []
     names = next((list(group.metrics) for group in groups if group.metrics), [])
     has_events = any(group.events is not None for group in groups)
-    head = ["column", "group", "patients", *(["events"] if has_events else []), *(NAMES[name] for name in names), ""]
+    head = [
+        "column",
+        "group",
+        "patients",
+        *(["events"] if has_events else []),
+        *(NAMES[name] for name in names),
+        "note",
+    ]
     rows = [
         [group.column, group.group, group.n, *([group.events] if has_events else [])]
-        + [with_interval(group.metrics[name]) if group.metrics else "" for name in names]
+        + [with_interval(group.metrics[name]) if group.metrics else "not given" for name in names]
         + [group.why]
         for group in groups
     ]
     words = (
-        "Numbers are parted at the median of each fold's training patients. The macro AUROC of a group is over the subtypes it "
-        "has. No test was made: groups are small, and intervals that overlap or not are no test either."
+        f"Numbers are parted at the median of each fold's training patients. {wording.groups}"
+        "No test was made: groups are small, and intervals that overlap or not are no test either."
     )
     return [
         Section(key="subgroups", title="Subgroups", items="12d, 14, 23a, 23b", body=(table(head, rows), note(words)))

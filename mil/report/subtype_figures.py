@@ -6,7 +6,7 @@ import numpy as np
 
 from mil.evaluation.metrics_record import Confusion
 from mil.evaluation.subtype_metrics import Calibration, Selective
-from mil.report.drawing import COLOURS, Picture, new_axes
+from mil.report.drawing import PALE, Picture, new_axes, style_of
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_patient
 
@@ -31,7 +31,12 @@ def draw_confusion(confusion: Confusion) -> Picture:
         for row, true in enumerate(classes)
         for column, predicted in enumerate(classes)
     ]
-    return Picture(figure, ["true", "predicted", "patients"], rows)
+    right = int(np.trace(counts))
+    return Picture(
+        figure=figure, names=["true", "predicted", "patients"], rows=rows, title="Confusion matrix",
+        description=f"True against predicted subtype: {right} of {counts.sum()} patients on the diagonal; subtypes: "
+        f"{', '.join(classes)}.",
+    )  # fmt: skip
 
 
 def draw_roc(run: FinishedRun) -> Picture:
@@ -40,8 +45,9 @@ def draw_roc(run: FinishedRun) -> Picture:
 
     table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"])
     figure, axes = new_axes(4.4, 3.9)
-    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle="--")
     rows: list[list[object]] = []
+    said: list[str] = []
     for index, name in enumerate(run.classes):
         is_class, scores = (table["truth"] == name).to_numpy(), table[f"p_{name}"].to_numpy()
         if not is_class.any() or is_class.all():
@@ -50,45 +56,62 @@ def draw_roc(run: FinishedRun) -> Picture:
         hits = [float((scores[is_class] >= level).mean()) for level in levels]
         alarms = [float((scores[~is_class] >= level).mean()) for level in levels]
         label = f"{name}  {auroc(scores, is_class):.2f}  (n {is_class.sum()})"
-        axes.plot(alarms, hits, color=COLOURS[index % len(COLOURS)], linewidth=1.6, label=label)
+        look = style_of(index)
+        axes.plot(
+            alarms, hits, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=label, marker=look.marker,
+            markersize=5, markevery=0.12,
+        )  # fmt: skip
+        said.append(label)
         rows += [[name, alarm, hit] for alarm, hit in zip(alarms, hits, strict=True)]
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     axes.legend(frameon=False, title="one against the rest, AUROC", loc="lower right")
-    return Picture(figure, ["class", "1 - specificity", "sensitivity"], rows)
+    return Picture(
+        figure=figure, names=["class", "1 - specificity", "sensitivity"], rows=rows, title="ROC curves",
+        description=f"Sensitivity against 1 - specificity of each class against the rest, with the AUROC: {'; '.join(said)}.",
+    )  # fmt: skip
 
 
 def draw_reliability(calibration: Calibration) -> Picture:
     """Draw how often the predicted class was right against how sure the model was."""
     figure, axes = new_axes(4.2, 3.9)
-    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle="--")
     rows: list[list[object]] = []
     styles = (
-        ("raw", calibration.raw, "as the model gives them", COLOURS[0], "o"),
-        ("calibrated", calibration.calibrated, "temperature-scaled", COLOURS[2], "s"),
+        ("raw", calibration.raw, "as the model gives them", style_of(0)),
+        ("calibrated", calibration.calibrated, "temperature-scaled", style_of(1)),
     )
-    for kind, own, label, colour, marker in styles:
+    for kind, own, label, look in styles:
         if own is None:
             continue
         confidence, accuracy = [each.confidence for each in own.bins], [each.accuracy for each in own.bins]
-        axes.plot(confidence, accuracy, marker=marker, color=colour, markersize=5, linewidth=1.2, label=label)
+        axes.plot(
+            confidence, accuracy, marker=look.marker, color=look.colour, linestyle=look.dashes, markersize=5, linewidth=1.2,
+            label=label,
+        )  # fmt: skip
         rows += [[kind, each.n, each.confidence, each.accuracy] for each in own.bins]
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("mean confidence of a bin")
     axes.set_ylabel("accuracy in the bin")
     axes.legend(frameon=False, loc="lower right")
-    return Picture(figure, ["probabilities", "patients", "confidence", "accuracy"], rows)
+    return Picture(
+        figure=figure, names=["probabilities", "patients", "confidence", "accuracy"], rows=rows, title="Reliability",
+        description="Accuracy against mean confidence, by bins of patients; the diagonal is perfect calibration.",
+    )  # fmt: skip
 
 
 def draw_selective(selective: Selective) -> Picture:
     """Draw the accuracy of the most certain patients against their share."""
     figure, axes = new_axes(4.2, 3.2)
     curve = np.array(selective.curve)
-    axes.step(curve[:, 0], curve[:, 1], where="post", color=COLOURS[0], linewidth=1.6)
-    axes.axhline(curve[-1, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    axes.step(curve[:, 0], curve[:, 1], where="post", color=style_of(0).colour, linewidth=1.6)
+    axes.axhline(curve[-1, 1], color=PALE, linewidth=0.8, linestyle="--")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(max(0.0, float(curve[:, 1].min()) - 0.1), 1.02)
     axes.set_xlabel("share of patients kept, the most certain first")
     axes.set_ylabel("accuracy among them")
-    return Picture(figure, ["coverage", "accuracy"], selective.curve)
+    return Picture(
+        figure=figure, names=["coverage", "accuracy"], rows=selective.curve, title="Selective accuracy",
+        description="Accuracy among the most certain patients against their share; dashed: accuracy of all.",
+    )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mil.evaluation.subtype_metrics import Calibration, ClassMetrics, Conformal, Selective, SubtypeMetrics
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
 from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, table, with_interval
 from mil.report.drawing import Picture
 from mil.report.subtype_figures import draw_confusion, draw_reliability, draw_roc, draw_selective
-from mil.report.task import Pictures
+from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import CALIBRATION, MODEL_NAMES, NAMES
 from mil.runs.run_store import FinishedRun
@@ -23,6 +24,14 @@ class SubtypeReport:
     """The report of class probabilities."""
 
     title = "Subtype"
+    wording = Wording(
+        drawn="inside each class",
+        ranked="an AUROC",
+        too_few=f"Under {MIN_PATIENTS} patients, or {MIN_EVENTS} patients of a class, only shares have limits, and such a class "
+        "is left out of macro averages.",
+        regressions="logistic regressions",
+        groups="The macro AUROC of a group is over the subtypes it has. ",
+    )
 
     def pictures(self, run: FinishedRun, metrics: SubtypeMetrics) -> dict[str, Picture]:
         """Draw confusion, ROC, selective accuracy and reliability."""
@@ -73,7 +82,7 @@ class SubtypeReport:
 def _calibration(metrics: SubtypeMetrics, pictures: Pictures) -> Section:
     own, scaled = metrics.calibration, metrics.calibration.calibrated
     head = [
-        "", "as the model gives them", "temperature-scaled", *(MODEL_NAMES[model] for model in metrics.baselines),
+        "metric", "as the model gives them", "temperature-scaled", *(MODEL_NAMES[model] for model in metrics.baselines),
         "class prior",
     ]  # fmt: skip
     rows = [
@@ -133,7 +142,7 @@ def _sets(own: Conformal, classes: Sequence[str]) -> Section:
         for words, sets in (("a threshold a class", own.by_class), ("one threshold for all", own.common))
     ]
     head = [
-        "",
+        "thresholds",
         "sets with the truth",
         "mean size",
         "share of one subtype",

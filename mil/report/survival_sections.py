@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mil.evaluation.survival_metrics import OverTimeMetrics, RiskGroups, SurvivalMetrics
-from mil.report.blocks import Block, Paragraph, Section, illustration, note, number, p_value, table, with_interval
+from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
+from mil.report.blocks import (
+    Block,
+    Paragraph,
+    Section,
+    counted,
+    illustration,
+    note,
+    number,
+    p_value,
+    table,
+    with_interval,
+)
 from mil.report.drawing import Picture
 from mil.report.survival_figures import draw_brier, draw_scores, draw_survival_curves
-from mil.report.task import Pictures
+from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
 from mil.runs.run_store import FinishedRun
 
 CAPTIONS = {
-    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients.",
+    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients; "
+    "bands: 95 % limits (Greenwood's variance on the scale of log(-log)); small bars: censored patients.",
     "scores": "Risk score and follow-up of every patient, out of fold.",
 }
 
@@ -23,6 +36,13 @@ class SurvivalReport:
     """The report of log-hazards."""
 
     title = "Survival"
+    wording = Wording(
+        drawn="among events and among censored patients",
+        ranked="a C-index",
+        too_few=f"Under {MIN_PATIENTS} patients or {MIN_EVENTS} events only shares have limits.",
+        regressions="Cox regressions",
+        groups="",
+    )
 
     def pictures(self, run: FinishedRun, metrics: SurvivalMetrics) -> dict[str, Picture]:
         """Draw Kaplan-Meier curves, scores and, where it is known, the Brier score over time."""
@@ -58,8 +78,9 @@ class SurvivalReport:
 
 def _risk_groups(groups: RiskGroups) -> Paragraph:
     return Paragraph(
-        words=f"High risk: {groups.n_high} patients, {groups.events_high} events; low risk: {groups.n_low} patients, "
-        f"{groups.events_low} events; log-rank p {p_value(groups.log_rank_p)}. The cut-off of each fold is the median "
+        words=f"High risk: {counted(groups.n_high, 'patient')}, {counted(groups.events_high, 'event')}; low risk: "
+        f"{counted(groups.n_low, 'patient')}, {counted(groups.events_low, 'event')}; "
+        f"log-rank p {p_value(groups.log_rank_p)}. The cut-off of each fold is the median "
         "log-hazard of its training patients. Scores of different folds are put on one scale by the mean and SD of their "
         "training patients; the C-index within folds needs no such scale."
     )
@@ -79,7 +100,7 @@ def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
             words=f"The predicted probabilities are {'better than' if is_better else 'not shown to be better than'} "
             "a curve that is the same for everyone (lower Brier scores are better)."
         ),
-        table(["", MODEL_NAMES[ATTENTION]], rows),
+        table(["metric", MODEL_NAMES[ATTENTION]], rows),
         *illustration("brier", caption, pictures),
         note(
             "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from mil.evaluation.metrics_record import RunMetrics
@@ -15,6 +16,17 @@ M_contra = TypeVar("M_contra", bound=RunMetrics, contravariant=True)
 Pictures = Mapping[str, str]  # name to SVG
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """What texts that every report has say of this task."""
+
+    drawn: str  # among whom the bootstrap draws
+    ranked: str  # the metric of ranking, with its article
+    too_few: str  # a sentence: when there are no limits
+    regressions: str  # what the baselines are
+    groups: str  # a sentence on the metrics of a subgroup, with a blank; may be empty
+
+
 @runtime_checkable  # the test run checks arguments
 class ReportTask(Protocol[M_contra]):
     """A task as the report sees it."""
@@ -22,6 +34,10 @@ class ReportTask(Protocol[M_contra]):
     @property
     def title(self) -> str:
         """The first word of the page."""
+
+    @property
+    def wording(self) -> Wording:
+        """The task's words in texts that every report has."""
 
     def pictures(self, run: FinishedRun, metrics: M_contra) -> dict[str, Picture]:
         """Draw the pictures of an evaluated run."""

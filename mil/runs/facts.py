@@ -134,6 +134,8 @@ class RunFacts:
 
     task: str
     run: str
+    study: str  # its folder's name
+    is_synthetic: bool  # the slides are painted and the patients invented
     encoder: dict[str, Any]  # as the feature files say: other tools' say less
     classes: tuple[str, ...]
     n_patients: int

@@ -69,11 +69,13 @@ def draw_contact_sheet(study: Path | Study) -> ContactSheet:
     rows = read_named_rows(study.status_file)
     if rows and "slide_id" not in rows[0]:
         raise StudyError(f"{study.status_file} has no column slide_id; run preprocessing/tile_slides.py again")
-    write_contact_sheet(study.contact_sheet, rows, study.previews)
+    write_contact_sheet(study.contact_sheet, rows, study.previews, is_synthetic=study.truth.is_dir())
     return ContactSheet(study.contact_sheet, len(rows))
 
 
-def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previews_folder: Path) -> None:
+def write_contact_sheet(
+    path: Path, rows: Iterable[Mapping[str, object]], previews_folder: Path, *, is_synthetic: bool = False
+) -> None:
     """Write the page, atomically; the same rows in any order give the same bytes.
 
     Args:
@@ -82,6 +84,7 @@ def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previe
             flags (a list, or text parted by semicolons), sharpness (the slide's median), stain, stain_fallback. What is
             missing or empty is left blank.
         previews_folder: where <slide_id>.jpg lie; the page links to them relative to its own folder.
+        is_synthetic: the slides are painted; the page says so.
     """
     folder = Path(os.path.relpath(previews_folder, path.parent)).as_posix()
     previews = {file.name for file in previews_folder.glob("*.jpg")} if previews_folder.is_dir() else set()
@@ -94,6 +97,7 @@ def write_contact_sheet(path: Path, rows: Iterable[Mapping[str, object]], previe
     page = render(
         Path(__file__).parent, "contact_sheet.html", title=f"{len(cards)} slides, {n_failed} failed, {n_flagged} with flags",
         choices=_choices(cards, n_failed, n_flagged), sorts=SORTS, cards=cards,
+        is_synthetic=is_synthetic,
     )  # fmt: skip
     write_text(path, page)
 

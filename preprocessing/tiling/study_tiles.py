@@ -51,7 +51,8 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     tiled = TiledStudy(statuses, study.status_file, study.contact_sheet, notes)
     known = [*statuses, *earlier_statuses(tiled.status_file, cohort.left_out)]
     write_status(tiled.status_file, known)
-    write_contact_sheet(tiled.contact_sheet, [status_row(status) for status in known], study.previews)
+    rows = [status_row(status) for status in known]
+    write_contact_sheet(tiled.contact_sheet, rows, study.previews, is_synthetic=study.truth.is_dir())
     return tiled
 
 

@@ -35,7 +35,8 @@ FOLDS = tuple(
     for fold in (0, 1)
 )  # fmt: skip
 FACTS = RunFacts(
-    task="subtype", run="default", encoder={"encoder": "e", "licence": "Apache-2.0"}, classes=(), n_patients=40,
+    task="subtype", run="default", study="cohort-7", is_synthetic=False,
+    encoder={"encoder": "e", "licence": "Apache-2.0"}, classes=(), n_patients=40,
     class_counts={}, n_events=20, split=SplitFacts(name="default", n_repeats=1, n_folds=2), settings={"epochs": 3}, seed=0,
     defaults={}, versions={"torch": "2"}, command="python mil/train.py --task subtype", n_slides=60, n_tiles=4000,
     n_bags_of_one_tile=0,

@@ -54,3 +54,19 @@ def slow_dynamic_auc(risk, time, event, moment, trained):
                 total += 1 / seen
                 right += (1.0 if risk[i] > risk[j] else 0.5 if risk[i] == risk[j] else 0.0) / seen
     return right / total if total else math.nan
+
+
+def slow_survival_limits(time, event, moment):
+    """Limits of the survival curve at a moment: Greenwood's variance on the scale of log(-log), 95 %; NaN where all died."""
+    survival, variance = 1.0, 0.0
+    for t in sorted({own for own, died in zip(time, event, strict=True) if died and own <= moment}):
+        at_risk = sum(own >= t for own in time)
+        n_died = sum(own == t and died for own, died in zip(time, event, strict=True))
+        if n_died == at_risk:
+            return math.nan, math.nan
+        survival *= (at_risk - n_died) / at_risk
+        variance += n_died / (at_risk * (at_risk - n_died))
+    if survival == 1.0:
+        return 1.0, 1.0
+    middle, half = math.log(-math.log(survival)), 1.959963984540054 * math.sqrt(variance) / abs(math.log(survival))
+    return math.exp(-math.exp(middle + half)), math.exp(-math.exp(middle - half))

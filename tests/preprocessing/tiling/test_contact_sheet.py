@@ -174,3 +174,13 @@ def test_a_browser_sorts_filters_and_walks_the_sheet(page):
         assert view.evaluate("document.body.classList.contains('cards')") is False
         assert faults == []
         browser.close()
+
+
+def test_u3_a_sheet_of_a_painted_study_says_so(tmp_path):
+    pages = []
+    for is_synthetic in (True, False):
+        write_contact_sheet(tmp_path / "page.html", [done("s1")], tmp_path / "previews", is_synthetic=is_synthetic)
+        pages.append((tmp_path / "page.html").read_text())
+    assert ["SYNTHETIC DATA" in page for page in pages] == [True, False]
+    write_contact_sheet(tmp_path / "page.html", [done("s1")], tmp_path / "previews")
+    assert (tmp_path / "page.html").read_text() == pages[1]

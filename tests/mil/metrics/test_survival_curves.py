@@ -1,0 +1,38 @@
+"""Limits of the Kaplan-Meier curve against a slow twin and lifelines."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lifelines import KaplanMeierFitter
+from pytest import approx
+
+from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
+from tests.reference.slow_censoring import slow_survival_limits
+
+FOLLOWED = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 1)), min_size=1, max_size=30)
+
+
+@given(FOLLOWED)
+@settings(max_examples=80, deadline=None)
+def test_u5_limits_equal_the_slow_twin(patients):
+    time, event = np.array(patients).T
+    steps, survival = kaplan_meier(time, event)
+    low, high = kaplan_meier_limits(time, event)
+    assert len(low) == len(high) == len(steps)
+    expected = np.array([slow_survival_limits(time.tolist(), event.tolist(), moment) for moment in steps])
+    assert low == approx(expected[:, 0], abs=1e-12, nan_ok=True)
+    assert high == approx(expected[:, 1], abs=1e-12, nan_ok=True)
+    known = ~np.isnan(low)
+    assert (known == (survival > 0)).all()
+    assert (low[known] <= survival[known]).all() and (survival[known] <= high[known]).all()
+
+
+def test_u5_limits_equal_lifelines():
+    rng = np.random.default_rng(3)
+    time, event = np.ceil(rng.exponential(20, 60)), (rng.random(60) < 0.6).astype(int)
+    event[time == time.max()] = 0
+    steps, _ = kaplan_meier(time, event)
+    low, high = kaplan_meier_limits(time, event)
+    theirs = KaplanMeierFitter(alpha=0.05).fit(time, event).confidence_interval_.loc[steps].to_numpy()
+    assert low == approx(theirs[:, 0], abs=1e-9)
+    assert high == approx(theirs[:, 1], abs=1e-9)
