@@ -37,7 +37,7 @@ def metrics(study, task, name="default"):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    study = make_feature_study(tmp_path_factory.mktemp("feature_study"), n_patients=30)
+    study = make_feature_study(tmp_path_factory.mktemp("feature_study") / "study", n_patients=30)
     assert make_splits(["--study", str(study.root), "--folds", "3"]) == 0
     for task in ("subtype", "survival"):
         assert run(study, task) == 0

@@ -37,7 +37,7 @@ SITES = 6
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    study = make_feature_study(tmp_path_factory.mktemp("audited"), n_patients=36)
+    study = make_feature_study(tmp_path_factory.mktemp("audited") / "study", n_patients=36)
     table = pd.read_csv(study.cohort_table)
     site = table["patient_id"].map(lambda name: f"H{int(name[1:]) // 3 % SITES}")
     table.assign(site=site).to_csv(study.cohort_table, index=False)
