@@ -80,7 +80,8 @@ def test_s1_the_record_of_splits_is_not_run_either(path, tmp_path, monkeypatch):
         record = json.loads(record_file.read_text())
         record["settings"]["external"] = wrong
         record_file.write_text(json.dumps(record))
-        with pytest.raises(StudyError, match="--external"):
+        words = "--external" if isinstance(wrong, str) else "settings.external is missing or no text"
+        with pytest.raises(StudyError, match=words):
             check_against_cohort(table, read_splits(table), read_cohort(path))
     assert not (tmp_path / "x").exists()
     (tmp_path / "study.yaml").write_text("make_splits: {where: \"subtype.to_pickle('x')\", name: other}\n")

@@ -12,9 +12,7 @@ from pytest import approx
 from mil.report.blocks import counted, table
 from mil.report.drawing import COLOURS, LEAST_POINTS, round_ticks, style_of
 from mil.report.training_figures import draw_training
-from mil.runs.facts import RUN_SCHEMA
-from mil.runs.record import write_record
-from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run
+from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_facts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -127,7 +125,7 @@ def test_u3_a_report_names_study_and_run_and_says_when_the_data_are_painted(tmp_
     folder = tmp_path / "run"
     subtype_run(folder)
     facts = replace(FACTS, classes=("A<1>", "B", "C"), study="demo & co", run="first", is_synthetic=is_synthetic)
-    write_record(folder / "run.json", facts, RUN_SCHEMA)
+    write_facts(folder, facts)
     evaluated(folder, n_bootstrap=100)
     page = (folder / "report.html").read_text()
     assert "<title>Subtype report, study demo &amp; co, run first</title>" in page

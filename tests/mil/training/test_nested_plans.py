@@ -88,7 +88,7 @@ def test_a_run_with_a_curve_covariates_and_lost_slides_reports_them(tmp_path, ca
         "Learning curve",
         "Clinical baseline from: age, grade",
         "&lt;i&gt;A&lt;/i&gt;",
-        "1 slides lost in tiling",
+        "1 slide lost in tiling",
     ):
         assert part in page
     assert "<i>A" not in page
