@@ -17,6 +17,7 @@ STAGES = ("common", "preprocessing", "features", "splits", "mil")
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_run_by_path_from_any_folder_and_say_what_a_study_needs(root, tmp_path, script):
     run = subprocess.run(
@@ -35,6 +36,7 @@ def test_scripts_run_by_path_from_any_folder_and_say_what_a_study_needs(root, tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_imports_nothing_heavy(root, script):
     code = (

@@ -14,6 +14,8 @@ from common.failures import SlideError, StudyError
 from common.parallel import outcome_of, over_slides
 from common.steady_pool import worker_pool
 
+pytestmark = pytest.mark.slow  # seconds a test: networks, processes
+
 
 def work(kind: str) -> str:
     if kind == "abort":

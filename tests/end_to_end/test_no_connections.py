@@ -17,6 +17,8 @@ from tests.helpers.feature_study import make_feature_study
 from tests.helpers.painted_stains import painted_patches, some_fit
 from tests.helpers.scripts import SCRIPTS
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 GUARD = Path(__file__).resolve().parents[1] / "helpers" / "no_sockets"
 CALLS = {  # to the study and the flags; a study of slides, one that begins at the features, or none
     "preprocessing/make_demo_study.py": ("none", "--help"),  # painting takes minutes

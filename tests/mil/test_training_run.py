@@ -19,6 +19,8 @@ from mil.training_run import audit_study, train_run, train_study
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import make_feature_study
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 CONFIG = TrainConfig(epochs=3, hidden=8, attention=4, bootstrap=100, threads=1)
 FLAGS = ["--epochs", "3", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
 

@@ -9,6 +9,8 @@ import preprocessing
 from preprocessing.make_contact_sheet import main as make_contact_sheet
 from preprocessing.make_stain_reference import main as make_stain_reference
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 
 @pytest.mark.parametrize("name", preprocessing.__all__)
 def test_every_name_is_there_and_documented(name):

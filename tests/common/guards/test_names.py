@@ -19,6 +19,8 @@ from preprocessing.tiling.export_folder import RECORD, remove_export
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 WRONG = (
     "../../../victim", "..", ".", "", " ", "a/b", "a\\b", "/abs", ".hidden",
     "a\nb", "a\0b", "\x1b[31m", "\udce4", "CON", "nul.txt", "com1",

@@ -32,6 +32,8 @@ from preprocessing.colour.colour_map import colour_factors, colour_table
 from preprocessing.colour.stain import REFERENCE, stain_map
 from tests.helpers.embedding_jobs import job, tiny_encoder
 
+pytestmark = pytest.mark.slow  # seconds a test: networks, processes
+
 
 class FakeEvent:
     """An event on the processor's clock."""

@@ -22,6 +22,8 @@ from features.encoder.library_cards import timm_card
 from features.encoder.registry import build_encoder, find_card
 from features.encoders import main as list_encoders
 
+pytestmark = pytest.mark.slow  # seconds a test: networks, processes
+
 ELSEWHERE = ("conch", "conch_v1_5", "musk", "genbio_pathfm")  # built by their authors' code, which no package index has
 
 

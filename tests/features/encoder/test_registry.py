@@ -26,6 +26,8 @@ from features.stream.tile_reader import ReadingPlan, TileRequest, close_slide, p
 from features.stream.tile_stream import stream_blocks
 from preprocessing.synthetic.scanner import write_pyramid
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 
 @pytest.fixture(scope="module")
 def lite0():

@@ -39,6 +39,8 @@ from preprocessing.colour.stain_augmentation import augment_stains, stain_jitter
 from preprocessing.reading.slide import open_slide, read_tile
 from tests.helpers.embedding_jobs import MPP, READING, job, painted_slide, request, tiny_encoder
 
+pytestmark = pytest.mark.slow  # seconds a test: networks, processes
+
 
 @pytest.fixture(scope="module")
 def single_level(tmp_path_factory):

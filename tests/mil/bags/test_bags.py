@@ -17,6 +17,8 @@ from mil.train import main as train
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 FAST = ["--epochs", "4", "--hidden", "16", "--attention", "8", "--bootstrap", "100", "--threads", "1"]
 
 

@@ -26,6 +26,8 @@ from mil.training.training_settings import TrainConfig
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import make_feature_study
 
+pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
+
 CONFIG = TrainConfig(
     epochs=30, hidden=16, attention=8, learning_rate=6e-3, dropout=0.0, threads=1, learning_curve="0.5"
 )
