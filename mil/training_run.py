@@ -24,7 +24,7 @@ from mil.report.report import write_report
 from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
 from mil.runs.record import write_sealed
-from mil.runs.run_folder import RunFolder
+from mil.runs.run_folder import RunFolder, writing_run
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
 from mil.tasks.registry import task_named
@@ -68,12 +68,14 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
         say: receives what is to be read before the training, a text at a time.
 
     Raises:
-        StudyError: something is missing or faulty, or the audit is certain of a leak; nothing was trained.
+        StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run; nothing
+            was trained.
     """
-    task = task_named(config.task)
-    prepared = prepare(open_study(study), config, task.training)
-    _introduce(prepared, say)
-    return train_run(prepared, task, say=say)
+    task, study = task_named(config.task), open_study(study)
+    with writing_run(study, config.task, config.name, script="train.py"):
+        prepared = prepare(study, config, task.training)
+        _introduce(prepared, say)
+        return _train(prepared, task, say)
 
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
@@ -96,8 +98,14 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     """Audit the run; unless there is a leak train every fold, evaluate out of fold and write the report.
 
     Raises:
-        StudyError: the audit is certain of a leak, or the run's folder or one in it is a link; nothing was trained.
+        StudyError: the audit is certain of a leak, the run's folder or one in it is a link, or another process writes this
+            run; nothing was trained.
     """
+    with writing_run(prepared.study, prepared.task.name, prepared.config.name, script="train.py"):
+        return _train(prepared, task, say)
+
+
+def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
     stop_at_leaks(audit)

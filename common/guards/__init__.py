@@ -3,6 +3,7 @@
 Cells of tables have their guard beside the rooms (common/table_cells.py): every table is written with it.
 
     names.py        what may be the name of a file or folder, one rule for all commands
+    one_at_a_time.py    two runs do not write the same result at once
     own_files.py    folders written and tidied: never through a link, and only files of our own pattern go
     sealed_files.py    a checksum of all bytes at a file's end, looked at before anything reads the file
     hdf5_files.py   an HDF5 file looked over before a value is read

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.cohort import read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, earlier_statuses, failed, status_row, write_status
+from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
 from common.slide_files import find_slides
@@ -39,9 +40,14 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     Slides that `config.where` leaves out keep what an earlier run said of them.
 
     Raises:
-        StudyError: the study, its clinical table or the folder of masks is missing or wrong.
+        StudyError: the study, its clinical table or the folder of masks is missing or wrong, or another run tiles it.
     """
     study = open_study(study)
+    with alone(study.root, "tiles", what="tile_slides.py"):
+        return _tile(study, config)
+
+
+def _tile(study: Study, config: TilingConfig) -> TiledStudy:
     cohort = read_cohort(study.cohort_table, where=config.where)
     files = find_slides(study.slides)
     statuses = tile_slides(study, files, cohort.rows, config)
