@@ -87,14 +87,16 @@ def _lock(path: Path) -> int | None:
     try:
         import fcntl
     except ImportError:
-        return _no_lock(path, "this system has none of this kind")
+        _say_no_lock(path, "this system has none of this kind")
+        return None
     while True:
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             if error.errno not in CLOSED:
                 raise
-            return _no_lock(path, os.strerror(error.errno))
+            _say_no_lock(path, os.strerror(error.errno))
+            return None
         try:
             with suppress(OSError):
                 os.fchmod(number, 0o666)  # whose run was killed may be another person
@@ -109,7 +111,8 @@ def _lock(path: Path) -> int | None:
             os.close(number)
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            return _no_lock(path, os.strerror(error.errno))
+            _say_no_lock(path, os.strerror(error.errno))
+            return None
         os.close(number)  # its owner ended and removed it in between
 
 
@@ -120,7 +123,7 @@ def _is_still(path: Path, number: int) -> bool:
         return False
 
 
-def _no_lock(path: Path, reason: str) -> None:
+def _say_no_lock(path: Path, reason: str) -> None:
     print(
         f"note: {path.parent} takes no locks ({reason}): see to it that this command runs once at a time",
         file=sys.stderr, flush=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.cohort import Cohort, read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, failed, failure_table, write_status
+from common.guards.names import nearest
 from common.guards.one_at_a_time import alone
 from common.study import Study, as_study, open_study
 from features.exchange.conversion import STEP, ConversionConfig, convert_folder, with_scale
@@ -52,8 +53,9 @@ def convert_study(study: Path | Study, config: ConversionConfig) -> StudyConvers
     if config.to is None or config.out is None:
         raise StudyError("give the layout with --to and the folder to write to with --out")
     if config.features is None and not study.features(config.encoder).is_dir():
+        near = nearest(config.encoder, study.embedded_encoders())
         raise StudyError(
-            f"no folder {study.features(config.encoder)}; make features first: python features/extract_features.py "
+            f"no folder {study.features(config.encoder)}{near}; make features first: python features/extract_features.py "
             f"--study {study.root} --encoder {config.encoder}"
         )
     cohort = read_cohort(study.cohort_table) if study.cohort_table.is_file() else None
