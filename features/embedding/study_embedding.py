@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from common.arrays import read_attributes
@@ -18,7 +17,8 @@ from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.image_jobs import extract_tile_table
 from features.embedding.jobs import Embedder, EncoderStatus
 from features.embedding.slide_jobs import extract_slides
-from features.embedding.tile_table import missing_cohort, read_tile_table, write_cohort
+from features.embedding.table_cohort import implied_cohort
+from features.embedding.tile_table import columns_by_image, read_tile_table
 from features.encoder.card import EncoderCard
 from features.encoder.registry import find_card
 
@@ -122,9 +122,10 @@ def _slides(study: Study, config: ExtractionConfig) -> _Work:
 def _tile_table(study: Study, config: ExtractionConfig) -> _Work:
     assert config.tiles is not None
     patients = read_tile_table(config.tiles, base=config.images)
-    cohort = missing_cohort(study, patients)
+    cohort = implied_cohort(study, patients, columns_by_image(config.tiles, patients))
+    print("".join(f"note: {note}\n" for note in cohort.notes), end="")
     return _Work(
-        study=study, tile_px=FIELD_PX, tile_um=0.0, left_out=frozenset(), prepare=partial(write_cohort, study, cohort),
+        study=study, tile_px=FIELD_PX, tile_um=0.0, left_out=frozenset(), prepare=cohort.write,
         extract=lambda embedders: extract_tile_table(study, patients, config, embedders, FIELD_PX),
     )  # fmt: skip
 
