@@ -18,6 +18,7 @@ from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
+from preprocessing.tiling.tiled_slide import RefusedSlideError
 from preprocessing.tiling.tiling_job import TilingJob, remove_stale, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.given_files import MatchedMasks, match_masks, notes_on, outlines_of_none
@@ -83,7 +84,8 @@ def tile_slides(
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
-            remove_stale(jobs[outcome.name], config)
+            if not isinstance(outcome.error, RefusedSlideError):  # the preview of this run shows why it was refused
+                remove_stale(jobs[outcome.name], config)
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:
             assert outcome.value is not None

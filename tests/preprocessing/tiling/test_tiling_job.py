@@ -295,3 +295,13 @@ def unreachable(*_args, **_options):
 def test_d1_a_failure_leaves_no_result_of_other_settings(study):
     assert run(study, "--workers", "1", "--timeout_s", "0.01", "--tile_um", "100") == 1
     assert not study.tile_file("s").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_the_preview_that_a_refused_slide_is_told_to_be_looked_at_on_is_there(study, workers):
+    assert run(study, "--min_sharpness", "1", "--workers", workers) == 1
+    row = status_of(study)
+    assert row["reason"].startswith("all its tiles are excluded")
+    assert str(study.preview_file("s")) in row["remedy"]
+    assert study.preview_file("s").is_file()
+    assert not study.tile_file("s").exists()
