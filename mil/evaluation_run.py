@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from common.running.progress import stage
 from common.settings import option
 from common.study import Study, open_study
 
@@ -61,7 +62,7 @@ def evaluate_study(study: Path | Study, config: EvaluateConfig) -> EvaluatedRun:
 
     study = open_study(study)
     task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
-    with writing_run(study, config.task, config.name, script="evaluate.py"):
+    with writing_run(study, config.task, config.name, script="evaluate.py"), stage("evaluating"):
         return _evaluate(folder, task, config)
 
 

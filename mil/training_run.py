@@ -14,6 +14,7 @@ import yaml
 from common.cohort import read_cohort
 from common.files import write_table, write_text
 from common.guards.own_files import check_own_folder, own_folder
+from common.running.progress import stage
 from common.settings import settings_of
 from common.study import Study, open_study
 from features.exchange.folder import origin
@@ -73,7 +74,8 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
     """
     task, study = task_named(config.task), open_study(study)
     with writing_run(study, config.task, config.name, script="train.py"):
-        prepared = prepare(study, config, task.training)
+        with stage("reading features and folds"):
+            prepared = prepare(study, config, task.training)
         _introduce(prepared, say)
         return _train(prepared, task, say)
 
@@ -106,7 +108,8 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
 
 
 def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
-    audit = audit_run(prepared)
+    with stage("looking for leaks"):
+        audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
     stop_at_leaks(audit)
     folder, config = prepared.folder, prepared.config
@@ -123,9 +126,10 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
     finished = read_run(folder)
-    metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
-    write_metrics(folder, metrics)
-    write_report(finished, metrics, task.report)
+    with stage("evaluating"):
+        metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
+        write_metrics(folder, metrics)
+        write_report(finished, metrics, task.report)
     return TrainedRun(
         folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
         is_evaluated=prepared.is_evaluated,

@@ -28,12 +28,13 @@ def progress(n_total: int, *, title: str, unit: str) -> Iterator[Callable[[int],
     """
     from tqdm import tqdm
 
-    minutes = _Minutes(n_total, title, unit)
+    done = _Count(n_total, title, unit)
+    minutes = _Minutes(done.line)
     with tqdm(total=n_total, desc=title, unit=unit, disable=None) as bar:
 
         def count(n_more: int) -> None:
             bar.update(n_more)
-            minutes.n_done += n_more
+            done.n_done += n_more
 
         minutes.start()
         try:
@@ -50,13 +51,39 @@ def followed(items: Sequence[Item], *, title: str, unit: str) -> Iterator[Item]:
             count(1)
 
 
-class _Minutes:
-    """Says a line each minute, from a thread: a loop that hangs is heard of too."""
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """Say each minute that something without countable parts is at work."""
+    start = time.monotonic()
+    minutes = _Minutes(lambda: f"{title}: at work for {duration(time.monotonic() - start)}")
+    minutes.start()
+    try:
+        yield
+    finally:
+        minutes.stop()
+
+
+class _Count:
+    """How many units are done, and how fast it went of late."""
 
     def __init__(self, n_total: int, title: str, unit: str) -> None:
         self.n_done = 0
         self._n_total, self._title, self._unit = n_total, title, unit
         self._past: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=LOOKED_BACK)
+
+    def line(self) -> str:
+        """Return the line of this minute."""
+        moment, n_done = time.monotonic(), self.n_done
+        rate = rate_of(self._past, moment, n_done)
+        self._past.append((moment, n_done))
+        return progress_line(self._title, self._unit, n_done, self._n_total, rate)
+
+
+class _Minutes:
+    """Says a line each minute, from a thread: a loop that hangs is heard of too."""
+
+    def __init__(self, line: Callable[[], str]) -> None:
+        self._line = line
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -69,15 +96,10 @@ class _Minutes:
 
     def _run(self) -> None:
         while not self._is_over.wait(EVERY_S):
-            moment = time.monotonic()
-            line = progress_line(
-                self._title, self._unit, self.n_done, self._n_total, rate_of(self._past, moment, self.n_done)
-            )
-            self._past.append((moment, self.n_done))
             if sys.stderr.isatty():
-                log_line(line)  # on the screen there is the bar
+                log_line(self._line())  # on the screen there is the bar
             else:
-                print(f"{now()} {line}", file=sys.stderr, flush=True)
+                print(f"{now()} {self._line()}", file=sys.stderr, flush=True)
 
 
 def rate_of(past: Iterable[tuple[float, int]], moment: float, n_done: int) -> float:

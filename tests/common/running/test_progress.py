@@ -8,7 +8,7 @@ import pytest
 
 from common.running import progress as room
 from common.running.log_file import start_log, stop_log
-from common.running.progress import duration, followed, progress, progress_line, rate_of
+from common.running.progress import duration, followed, progress, progress_line, rate_of, stage
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,13 @@ def test_d10_lines_come_each_minute_even_while_nothing_ends(monkeypatch, capsys)
         r"20\S+T\S+[+-]\d\d:\d\d tiling: 0 of 3 slides done, 3 to do, rate and time left not known yet", lines[0]
     )
     assert re.fullmatch(r"20\S+ tiling: 2 of 3 slides done, 1 to do, [\d.]+ a second, about 0 s left", lines[-1])
+
+
+def test_d10_a_stage_without_parts_says_that_it_is_at_work(monkeypatch, capsys):
+    monkeypatch.setattr(room, "EVERY_S", 0.05)
+    with stage("evaluating"):
+        time.sleep(0.12)
+    assert re.fullmatch(r"20\S+ evaluating: at work for 0 s", capsys.readouterr().err.splitlines()[0])
 
 
 def test_d10_a_quick_loop_says_nothing(capsys):
