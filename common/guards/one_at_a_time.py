@@ -47,7 +47,7 @@ def alone(folder: Path, *results: str, what: str) -> Iterator[None]:
         UnwritableError: the folder cannot be made.
     """
     made = [own for own in (folder, *folder.parents) if not own.exists()]
-    with writing(folder / "x"):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with ExitStack() as stack:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.failures import StudyError
+from common.files import UnwritableError
 from common.guards import one_at_a_time
 from common.guards.one_at_a_time import RunningError, alone, lock_file
 from features.convert_features import main as convert
@@ -93,6 +94,12 @@ def test_d7_folders_made_for_the_lock_go_where_they_stay_empty(tmp_path):
     with alone(tmp_path / "a", "x", what="own.py"):
         (tmp_path / "a" / "result").touch()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
+
+
+def test_d7_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(UnwritableError, match=r"/a cannot be written"), alone(tmp_path / "a", "x", what="own.py"):
+        raise AssertionError
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
