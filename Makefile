@@ -48,6 +48,7 @@ demo: $(READY)
 	$(BIN)/python mil/train.py --study $(STUDY) --task subtype
 	$(BIN)/python mil/train.py --study $(STUDY) --task survival
 	@$(BIN)/python mil/show_results.py --study $(STUDY)
+	@echo "next, in this environment: $(BIN)/python SCRIPT --study $(STUDY), or once a shell: . $(BIN)/activate, then python SCRIPT"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
         ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
     """
     try:
-        with reading_hdf5(path) as file:
+        with reading_hdf5(path, arrays=names) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
     except (OSError, KeyError, RuntimeError) as error:
@@ -102,7 +102,7 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
     """Read only the shapes of the arrays."""
-    with reading_hdf5(path) as file:
+    with reading_hdf5(path, arrays=()) as file:
         return {name: file[name].shape for name in file}
 
 

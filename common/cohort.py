@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
+from common.guards.names import nearest
 from common.settings import SETTINGS_FILE, read_settings
 from common.tables.clinical_table import missing_note, read_text_table
 from common.tables.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
@@ -82,7 +83,9 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
     mapping = _mapping(path.parent / SETTINGS_FILE) if columns is None else column_mapping(dict(columns), path)
     table = read_text_table(path)
     names, rows = _with_barcodes(*mapped_rows(table, mapping, path))
-    faults = [f"no column {name}" for name in ("patient_id", "slide_id") if name not in names]
+    faults = [
+        f"no column {name}{nearest(name, list(names))}" for name in ("patient_id", "slide_id") if name not in names
+    ]
     if faults:
         known = f"it has {', '.join(names)}. Rename them, or map them in study.yaml"
         raise StudyError(f"{path}: {'; '.join([*faults, known, *table.notes])}")

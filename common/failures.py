@@ -8,6 +8,7 @@ ValueError
 import functools
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -118,8 +119,7 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     A file that cannot be written (a full disk) is exit code 2 too.
     """
 
-    @functools.wraps(main)
-    def wrapped(argv: Sequence[str] | None = None) -> int:
+    def guarded(argv: Sequence[str] | None) -> int:
         try:
             return main(argv)
         except (StudyError, UnwritableError) as error:
@@ -129,4 +129,26 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             print(INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
 
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        code, trace = EXIT_SOME_FAILED, ""
+        try:
+            code = guarded(argv)
+        except Exception:
+            trace = traceback.format_exc()
+            raise
+        finally:
+            for end in _endings:
+                end(code, trace)
+        return code
+
     return wrapped
+
+
+def when_command_ends(end: Callable[[int, str], None]) -> Callable[[int, str], None]:
+    """Have something done at the end of each script, with its exit code and the trace of an error that nobody expected."""
+    _endings.append(end)
+    return end
+
+
+_endings: list[Callable[[int, str], None]] = []

@@ -73,15 +73,13 @@ def _room(path: Path, number: int) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""
-    start = hashlib.sha256(path.name.encode("utf-8", "surrogatepass")).hexdigest()[
-        :16
-    ]  # a name may be as long as names go
-    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-    partial = path.with_name(f".{start}-{machine}-{os.getpid()}.partial")  # another process may write the same file
+    partial = partial_path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        _drop_left_behind(path, f".{start}-{machine}-")
+        for other in left_behind(path):
+            with suppress(OSError):
+                other.unlink(missing_ok=True)
         try:
             yield partial
             with partial.open("rb+") as file:
@@ -92,14 +90,27 @@ def replacing(path: Path) -> Iterator[Path]:
                 partial.unlink(missing_ok=True)
 
 
-def _drop_left_behind(path: Path, start: str) -> None:
-    """Remove partial files of `path` that processes left which are no more."""
-    with suppress(OSError):  # an earlier version's; too long a name is none
-        path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+def partial_path(path: Path) -> Path:
+    """Return where this process makes `path` before it is renamed; another process may write the same at once."""
+    return path.with_name(f"{_partial_start(path)}{os.getpid()}.partial")
+
+
+def left_behind(path: Path) -> Iterator[Path]:
+    """Yield what processes that are no more, and earlier versions, left of making `path`: files, folders or links."""
+    earlier, start = path.with_name(f".{path.name}.partial"), _partial_start(path)
+    with suppress(OSError):  # too long a name is none
+        if earlier.is_symlink() or earlier.exists():
+            yield earlier
     for other in path.parent.glob(f"{start}*.partial"):
         number = other.name.removeprefix(start).removesuffix(".partial")
         if number.isdigit() and not _is_running(int(number)):
-            other.unlink(missing_ok=True)
+            yield other
+
+
+def _partial_start(path: Path) -> str:
+    """Return how the names of a file's partial files begin on this machine; a name may be as long as names go."""
+    name, machine = path.name.encode("utf-8", "surrogatepass"), platform.node().encode()
+    return f".{hashlib.sha256(name).hexdigest()[:16]}-{hashlib.sha256(machine).hexdigest()[:8]}-"
 
 
 def _is_running(process: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from common.failures import SlideError, StudyError
 from common.files import UnwritableError
+from common.running.progress import progress
 from common.steady_pool import worker_pool
 
 Value = TypeVar("Value")
@@ -66,13 +67,11 @@ def over_slides(
         StudyError: a negative number of workers.
         UnwritableError: a job could not write its file; the jobs that are under way are ended.
     """
-    from tqdm import tqdm
-
     if workers < 0:
         raise StudyError(f"--workers is a number from 0, got {workers}")
-    with tqdm(total=len(jobs), desc=title, unit="slide", disable=None) as progress:
+    with progress(len(jobs), title=title, unit="slide") as count:
         for outcome in _outcomes(function, jobs, workers, timeout_s):
-            progress.update()
+            count(1)
             yield outcome
 
 

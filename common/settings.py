@@ -10,16 +10,22 @@ import argparse
 import dataclasses
 import datetime
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
-from common.failures import StudyError
+from common import __version__
+from common.failures import EXIT_WRONG_USE, StudyError
+from common.guards.names import nearest
 from common.guards.safe_yaml import plain_value, yaml_value
+from common.option_faults import ALONE, flags_fault, option_fault
+from common.running.log_file import start_log
 
 Config = TypeVar("Config")
 SETTINGS_FILE = "study.yaml"
+LOG = "log"  # the option that is none of the work's settings
 SECTIONS = frozenset(  # the scripts that read it, and the names of columns of the clinical table
     {
         "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
@@ -36,7 +42,7 @@ def option(default: Any, *, help: str, group: str = "settings") -> Any:
 def parse_config(
     config_class: type[Config], argv: Sequence[str] | None, *, section: str, description: str | None
 ) -> Config:
-    """Read settings from `<study>/study.yaml` (its part `section`) and the command line, which wins.
+    """Read settings from `<study>/study.yaml` (its part `section`) and the command line, which wins; begin the log of --log.
 
     Args:
         config_class: a dataclass whose fields were made with `option`; one named `study` is the study folder.
@@ -45,14 +51,19 @@ def parse_config(
         description: the script's docstring.
 
     Raises:
-        StudyError: the settings file is no mapping, names an unknown script or option, or a value breaks a rule.
-        SystemExit: a flag is unknown or has the wrong type (code 2), or help was asked for (code 0).
+        StudyError: the settings file is no mapping, names an unknown script or option, a value breaks a rule, or the log
+            cannot be written.
+        SystemExit: a flag is unknown or has no such value (code 2), or help or the version was asked for (code 0).
     """
     flags = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(config_class, section, description)
     study = _study_folder(flags, config_class)
-    from_file = [] if study is None else _file_flags(study / SETTINGS_FILE, section, config_class)
-    namespace = parser.parse_args([*from_file, *flags])  # the later flag wins
+    if any(flag in ALONE for flag in flags):
+        study = None  # help is given whatever stands in a file
+    from_file = [] if study is None else _file_flags(parser, study / SETTINGS_FILE, section)
+    namespace = _parsed(parser, from_file, flags)
+    if namespace[LOG] is not None:
+        start_log(namespace[LOG], f"$ {section}.py {shlex.join(flags)}")
     values = {field.name: namespace[field.name] for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     try:
         return config_class(**values)
@@ -83,8 +94,49 @@ def read_settings(path: Path) -> Any:
         raise StudyError(f"{path}: not readable as YAML ({error})") from error
 
 
+def _parsed(parser: Any, from_file: Sequence[str], flags: Sequence[str]) -> Any:
+    """Return the values of a settings file and a command line; the later wins.
+
+    Raises:
+        SystemExit: a flag is not understood; the message says what it wants.
+    """
+    try:
+        return parser.parse_args([*from_file, *flags])
+    except _NotUnderstoodError as error:
+        fault = flags_fault(flags, parser.options, parser.is_value) or str(error)
+    print(f"error: {fault}", file=sys.stderr)
+    raise SystemExit(EXIT_WRONG_USE)
+
+
+class _NotUnderstoodError(Exception):
+    """The parser's own message, in Python's words."""
+
+
+def _options_of(config_class: type) -> dict[str, tuple[Any, object]]:
+    """Return name to annotation and default: the settings, and what every script takes."""
+    kinds = get_type_hints(config_class)
+    own = {field.name: (kinds[field.name], field.default) for field in dataclasses.fields(config_class)}
+    return own | {LOG: (Path | None, None)}
+
+
 def _parser(config_class: type, section: str, description: str | None) -> Any:
     import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):
+        """Leaves it to its caller to say what is wrong."""
+
+        options: dict[str, tuple[Any, object]]
+
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise _NotUnderstoodError(message) from ex
+
+        def is_value(self, name: str, text: str) -> bool:
+            """Return whether a text is a value of an option."""
+            try:
+                self.parse_args([f"--{name}={text}"])
+            except _NotUnderstoodError:
+                return False
+            return True
 
     class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Shows what an option means and its default; Python's names of types help nobody."""
@@ -95,7 +147,7 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
 
     # all options are plain values; a flag is not read as a list or a mapping, which may stand for a billion
     jsonargparse.set_loader("yaml", plain_value, exceptions=(ValueError,))
-    parser = jsonargparse.ArgumentParser(
+    parser = Parser(
         prog=f"{section}.py",
         usage=f"{section}.py [--option VALUE ...]",
         description=description,
@@ -103,7 +155,7 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
         default_env=False,
         allow_abbrev=False,  # --stud would name another study than the one whose study.yaml is read
     )
-    types = get_type_hints(config_class)
+    parser.options = _options_of(config_class)
     groups: dict[str, Any] = {}
     own = vars(config_class).get("__annotations__", {})
     # a class's own settings first, then those it takes over from another
@@ -112,10 +164,16 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
         group = groups.setdefault(title, None) or parser.add_argument_group(title)
         groups[title] = group
         # a switch can stand alone, and then says yes: --audit is --audit true
-        switch = {"nargs": "?", "const": True} if types[field.name] is bool else {}
-        group.add_argument(
-            f"--{field.name}", type=types[field.name], default=field.default, help=field.metadata["help"], **switch
-        )
+        kind, default = parser.options[field.name]
+        switch = {"nargs": "?", "const": True} if kind is bool else {}
+        group.add_argument(f"--{field.name}", type=kind, default=default, help=field.metadata["help"], **switch)
+    every = parser.add_argument_group("every script")
+    every.add_argument(
+        f"--{LOG}", type=Path | None, default=None, help="file to which all that is printed is added, with times"
+    )
+    every.add_argument(
+        "--version", action="version", version=f"sarcoma-mil {__version__}", help="show the version and end"
+    )
     return parser
 
 
@@ -132,22 +190,29 @@ def _study_folder(flags: Sequence[str], config_class: type) -> Path | None:
     return Path(str(study))
 
 
-def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
+def _file_flags(parser: Any, path: Path, section: str) -> list[str]:
     content = read_settings(path)
     if isinstance(content, dict) and (foreign := sorted(set(map(str, content)) - SECTIONS - {section})):
+        near = nearest(foreign[0], sorted(SECTIONS))
         raise StudyError(
-            f"{path}: {', '.join(map(repr, foreign))} is no script; options stand under the script's name, one of "
+            f"{path}: {', '.join(map(repr, foreign))} is no script{near}; options stand under the script's name, one of "
             f"{', '.join(sorted(SECTIONS - {'columns'}))}, and names of columns under 'columns'"
         )
     part = content.get(section) or {} if isinstance(content, dict) else None
     if not isinstance(part, dict):
-        raise StudyError(f"{path}: wanted a mapping of option to value under '{section}:', found {type(part).__name__}")
-    known = [field.name for field in dataclasses.fields(config_class)]
-    unknown = sorted(set(part) - set(known))
+        found = "a list" if isinstance(part, list) else repr(part)[:80]
+        raise StudyError(f"{path}: wanted a mapping of option to value under '{section}:', found {found}")
+    options = parser.options
+    unknown = sorted(map(str, set(part) - set(options)))
     if unknown:
         raise StudyError(
-            f"{path}: '{section}' has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+            f"{path}: '{section}' has no option {', '.join(map(repr, unknown))}{nearest(unknown[0], list(options))}; it has "
+            f"{', '.join(options)}"
         )
+    for name, value in part.items():
+        if not parser.is_value(name, _as_flag(value)):
+            kind, default = options[name]
+            raise StudyError(f"{path}: {section}: {name} {option_fault(name, kind, default, value)}")
     return [f"--{name}={_as_flag(value)}" for name, value in part.items()]
 
 

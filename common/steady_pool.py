@@ -11,6 +11,8 @@ from concurrent.futures import Future, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any
 
+from common.running.log_file import in_worker, log_path
+
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
@@ -135,7 +137,10 @@ def worker_pool(
 
     return SteadyPool(
         lambda: ProcessPool(
-            max_workers=max_workers, context=_KeepingContext(), initializer=initializer, initargs=initargs
+            max_workers=max_workers,
+            context=_KeepingContext(),
+            initializer=in_worker,
+            initargs=(log_path(), initializer, initargs),
         )
     )
 

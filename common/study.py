@@ -78,6 +78,10 @@ class Study:
         """The folder of feature files of an encoder."""
         return self.root / "features" / checked_name(encoder, "the name of an encoder (--encoder)")
 
+    def embedded_encoders(self) -> list[str]:
+        """The encoders that have a folder of feature files, sorted."""
+        return sorted(path.name for path in (self.root / "features").glob("[!.]*") if path.is_dir())
+
     def feature_file(self, encoder: str, slide_id: str) -> Path:
         """The feature file of a slide."""
         return self.features(encoder) / f"{slide_id}.h5"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from common.running.progress import stage
 from common.settings import option
 from common.study import Study, open_study
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
     from mil.runs.comparison_record import Comparison
     from mil.runs.run_folder import RunFolder
+    from mil.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +55,25 @@ def evaluate_study(study: Path | Study, config: EvaluateConfig) -> EvaluatedRun:
         config: the settings.
 
     Raises:
-        StudyError: there is no such finished run, or the two runs cannot be compared.
+        StudyError: there is no such finished run, the two runs cannot be compared, or it is being written.
     """
+    from mil.runs.run_folder import RunFolder, writing_run
+    from mil.tasks.registry import task_named
+
+    study = open_study(study)
+    task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
+    with writing_run(study, config.task, config.name, script="evaluate.py"), stage("evaluating"):
+        return _evaluate(folder, task, config)
+
+
+def _evaluate(folder: RunFolder, task: Task, config: EvaluateConfig) -> EvaluatedRun:
     from mil.evaluation.comparison import compare_runs
     from mil.evaluation.evaluation import metrics_of_run
     from mil.evaluation.metrics_record import write_metrics
     from mil.report.report import write_report
     from mil.runs.comparison_record import write_comparison
-    from mil.runs.run_folder import RunFolder
     from mil.runs.run_store import read_run
-    from mil.tasks.registry import task_named
 
-    study = open_study(study)
-    task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
     run = read_run(folder)
     seed = run.facts.seed if config.seed is None else config.seed
     compared = None

@@ -14,6 +14,7 @@ import yaml
 from common.cohort import read_cohort
 from common.files import write_table, write_text
 from common.guards.own_files import check_own_folder, own_folder
+from common.running.progress import stage
 from common.settings import settings_of
 from common.study import Study, open_study
 from features.exchange.folder import origin
@@ -24,7 +25,7 @@ from mil.report.report import write_report
 from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
 from mil.runs.record import write_sealed
-from mil.runs.run_folder import RunFolder
+from mil.runs.run_folder import RunFolder, writing_run
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
 from mil.tasks.registry import task_named
@@ -68,12 +69,15 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
         say: receives what is to be read before the training, a text at a time.
 
     Raises:
-        StudyError: something is missing or faulty, or the audit is certain of a leak; nothing was trained.
+        StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run; nothing
+            was trained.
     """
-    task = task_named(config.task)
-    prepared = prepare(open_study(study), config, task.training)
-    _introduce(prepared, say)
-    return train_run(prepared, task, say=say)
+    task, study = task_named(config.task), open_study(study)
+    with writing_run(study, config.task, config.name, script="train.py"):
+        with stage("reading features and folds"):
+            prepared = prepare(study, config, task.training)
+        _introduce(prepared, say)
+        return _train(prepared, task, say)
 
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
@@ -96,9 +100,16 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     """Audit the run; unless there is a leak train every fold, evaluate out of fold and write the report.
 
     Raises:
-        StudyError: the audit is certain of a leak, or the run's folder or one in it is a link; nothing was trained.
+        StudyError: the audit is certain of a leak, the run's folder or one in it is a link, or another process writes this
+            run; nothing was trained.
     """
-    audit = audit_run(prepared)
+    with writing_run(prepared.study, prepared.task.name, prepared.config.name, script="train.py"):
+        return _train(prepared, task, say)
+
+
+def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
+    with stage("looking for leaks"):
+        audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
     stop_at_leaks(audit)
     folder, config = prepared.folder, prepared.config
@@ -115,9 +126,10 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
     finished = read_run(folder)
-    metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
-    write_metrics(folder, metrics)
-    write_report(finished, metrics, task.report)
+    with stage("evaluating"):
+        metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
+        write_metrics(folder, metrics)
+        write_report(finished, metrics, task.report)
     return TrainedRun(
         folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
         is_evaluated=prepared.is_evaluated,

@@ -4,6 +4,7 @@ Five sarcoma subtypes, three sites with their own stains and scanners, one to th
 depends on planted mitoses and necrosis. Leaves slides/*.tif, cohort.csv and truth/. Run again, it makes what is missing.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
 from common.failures import command
+from common.guards.environment import this_python
 from common.settings import parse_config
 from preprocessing.synthetic.demo_settings import DemoConfig
 
@@ -26,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{made.study.root}: {made.n_patients} patients, {made.n_slides} slides ({made.n_kept} were there), "
         f"{made.n_events} events. SYNTHETIC: no real patient is in it"
+    )
+    print(
+        f"next, in this environment: {this_python()} preprocessing/tile_slides.py --study {shlex.quote(str(config.study))}"
     )
     return 0
 

@@ -64,9 +64,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 def _record_fault(record: Mapping[str, Any]) -> str:
     """Say which of the keys that are asked for later is missing or of another kind; empty where none is."""
-    for key, kind in (("table_sha256", str), ("method", str), ("settings", dict)):
+    for key, kind, word in (("table_sha256", str, "text"), ("method", str, "text"), ("settings", dict, "mapping")):
         if not isinstance(record.get(key), kind):
-            return f"{key} is {'missing' if key not in record else f'no {kind.__name__}'}"
+            return f"{key} is {'missing' if key not in record else f'no {word}'}"
     if record["method"] == "external" and not isinstance(record["settings"].get("external"), str):
         return "settings.external is missing or no text"
     return ""

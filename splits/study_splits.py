@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.cohort import read_cohort
 from common.failures import StudyError
+from common.guards.one_at_a_time import alone
 from common.study import Study, open_study
 from splits.fold_plan import FoldPlan, plan_folds
 from splits.split_methods import make_splits
@@ -58,10 +59,16 @@ def make_study_splits(study: Path | Study, config: SplitConfig) -> StudySplits:
         config: the settings.
 
     Raises:
-        StudyError: the name is none, the method does not fit the cohort, or there are other splits of this name already.
+        StudyError: the name is none, the method does not fit the cohort, there are other splits of this name already, or
+            another run makes them.
     """
     study = open_study(study)
     path = study.splits_file(config.name)
+    with alone(study.root, f"splits {config.name}", what=f"make_splits.py --name {config.name}"):
+        return _make(study, path, config)
+
+
+def _make(study: Study, path: Path, config: SplitConfig) -> StudySplits:
     cohort = read_cohort(study.cohort_table, where=config.where)
     table, record = make_splits(cohort, config)
     if path.exists() and not config.overwrite and not read_splits(path).equals(table):

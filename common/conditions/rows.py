@@ -7,7 +7,6 @@ like: a text that looks like a number is none.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from common.conditions.grammar import parsed
 from common.conditions.tokens import ExpressionError, Literal, Name, Node, Operation, RowTest, shown
+from common.guards.names import nearest
 
 NUMBER, TEXT, TRUTH, NOTHING = "number", "text", "truth", "missing value"
 TRUE_OR_FALSE = {"true": True, "false": False}
@@ -219,6 +219,4 @@ def _named(values: _Values) -> str:
 def _nearest(name: str, columns: Sequence[str]) -> str:
     if name in HINT_OF_NAME:
         return "; for missing values write COLUMN.isna()"
-    lower = {column.lower(): column for column in reversed(columns)}
-    near = difflib.get_close_matches(name[:100].lower(), lower, n=1)
-    return f"; the nearest is {lower[near[0]]}" if near else ""
+    return nearest(name, columns)

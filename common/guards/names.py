@@ -1,6 +1,8 @@
 """What may be the name of a file or a folder: runs, splits, encoders, references, patients and slides, checked by one rule."""
 
+import difflib
 import unicodedata
+from collections.abc import Sequence
 
 from common.failures import StudyError
 
@@ -40,3 +42,10 @@ def checked_name(text: str, what: str) -> str:
         shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
         raise StudyError(f"{what} is one name, without folder and ending; {shown} {fault}")
     return text
+
+
+def nearest(name: str, names: Sequence[str], *, mark: str = "") -> str:
+    """Return a clause that names the nearest of some names, case aside; empty where none is near."""
+    lower = {own.lower(): own for own in reversed(names)}
+    near = difflib.get_close_matches(name[:100].lower(), lower, n=1)
+    return f"; the nearest is {mark}{lower[near[0]]}" if near else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from common.tables.clinical_table import TextTable
 from common.tables.cohort_columns import Numbered, grouped_faults
 
@@ -76,8 +77,9 @@ def mapped_rows(table: TextTable, mapping: ColumnMapping, path: object) -> tuple
     taken = {theirs for source in mapping.sources.values() for theirs in source.columns}
     absent = sorted(taken - set(table.columns))
     if absent:
+        near = nearest(absent[0], list(table.columns))
         raise StudyError(
-            f"{path}: no column {', '.join(absent)}, named under 'columns'; it has {', '.join(table.columns)}"
+            f"{path}: no column {', '.join(absent)}, named under 'columns'{near}; it has {', '.join(table.columns)}"
         )
     own = {name: Source((name,)) for name in table.columns if name not in taken and name not in mapping.sources}
     sources = own | dict(mapping.sources)

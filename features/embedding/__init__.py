@@ -7,6 +7,7 @@ What reads, what computes and what writes stands in `stream`, `device` and `stor
     jobs.py                 what one job is, and whether it needs doing at all
     slide_jobs.py           slides to jobs
     tile_table.py           tables of tile images, the form of the 2021 notebook
+    table_cohort.py         the clinical table that a tile table implies
     image_jobs.py           tile tables to jobs, one bag a patient
     loop.py                 the loop over blocks: read ahead, embed, log, write
     study_embedding.py      a study's slides or tile table to feature files and status tables

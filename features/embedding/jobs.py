@@ -13,6 +13,7 @@ import numpy as np
 from common.arrays import array_shapes, read_attributes, stale_reason
 from common.failures import SlideError, SlideStatus, failed
 from common.machine import default_workers, memory_gb
+from common.running.progress import stage
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig, default_readers
 from features.store.feature_log import FeatureLog
@@ -85,14 +86,15 @@ def run_jobs(
     """
     jobs: list[EmbeddingJob] = []
     statuses: list[EncoderStatus] = []
-    for slide_id, make in makers:
-        try:
-            left, kept = split_job(make())
-        except SlideError as error:
-            statuses += failed_at_once(study, slide_id, embedders, error)
-            continue
-        statuses += kept
-        jobs += [] if left is None else [left]
+    with stage("looking at what is there already"):
+        for slide_id, make in makers:
+            try:
+                left, kept = split_job(make())
+            except SlideError as error:
+                statuses += failed_at_once(study, slide_id, embedders, error)
+                continue
+            statuses += kept
+            jobs += [] if left is None else [left]
     return statuses + list(run(jobs))
 
 

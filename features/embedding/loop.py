@@ -18,6 +18,7 @@ from jaxtyping import Int64
 
 from common.failures import SlideError, SlideStatus, failed
 from common.files import UnwritableError
+from common.running.progress import progress
 from features.embedding.jobs import DAMAGED, STEP, EmbeddingJob, EncoderStatus, PendingBag, ReadingSettings, done_status
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
@@ -52,8 +53,6 @@ class _Loop:
         self._embedding: deque[_Embedding] = deque()
 
     def run(self) -> Iterator[EncoderStatus]:
-        from tqdm import tqdm
-
         n_tiles = sum(len(request.coords) for job in self._jobs for request in job.requests)
         settings = self._reading
         blocks = stream_blocks(
@@ -61,11 +60,11 @@ class _Loop:
             timeout_s=settings.timeout_s, memory_holder=settings.memory_holder,
         )  # fmt: skip
         try:
-            with tqdm(total=n_tiles, desc="embedding", unit="tile", disable=None) as progress:
+            with progress(n_tiles, title="embedding", unit="tile") as count:
                 for request, outcome, is_last in blocks:
                     job = self._open.get(request.name)
                     if outcome.value is not None:
-                        progress.update(len(outcome.value.rows) + len(outcome.value.unreadable))
+                        count(len(outcome.value.rows) + len(outcome.value.unreadable))
                         if job is None:
                             outcome.value.release()
                         else:

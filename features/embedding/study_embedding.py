@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from common.arrays import read_attributes
 from common.cohort import read_cohort
 from common.failures import SlideStatus, StudyError, earlier_statuses, failure_table, write_status
+from common.guards.one_at_a_time import alone
 from common.slide_files import find_slides
 from common.study import Study, as_study, open_study
 from features.embedding.embedders import ready_embedder, scale_note
@@ -17,7 +17,9 @@ from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.image_jobs import extract_tile_table
 from features.embedding.jobs import Embedder, EncoderStatus
 from features.embedding.slide_jobs import extract_slides
-from features.embedding.tile_table import missing_cohort, read_tile_table, write_cohort
+from features.embedding.table_cohort import implied_cohort
+from features.embedding.tile_table import columns_by_image, read_tile_table
+from features.encoder.card import EncoderCard
 from features.encoder.registry import find_card
 
 FIELD_PX = 256  # of a tile table's images
@@ -77,10 +79,17 @@ def embed_study(study: Path | Study, config: ExtractionConfig) -> StudyEmbedding
         config: the settings.
 
     Raises:
-        StudyError: the study, a table, an encoder or the device is not as it must be; the message says what to do.
+        StudyError: the study, a table, an encoder or the device is not as it must be, or another run embeds by the same
+            encoder; the message says what to do.
     """
     work = _slides(open_study(study), config) if config.tiles is None else _tile_table(as_study(study), config)
     cards = [find_card(name) for name in config.encoders]
+    names = [f"features of {card.name}" for card in cards]  # other encoders may be at work beside
+    with alone(work.study.root, *names, what=f"extract_features.py --encoder {config.encoder}"):
+        return _embed(work, cards, config)
+
+
+def _embed(work: _Work, cards: Sequence[EncoderCard], config: ExtractionConfig) -> StudyEmbedding:
     work.prepare()
     embedders = [ready_embedder(card, config, work.tile_px) for card in cards]
     if config.tiles is None and config.scales is None:
@@ -113,9 +122,10 @@ def _slides(study: Study, config: ExtractionConfig) -> _Work:
 def _tile_table(study: Study, config: ExtractionConfig) -> _Work:
     assert config.tiles is not None
     patients = read_tile_table(config.tiles, base=config.images)
-    cohort = missing_cohort(study, patients)
+    cohort = implied_cohort(study, patients, columns_by_image(config.tiles, patients))
+    print("".join(f"note: {note}\n" for note in cohort.notes), end="")
     return _Work(
-        study=study, tile_px=FIELD_PX, tile_um=0.0, left_out=frozenset(), prepare=partial(write_cohort, study, cohort),
+        study=study, tile_px=FIELD_PX, tile_um=0.0, left_out=frozenset(), prepare=cohort.write,
         extract=lambda embedders: extract_tile_table(study, patients, config, embedders, FIELD_PX),
     )  # fmt: skip
 

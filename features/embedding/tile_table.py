@@ -7,15 +7,14 @@ patients are the validation part. Paths are absolute, or relative to a base fold
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from common.failures import SlideError, StudyError
-from common.files import read_rows, write_table
 from common.guards.names import name_fault
-from common.study import Study
 from common.table_cells import text_of
+from common.tables.cohort_columns import KNOWN_COLUMNS, PATIENT_COLUMNS
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, without_pixel_limit
 
 COLUMNS = {  # our name: the names it goes by, in lower case
@@ -37,6 +36,9 @@ class TilePatient:
     subtype: str
     set: str  # "train", "val" or "test"; "" when the table names no sets
     images: tuple[Path, ...]
+    others: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the table's other columns, where the patient has one value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
     faults: list[str] = []
     seen: dict[str, dict[str, set[str]]] = {}
     images: dict[str, list[Path]] = {}
+    others = other_columns(list(rows[0]) if rows else [], names)
     for number, row in enumerate(rows, start=2):
         patient, image = row[names["patient_id"]].strip(), row[names["path"]].strip()
         if not patient or not image:
@@ -83,8 +86,11 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
         values = seen.setdefault(patient, {"subtype": set(), "set": set()})
         values["subtype"].add(row[names["subtype"]].strip())
         values["set"].add(chosen or "")
+        for ours, theirs in others.items():
+            values.setdefault(ours, set()).add(row.get(theirs, "").strip())
         images.setdefault(patient, []).append(image_path(image, path.parent if base is None else base))
-    faults += [*_patient_faults(seen, images), *_shared_images(images)]
+    of_patients = [name for name in others if name in PATIENT_COLUMNS]
+    faults += [*_patient_faults(seen, images, of_patients), *_shared_images(images)]
     if faults or not images:
         raise StudyError(f"{path} has {len(faults)} fault(s):\n  " + "\n  ".join(faults[:30] or ["no rows"]))
     return tuple(
@@ -93,12 +99,43 @@ def read_tile_table(path: Path, *, base: Path | None = None) -> tuple[TilePatien
             subtype=next(iter(seen[patient]["subtype"])),
             set=next(iter(seen[patient]["set"])),
             images=tuple(sorted(images[patient])),
+            others=_others(seen, patient, others),
         )
         for patient in sorted(images)
     )
 
 
-def _patient_faults(seen: dict[str, dict[str, set[str]]], images: dict[str, list[Path]]) -> list[str]:
+def other_columns(header: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns of a tile table beside its own: the name in the clinical table to the name here.
+
+    A name that means something in the clinical table is taken for that whatever its case; one that it gets from the table's
+    own columns (slide_id, and a second label or set) is not among them.
+
+    Args:
+        header: the names of the table's columns.
+        names: our name to the table's name of its own columns.
+    """
+    taken = {*COLUMNS["path"][:1], "is_valid", *names, "patient_id", "slide_id", "subtype", "set"}
+    left = {theirs: theirs.strip() for theirs in header if theirs not in names.values() and theirs.strip()}
+    ours = {theirs: name.lower() if name.lower() in KNOWN_COLUMNS else name for theirs, name in left.items()}
+    return {name: theirs for theirs, name in ours.items() if name.lower() not in taken}
+
+
+def columns_by_image(path: Path, patients: Sequence[TilePatient]) -> list[str]:
+    """Return the other columns of a tile table whose values differ between the images of a patient."""
+    rows, names = _rows(path)
+    return [name for name in other_columns(list(rows[0]), names) if name not in patients[0].others]
+
+
+def _others(seen: dict[str, dict[str, set[str]]], patient: str, others: Mapping[str, str]) -> dict[str, str]:
+    """Return a patient's values of the other columns that have one value a patient, throughout the table."""
+    kept = [name for name in others if all(len(values[name] - {""}) <= 1 for values in seen.values())]
+    return {name: next(iter(seen[patient][name] - {""}), "") for name in kept}
+
+
+def _patient_faults(
+    seen: dict[str, dict[str, set[str]]], images: dict[str, list[Path]], of_patients: Sequence[str]
+) -> list[str]:
     """Return what is wrong with each patient; without a TEST set, VALID patients become the test set."""
     faults: list[str] = []
     has_test = any("test" in values["set"] for values in seen.values())
@@ -108,6 +145,11 @@ def _patient_faults(seen: dict[str, dict[str, set[str]]], images: dict[str, list
         for name, word in (("subtype", "labels"), ("set", "sets")):
             if len(values[name]) > 1:
                 faults.append(f"patient {patient} is in two {word}: {', '.join(sorted(values[name]))}")
+        faults += [
+            f"patient {patient} has two values of {name}: {', '.join(sorted(given))}"
+            for name in of_patients
+            if len(given := values[name] - {""}) > 1
+        ]
         if "" in values["subtype"]:
             faults.append(f"patient {patient} has no label")
         double = {image for image in images[patient] if images[patient].count(image) > 1}
@@ -192,28 +234,3 @@ def _set_of(row: dict[str, str], names: dict[str, str]) -> str | None:
     if "is_valid" in names:
         return TRUTHS.get(row[names["is_valid"]].strip().lower())
     return ""
-
-
-def missing_cohort(study: Study, patients: tuple[TilePatient, ...]) -> list[list[str]] | None:
-    """Return the rows, header first, of the clinical table that a tile table implies; None where the study has it already.
-
-    Raises:
-        StudyError: the study has another cohort.
-    """
-    has_sets = bool(patients[0].set)
-    names = ["patient_id", "slide_id", "subtype"] + (["set"] if has_sets else [])
-    rows = [[own.patient_id, own.patient_id, own.subtype] + ([own.set] if has_sets else []) for own in patients]
-    if not study.cohort_table.is_file():
-        return [names, *rows]
-    given = read_rows(study.cohort_table)
-    if given[:1] != [names] or sorted(given[1:]) != sorted(rows):
-        raise StudyError(
-            f"{study.cohort_table} belongs to another study; give the tile table a folder of its own with --study DIR"
-        )
-    return None
-
-
-def write_cohort(study: Study, rows: list[list[str]] | None) -> None:
-    """Write the clinical table of `missing_cohort`, one bag a patient."""
-    if rows is not None:
-        write_table(study.cohort_table, rows[0], rows[1:])

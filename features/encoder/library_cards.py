@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from features.encoder.card import EncoderCard, folder_name
 from features.encoder.networks import (
     Builder,
@@ -49,7 +50,8 @@ def torchvision_card(name: str) -> EncoderCard:
     try:
         weights = torchvision.models.get_model_weights(name).DEFAULT
     except ValueError as error:
-        raise StudyError(f"torchvision has no network {name!r}; see torchvision.models.list_models()") from error
+        near = nearest(name, torchvision.models.list_models())
+        raise StudyError(f"torchvision has no network {name!r}{near}; see torchvision.models.list_models()") from error
     transform = weights.transforms()
     side, is_fixed = transform.crop_size[0], name.startswith(("vit", "swin", "maxvit"))
     build = torchvision_network(name, **({"image_size": side} if name.startswith("vit") else {}))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from features.encoder.card import EncoderCard
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def find_card(name: str) -> EncoderCard:
         return torchvision_card(rest)
     if rest:
         return _own_card(name, lambda: _attribute(kind, rest))
+    known = [*CARDS, *own]
     raise StudyError(
-        f"no encoder {name!r}; there are {', '.join([*CARDS, *own])}, timm:NAME, torchvision:NAME, and your own as "
+        f"no encoder {name!r}{nearest(name, known)}; there are {', '.join(known)}, timm:NAME, torchvision:NAME, and your own as "
         f"module:function. python features/encoders.py says more of each"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.arrays import read_attributes
 from common.failures import SlideError, SlideStatus, StudyError, failed
+from common.running.progress import followed, stage
 from common.settings import option
 from common.slide_files import file_fingerprint
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
@@ -53,9 +54,8 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
     Raises:
         StudyError: the readable files were made in different ways, or slideflow's one tile size does not fit all.
     """
-    from tqdm import tqdm
-
-    headers, unreadable = _headers(folder)
+    with stage("reading what the files tell"):
+        headers, unreadable = _headers(folder)
     provenance = common_provenance(
         {folder.files[slide]: own for slide, own in headers.items()}, "convert one kind at a time"
     )
@@ -65,7 +65,7 @@ def convert_folder(folder: FeatureFolder, out: Path, to: str) -> list[SlideStatu
     for status in unreadable:
         _remove(out, status.slide_id)
     statuses = list(unreadable)
-    for slide, header in tqdm(headers.items(), desc=f"to {to}", unit="slide", disable=None):
+    for slide, header in followed(list(headers.items()), title=f"to {to}", unit="slide"):
         try:
             statuses.append(_convert(folder, slide, header, out, to))
         except ValueError as error:  # a SlideError is one

@@ -43,6 +43,8 @@ from features.store.provenance import UNKNOWN, Stated
 if TYPE_CHECKING:
     import h5py
 
+HEADER_ARRAYS = ("coords",)  # whose values are read, of any layout
+READ_ARRAYS = ("features", "feats", "patch_embeddings", *HEADER_ARRAYS)
 OF_THE_FILE = ("schema", "slide_id", "content_sha256")  # written anew with every file
 
 
@@ -54,7 +56,7 @@ def read_hdf5(source: Source) -> ExchangeBag:
     """
     path = source.path
     try:
-        with reading_hdf5(path) as file:
+        with reading_hdf5(path, arrays=HEADER_ARRAYS if source.is_header else READ_ARRAYS) as file:
             for known in FORMATS:
                 if known.fits(file):
                     return known.read(source, file)

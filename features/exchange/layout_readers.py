@@ -50,7 +50,7 @@ def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
     if not coordinate_file.is_file():
         return bag
     try:
-        with reading_hdf5(coordinate_file) as file:
+        with reading_hdf5(coordinate_file, arrays=()) as file:
             beside = dict(file["coords"].attrs)
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(f"{coordinate_file}: not a complete HDF5 file of coordinates ({error}); {DAMAGED}") from error

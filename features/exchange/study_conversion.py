@@ -7,6 +7,8 @@ from pathlib import Path
 
 from common.cohort import Cohort, read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, failed, failure_table, write_status
+from common.guards.names import nearest
+from common.guards.one_at_a_time import alone
 from common.study import Study, as_study, open_study
 from features.exchange.conversion import STEP, ConversionConfig, convert_folder, with_scale
 from features.exchange.folder import FeatureFolder, open_folder, scale_of_table, scale_of_tile_files
@@ -44,24 +46,27 @@ def convert_study(study: Path | Study, config: ConversionConfig) -> StudyConvers
         config: the settings.
 
     Raises:
-        StudyError: no layout or folder is given, there are no features, or they were made in different ways.
+        StudyError: no layout or folder is given, there are no features, they were made in different ways, or another
+            run writes to the same folder.
     """
     study = as_study(study) if config.features is not None else open_study(study)
     if config.to is None or config.out is None:
         raise StudyError("give the layout with --to and the folder to write to with --out")
     if config.features is None and not study.features(config.encoder).is_dir():
+        near = nearest(config.encoder, study.embedded_encoders())
         raise StudyError(
-            f"no folder {study.features(config.encoder)}; make features first: python features/extract_features.py "
+            f"no folder {study.features(config.encoder)}{near}; make features first: python features/extract_features.py "
             f"--study {study.root} --encoder {config.encoder}"
         )
     cohort = read_cohort(study.cohort_table) if study.cohort_table.is_file() else None
     source = config.features or study.features(config.encoder)
     folder = _with_known_scales(open_folder(source, coordinates=config.coordinates), study, cohort)
     missing = _without_features(cohort, folder) if config.features is None else []
-    statuses = convert_folder(with_scale(folder, config.mpp), config.out, config.to) + missing
-    write_status(config.out / "status.csv", statuses)
-    done = {row.slide_id for row in statuses if row.state == "done"}
-    tables = [] if cohort is None else write_tables(config.out, config.to, cohort, done)
+    with alone(config.out, "features", what="convert_features.py"):
+        statuses = convert_folder(with_scale(folder, config.mpp), config.out, config.to) + missing
+        write_status(config.out / "status.csv", statuses)
+        done = {row.slide_id for row in statuses if row.state == "done"}
+        tables = [] if cohort is None else write_tables(config.out, config.to, cohort, done)
     return StudyConversion(layout=config.to, out=config.out, statuses=tuple(statuses), tables=tuple(tables))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common.guards.hdf5_files import MAX_PACKING
+from common.guards.hdf5_contents import MAX_PACKING
 from features.exchange.bag import (
     CENTRES,
     CLAM,

@@ -132,8 +132,15 @@ def _contents(study: Study, bags: BagStore, slides_of: Mapping[str, Sequence[str
         features.update(zip(slides, bags.fingerprint(patient), strict=True))
         for slide in slides:
             if study.tile_file(slide).is_file():
-                files[slide] = str(read_attributes(study.tile_file(slide)).get("slide_fingerprint", slide))
+                files[slide] = _slide_fingerprint(study.tile_file(slide), slide)
     return {"the slide files are the same": files, "the features are the same": features}
+
+
+def _slide_fingerprint(tile_file: Path, slide: str) -> str:
+    try:
+        return str(read_attributes(tile_file).get("slide_fingerprint", slide))
+    except ValueError as error:
+        raise StudyError(str(error)) from error
 
 
 def _site_checks(

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64, Num
 from common.arrays import read_attributes
 from common.cohort import Cohort
 from common.failures import StudyError
+from common.guards.names import nearest
 from common.slide_files import file_fingerprint
 from common.study import Study
 from features.exchange.bag import LEVEL0, OWN, ExchangeBag
@@ -133,8 +134,9 @@ def open_bags(
         else:
             missing.append(slide)
     if not slides:
+        near = "" if features is not None or folder.root.is_dir() else nearest(encoder, study.embedded_encoders())
         raise StudyError(
-            f"no feature files of this cohort in {folder.root}; "
+            f"no feature files of this cohort in {folder.root}{near}; "
             + (f"make them with: {command}" if features is None else "their names are not the table's slide_id")
         )
     provenance = common_provenance({folder.files[slide]: header for slide, header in headers.items()}, remedy)

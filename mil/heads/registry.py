@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from mil.heads.gated_attention import GatedAttentionHead, GatedAttentionSettings
 from mil.heads.head import Head
 
@@ -42,7 +43,9 @@ def head_named(name: str) -> RegisteredHead:
         StudyError: there is none of that name; the message lists those there are.
     """
     if name not in HEADS:
-        raise StudyError(f"--head {name!r} is no head; there are {', '.join(sorted(HEADS))}")
+        raise StudyError(
+            f"--head {name!r} is no head{nearest(name, sorted(HEADS))}; there are {', '.join(sorted(HEADS))}"
+        )
     return HEADS[name]
 
 

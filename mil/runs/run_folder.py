@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.guards.names import checked_name
+from common.guards.one_at_a_time import alone
 from common.study import Study
 
 
@@ -122,6 +124,16 @@ class RunFolder:
     def predictions_sha256(self) -> str | None:
         """Return what tells whether the run was trained anew since a comparison was made; None without predictions."""
         return hashlib.sha256(self.predictions.read_bytes()).hexdigest() if self.predictions.is_file() else None
+
+
+def writing_run(study: Study, task: str, name: str, *, script: str) -> AbstractContextManager[None]:
+    """Keep other trainings and evaluations off a run while this one writes it; other runs are not kept off.
+
+    Raises:
+        StudyError: the name is none, or another process writes this run.
+    """
+    folder = RunFolder(study.run(task, name))
+    return alone(study.root, f"run {task} {folder.name}", what=f"{script} --task {task} --name {name}")
 
 
 def evaluated_runs(study: Study) -> list[tuple[str, RunFolder]]:

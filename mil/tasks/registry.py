@@ -1,6 +1,7 @@
 """The tasks by name."""
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from mil.tasks.subtype import SUBTYPE
 from mil.tasks.survival import SURVIVAL
 from mil.tasks.task import Task
@@ -26,5 +27,7 @@ def task_named(name: str) -> Task:
         StudyError: there is none of that name; the message lists those there are.
     """
     if name not in TASKS:
-        raise StudyError(f"--task {name!r} is no task; there are {', '.join(sorted(TASKS))}")
+        raise StudyError(
+            f"--task {name!r} is no task{nearest(name, sorted(TASKS))}; there are {', '.join(sorted(TASKS))}"
+        )
     return TASKS[name]

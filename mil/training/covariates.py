@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from common.failures import StudyError
+from common.guards.names import nearest
 from common.tables.cohort_columns import KNOWN_COLUMNS
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def choose_covariates(
             reason = "is named like an outcome; --covariates takes it all the same"
         if reason:
             if named is not None:
-                raise StudyError(f"--covariates {name}: {reason}; the table has {', '.join(slides.columns)}")
+                near = "" if name in slides.columns else nearest(name, list(slides.columns))
+                raise StudyError(f"--covariates {name}: {reason}{near}; the table has {', '.join(slides.columns)}")
             left_out[name] = reason
             continue
         values = slides.drop_duplicates("patient_id").set_index("patient_id")[name]

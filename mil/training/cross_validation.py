@@ -15,6 +15,7 @@ import numpy as np
 
 from common.failures import StudyError
 from common.files import settings_text
+from common.running.progress import followed
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
@@ -70,11 +71,9 @@ def check_plans(plans: Sequence[FoldPlan], targets: Any, task: TrainingTask[Any]
 
 def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -> list[FoldRecord]:
     """Train every fold that is not finished, write its model and record, and return the records of all."""
-    from tqdm import tqdm
-
     make_models_folder(folder)
     records = []
-    for plan in tqdm(plans, desc=f"training {inputs.task.name}", unit="fold", disable=None):
+    for plan in followed(plans, title=f"training {inputs.task.name}", unit="fold"):
         fingerprint = fold_fingerprint(plan, inputs)
         record = finished_record(folder, plan, fingerprint)
         if record is None:

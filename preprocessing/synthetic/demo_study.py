@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.failures import StudyError
 from common.files import read_rows, write_table
+from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
 from common.study import Study, as_study
@@ -30,9 +31,14 @@ def paint_study(study: Path | Study, config: DemoConfig) -> PaintedStudy:
     """Make a synthetic study in a folder, or what is missing of it.
 
     Raises:
-        StudyError: the folder holds another study, or a slide could not be painted.
+        StudyError: the folder holds another study, a slide could not be painted, or another run paints it.
     """
     study = as_study(study)
+    with alone(study.root, "slides", what="make_demo_study.py"):
+        return _paint(study, config)
+
+
+def _paint(study: Study, config: DemoConfig) -> PaintedStudy:
     patients = make_cohort(config.patients, config.seed)
     table = _as_table(cohort_rows(patients))
     _refuse_another(study, table)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
-from common.files import settings_text, write_text, writing
+from common.files import left_behind, partial_path, settings_text, write_text, writing
 
 FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
 RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
@@ -110,7 +110,11 @@ def _check_own(folder: Path) -> None:
 
 
 def _hidden(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}.partial")
+    """Return a place beside the folder that is this process's alone; what killed processes left there goes."""
+    place = folder.with_name(f"{folder.name}.{kind}")
+    for left in left_behind(place):
+        _clear(left)
+    return partial_path(place)
 
 
 def _checksum(folder: Path, names: Sequence[str]) -> str:

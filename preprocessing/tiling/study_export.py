@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.cohort import read_cohort
+from common.cohort import Cohort, read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, failed, write_status
 from common.files import write_table
+from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
 from common.slide_files import find_slides
@@ -47,7 +48,8 @@ def export_study(study: Path | Study, config: ExportConfig) -> StudyExport:
     """Write the tiles of a study's slides as images, with the status of each and the tile table.
 
     Raises:
-        StudyError: the study, its clinical table, the reference or the table of folds is missing or wrong.
+        StudyError: the study, its clinical table, the reference or the table of folds is missing or wrong, or another
+            run writes to the same folder.
     """
     study = open_study(study)
     cohort = read_cohort(study.cohort_table, where=config.where)
@@ -56,6 +58,14 @@ def export_study(study: Path | Study, config: ExportConfig) -> StudyExport:
     sets = sets_of_patients(cohort.patients, config.splits, repeat=config.repeat, fold=config.fold)
     reference = read_reference(config.stain_reference) if config.normalise else None
     out = config.out or study.root / "export"
+    with alone(out, "export", what="export_tiles.py"):
+        return _export_all(study, cohort, config, out, sets, reference)
+
+
+def _export_all(
+    study: Study, cohort: Cohort, config: ExportConfig, out: Path, sets: Mapping[str, str] | None,
+    reference: StainFit | None,
+) -> StudyExport:  # fmt: skip
     statuses = _export(study, cohort.slides, config, out, sets, reference)
     write_status(out / "status.csv", statuses)
     done = {status.slide_id for status in statuses if status.state == "done"}

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.cohort import read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, earlier_statuses, failed, status_row, write_status
+from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
 from common.slide_files import find_slides
@@ -17,6 +18,7 @@ from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
+from preprocessing.tiling.tiled_slide import RefusedSlideError
 from preprocessing.tiling.tiling_job import TilingJob, remove_stale, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.given_files import MatchedMasks, match_masks, notes_on, outlines_of_none
@@ -39,9 +41,14 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     Slides that `config.where` leaves out keep what an earlier run said of them.
 
     Raises:
-        StudyError: the study, its clinical table or the folder of masks is missing or wrong.
+        StudyError: the study, its clinical table or the folder of masks is missing or wrong, or another run tiles it.
     """
     study = open_study(study)
+    with alone(study.root, "tiles", what="tile_slides.py"):
+        return _tile(study, config)
+
+
+def _tile(study: Study, config: TilingConfig) -> TiledStudy:
     cohort = read_cohort(study.cohort_table, where=config.where)
     files = find_slides(study.slides)
     statuses = tile_slides(study, files, cohort.rows, config)
@@ -77,7 +84,8 @@ def tile_slides(
     workers = config.workers if config.workers is not None else default_workers()
     for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
         if outcome.error is not None:
-            remove_stale(jobs[outcome.name], config)
+            if not isinstance(outcome.error, RefusedSlideError):  # the preview of this run shows why it was refused
+                remove_stale(jobs[outcome.name], config)
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:
             assert outcome.value is not None

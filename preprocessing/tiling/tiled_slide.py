@@ -23,6 +23,10 @@ from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from preprocessing.tissue.source import SlideTissue, TissueSource, find_slide_tissue
 
 
+class RefusedSlideError(SlideError):
+    """A slide was looked at and has no tile: its preview, which shows why, is of this run and stays."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TiledSlide:
     """A tiled slide before it is written. One without a tile is refused: its picture alone is of use."""
@@ -30,7 +34,7 @@ class TiledSlide:
     tiles: SlideTiles
     outline: str | None  # GeoJSON; None where a person's own outline stays as it is
     picture: UInt8[np.ndarray, "h w 3"]
-    refusal: SlideError | None
+    refusal: RefusedSlideError | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,18 +115,20 @@ def _boxes(mask: Bool[np.ndarray, "h w"], slide_px: tuple[int, int]) -> tuple[tu
     return tuple((left, top, right - left, bottom - top) for left, top, right, bottom in bounds)
 
 
-def _refusal(tiles: SlideTiles, tissue: SlideTissue, preview_file: Path, config: TilingConfig) -> SlideError | None:
+def _refusal(
+    tiles: SlideTiles, tissue: SlideTissue, preview_file: Path, config: TilingConfig
+) -> RefusedSlideError | None:
     """Return why a slide has no tile; None where it has one."""
     if tiles.tissue_mm2 == 0:
         reason, remedy = _why_no_tissue(tissue)
-        return SlideError(reason, f"look at {preview_file}; {remedy}")
+        return RefusedSlideError(reason, f"look at {preview_file}; {remedy}")
     if len(tiles.coords):
         return None
     counts = tiles.exclusions.counts()
     if sum(counts.values()):
         listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        return SlideError(f"all its tiles are excluded: {listed}", f"look at {preview_file}")
-    return SlideError(
+        return RefusedSlideError(f"all its tiles are excluded: {listed}", f"look at {preview_file}")
+    return RefusedSlideError(
         f"{tiles.tissue_mm2:.2f} mm² of tissue, but no tile of {config.tile_um:g} µm is {config.min_tissue:.0%} tissue",
         "lower --min_tissue or --tile_um, or leave the slide out",
     )

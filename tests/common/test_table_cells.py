@@ -13,7 +13,8 @@ from common.files import read_named_rows, read_rows, write_table
 from common.study import Study
 from common.table_cells import cell_of, text_of, with_texts
 from common.tables.clinical_table import read_text_table
-from features.embedding.tile_table import missing_cohort, read_tile_table, write_cohort
+from features.embedding.table_cohort import implied_cohort
+from features.embedding.tile_table import read_tile_table
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.evaluate import main as evaluate
 from mil.runs.run_folder import RunFolder
@@ -91,9 +92,9 @@ def test_s7_a_tile_table_and_its_cohort_come_back(tmp_path):
     patients = read_tile_table(tmp_path / "key.csv")
     assert [(own.patient_id, own.subtype, own.images) for own in patients] == [("=1+1", "@LMS", (tmp_path / "=i.png",))]
     study = Study(tmp_path)
-    write_cohort(study, missing_cohort(study, patients))
+    implied_cohort(study, patients).write()
     assert raw(study.cohort_table)[1] == ["'=1+1", "'=1+1", "'@LMS"]
-    assert missing_cohort(study, patients) is None  # it is known again
+    assert implied_cohort(study, patients).rows == ()  # it is known again
     assert [row["patient_id"] for _, row in read_text_table(study.cohort_table).rows] == ["=1+1"]
 
 

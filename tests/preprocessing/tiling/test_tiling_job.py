@@ -295,3 +295,16 @@ def unreachable(*_args, **_options):
 def test_d1_a_failure_leaves_no_result_of_other_settings(study):
     assert run(study, "--workers", "1", "--timeout_s", "0.01", "--tile_um", "100") == 1
     assert not study.tile_file("s").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_the_preview_that_a_refused_slide_is_told_to_be_looked_at_on_is_there(study, workers):
+    study.cohort_table.write_text("patient_id,slide_id\np,blank\n")
+    (study.slides / "s.tif").unlink()
+    Image.new("RGB", (900, 900), "white").save(study.slides / "blank.png")
+    assert run(study, "--mpp", "0.5", "--workers", workers) == 1
+    row = status_of(study)
+    assert row["reason"] == "no tissue found"
+    assert str(study.preview_file("blank")) in row["remedy"]
+    assert study.preview_file("blank").is_file()
+    assert not study.tile_file("blank").exists()

@@ -1,0 +1,56 @@
+"""A Python without the project's packages: one line that names the environment and how to get it, instead of a trace.
+
+It must be readable for earlier Pythons too, and imports nothing that is not Python's own.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+NEEDED = (3, 11)
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("common", "preprocessing", "features", "splits", "mil")
+
+
+def own_script() -> str:
+    """Return the script of ours that is running, as its path from the project's folder; empty where it is another program."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path is None:
+        return ""
+    script = Path(path).resolve()
+    return script.relative_to(ROOT).as_posix() if script.parent.parent == ROOT else ""
+
+
+def lacking_text(error: BaseException) -> str:
+    """Say which package a script lacks, and how to get all; empty where that is not what went wrong."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not name or name in OURS:
+        return ""
+    return f"this Python ({sys.executable}) has no package {name}; {_remedy()}"
+
+
+def old_text() -> str:
+    """Say that this Python is too old, and how to get the right one; empty where it is not."""
+    if sys.version_info >= NEEDED:
+        return ""
+    found, needed = (".".join(map(str, version[:3])) for version in (sys.version_info, NEEDED))
+    return f"this Python ({sys.executable}) is {found}, and {needed} or newer is needed; {_remedy()}"
+
+
+def _remedy() -> str:
+    own = ROOT / ".venv" / "bin" / "python"
+    first = "the environment of the project is .venv" if own.exists() else "make install sets up the environment .venv"
+    python = _from_here(own)
+    conda = "conda env create -f environment.yml && conda activate sarcoma-mil"
+    return f"{first}: run {python} {own_script() or 'SCRIPT'} (with conda: {conda}, then python)"
+
+
+def this_python() -> str:
+    """Return how to call the Python that runs, in the next command of a shell."""
+    return "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
+
+
+def _from_here(python: Path) -> str:
+    here = os.path.relpath(str(python))
+    return str(python) if here.startswith("..") else here

@@ -1,0 +1,169 @@
+"""Damage on which HDF5's library hangs or crashes costs its own file only, and the file is named."""
+
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from common.arrays import read_attributes, stale_reason, write_arrays
+from common.guards import hdf5_probe
+from common.guards.sealed_files import LENGTH
+from features.convert_features import main as convert
+from features.exchange.bag import Source
+from features.exchange.layout_readers import read_exchange_bag
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch):
+    monkeypatch.setattr(hdf5_probe, "LOOP_S", 0.5)
+    monkeypatch.setattr(hdf5_probe, "_known", {})
+    yield
+    hdf5_probe._end()
+
+
+def trident(path, n=20):
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones((n, 8), np.float32)
+        file["coords"] = np.stack([np.arange(n) * 512, np.zeros(n)], axis=1).astype(np.int64)
+        file["coords"].attrs["patch_size_level0"], file["coords"].attrs["patch_size"] = 512, 256
+        file["coords"].attrs["name"] = "a text"
+        file["features"].attrs["encoder"] = "uni"
+
+
+def stamp(path):
+    with h5py.File(path, "w") as file:
+        file["feats"] = np.ones((20, 8), np.float16)
+        file["coords"] = np.ones((20, 2), np.float32) * 224
+        file.attrs["extractor"], file.attrs["tile_size_um"], file.attrs["unit"] = "x", 256.0, "um"
+
+
+def unsealed(path):
+    write_arrays(path, {"coords": np.zeros((20, 2), np.int64)}, {"schema": "tiles/2", "tile_um": 256.0, "name": "text"})
+    path.write_bytes(path.read_bytes()[:-LENGTH])
+
+
+def zeroed(content, offset):
+    return content[:offset] + bytes(64) + content[offset + 64 :]
+
+
+def looping(make, folder):
+    """Return a file of this kind on which the library never ends, found by trying."""
+    path = folder / "S.h5"
+    make(path)
+    good = path.read_bytes()
+    for offset in range(1024, min(len(good), 8192), 32):
+        path.write_bytes(zeroed(good, offset))
+        try:
+            read_exchange_bag(Source(path=path, slide_id="S", is_header=True))
+        except ValueError as error:
+            if "does not end" in str(error):
+                return path
+    raise AssertionError("no damage made the library hang")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [trident, stamp])
+def test_d2_no_damage_of_foreign_features_hangs_or_ends_the_reader(tmp_path, make):
+    path = looping(make, tmp_path)
+    for is_header in (True, False):
+        with pytest.raises(ValueError, match=r"S\.h5: .*reading it does not end \(stopped after"):
+            read_exchange_bag(Source(path=path, slide_id="S", is_header=is_header))
+
+
+@pytest.mark.slow
+def test_d2_files_of_earlier_versions_have_no_checksum_and_do_not_hang_either(tmp_path):
+    path = tmp_path / "S.h5"
+    unsealed(path)
+    good = path.read_bytes()
+    for offset in range(0, len(good), 64):
+        path.write_bytes(zeroed(good, offset))
+        reason = stale_reason(path, {"schema": "tiles/2"})
+        assert reason is None or "S.h5" in reason or "changed from" in reason
+
+
+@pytest.mark.slow
+def test_d2_a_conversion_names_the_file_and_goes_on_with_the_others(tmp_path, capsys):
+    source, out = tmp_path / "from", tmp_path / "out"
+    source.mkdir()
+    broken = looping(trident, source).read_bytes()
+    for name in "ABC":
+        trident(source / f"{name}.h5")
+    (source / "S.h5").write_bytes(broken)
+    assert convert(["--features", str(source), "--to", "clam", "--out", str(out), "--study", str(tmp_path)]) == 1
+    rows = (out / "status.csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows[1:]] == ["done", "done", "done", "failed"]
+    assert "does not end" in rows[-1]
+    assert "S.h5" in capsys.readouterr().out
+
+
+def test_d2_a_crash_of_the_library_is_the_files_fault_and_the_next_file_is_read(tmp_path, monkeypatch):
+    for name in ("S", "T"):
+        trident(tmp_path / f"{name}.h5")
+    crash = hdf5_probe.START.replace(
+        "serve()", "hdf5_probe._read_through = lambda *own: os.abort(); hdf5_probe.serve()"
+    )
+    crash = crash.replace(
+        "from common.guards.hdf5_probe import serve", "import os; from common.guards import hdf5_probe"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5_probe, "START", crash)
+        with pytest.raises(ValueError, match=r"S\.h5: .*crashes on it \(exit code -6\)"):
+            read_exchange_bag(Source(path=tmp_path / "S.h5", slide_id="S"))
+    assert read_exchange_bag(Source(path=tmp_path / "T.h5", slide_id="T")).n_tiles == 20
+
+
+def test_d2_one_process_serves_all_files_and_remembers_what_it_read(tmp_path, monkeypatch):
+    asked = []
+    answer = hdf5_probe._answer
+    monkeypatch.setattr(hdf5_probe, "_answer", lambda *own: (asked.append(own[1]), answer(*own))[1])
+    for name in ("S", "T"):
+        trident(tmp_path / f"{name}.h5")
+        os.utime(tmp_path / f"{name}.h5", (1, 1))
+    source = Source(path=tmp_path / "S.h5", slide_id="S", is_header=True)
+    read_exchange_bag(source)
+    process = hdf5_probe._process
+    read_exchange_bag(source)
+    read_exchange_bag(Source(path=tmp_path / "T.h5", slide_id="T"))
+    read_exchange_bag(Source(path=tmp_path / "T.h5", slide_id="T", is_header=True))
+    assert asked == [frozenset({"coords"}), frozenset({"coords", "features", "feats", "patch_embeddings"})]
+    assert hdf5_probe._process is process
+    trident(tmp_path / "S.h5", n=30)
+    assert read_exchange_bag(source).n_tiles == 30
+    assert len(asked) == 3
+
+
+def test_d2_a_file_with_its_checksum_needs_no_process(tmp_path):
+    write_arrays(tmp_path / "S.h5", {"coords": np.zeros((2, 2))}, {"schema": "x"})
+    assert read_attributes(tmp_path / "S.h5")["schema"] == "x"
+    assert hdf5_probe._process is None
+
+
+def test_d2_the_process_ends_with_its_caller_even_in_the_midst_of_a_loop(tmp_path):
+    code = (
+        "import os, sys; sys.path[0] = sys.argv[1]; from common.guards import hdf5_probe\n"
+        "hdf5_probe.START = hdf5_probe.START.replace('serve()', 'import common.guards.hdf5_probe as own; '"
+        " 'own._read_through = lambda *given: [None for _ in iter(int, 1)]; serve()')\n"
+        "process = hdf5_probe._running(); print(process.pid, flush=True)\n"
+        'process.stdin.write(\'{"path": "x", "arrays": [], "size": 1, "loop_s": 1, "wait_s": 9}\\n\')\n'
+        "process.stdin.flush(); os.kill(os.getpid(), 9)"
+    )
+    caller = subprocess.run(
+        [sys.executable, "-c", code, hdf5_probe.ROOT], stdout=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    number = int(caller.stdout)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and is_running(number):
+        time.sleep(0.1)
+    assert not is_running(number)
+
+
+def is_running(number):
+    try:
+        with open(f"/proc/{number}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
