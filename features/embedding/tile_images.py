@@ -119,8 +119,8 @@ def image_notes(images_of: Mapping[str, TileImages], field_px: int, base: Path) 
     if wasted:
         most_bag = max(sorted(wasted), key=wasted.__getitem__)
         notes.append(
-            f"unused: of {len(wasted)} bag(s) a part of the pixels lies in no field of {field_px} px, the most {wasted[most_bag]:.0%} "
-            f"({most_bag}); each stands in status.csv"
+            f"unused: of {len(wasted)} bag(s) a part of the pixels lies in no field of {field_px} px, the most "
+            f"{wasted[most_bag]:.0%} ({most_bag}); each stands in status.csv"
         )
     return notes
 

@@ -29,7 +29,10 @@ COLUMNS = {  # our name: the names it goes by, in lower case
     "is_valid": ("is_valid",),
     "slide_id": ("slide_id", "slide"),  # optional
 }
-OF_TWO_LESIONS = "; where two lesions have labels of their own, name the slides in a column slide_id and write 'unit: slide' in study.yaml"
+OF_TWO_LESIONS = (
+    "; where two lesions have labels of their own, name the slides in a column slide_id and write 'unit: slide' in "
+    "study.yaml"
+)
 SETS = {"train": "train", "training": "train", "valid": "val", "validation": "val", "val": "val", "test": "test"}
 TRUTHS = {"true": "val", "1": "val", "false": "train", "0": "train"}  # of is_valid
 
