@@ -83,7 +83,9 @@ class ExtractionConfig:
     ahead: int | None = option(
         None, help="blocks read ahead, each up to 256 tiles and 48 MB; unset: two more than workers", group="work"
     )
-    timeout_s: float = option(300.0, help="time limit of reading a block, seconds", group="work")
+    timeout_s: float = option(
+        300.0, help="time limit of reading a block: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""

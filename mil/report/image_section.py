@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
-from mil.report.blocks import Section, counted, illustration, note, number, table, with_interval
+from mil.report.blocks import Block, Section, counted, illustration, note, number, table, with_interval
 from mil.runs.figure_names import ATTENTION, MODEL_NAMES
 
 NAMES = {"macro_auroc": "macro AUROC", "accuracy": "accuracy", "vote_accuracy": "accuracy of the vote"}
@@ -50,7 +50,7 @@ def image_section(metrics: RunMetrics, pictures: Mapping[str, str]) -> list[Sect
         "The interval draws patients with all their images, since these are not independent. The result by "
         "patient is the one that counts for a diagnosis."
     )
-    body = (
+    body: tuple[Block, ...] = (
         table([*head, "chance"], rows),
         note(words),
         table(["class", "images", "AUROC against the rest"], classes),
