@@ -60,7 +60,7 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
 
 def _source(facts: RunFacts) -> str:
     """Say where the data come from and of when they are, as far as study.yaml says it."""
-    of_date = f"of {facts.data_date}" if facts.data_date else ""
+    of_date = f"({facts.data_date})" if facts.data_date else ""
     words = " ".join(part for part in (facts.data_source, of_date) if part)
     return f"Data: {words}." if words else ""
 
