@@ -10,16 +10,21 @@ READY := $(VENV)/.ready
 # Tests in parallel: a file stays with one worker, so what a file's tests share is made once. Eight workers are the most:
 # each loads PyTorch. Every worker computes on one thread (tests/conftest.py).
 PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Tests of what must not hang on the order of a set or a dict, and every file with a property.
+ORDERED := tests/splits tests/common/test_cohort.py tests/common/tables tests/mil/runs tests/mil/report
+PROPERTIES = $(shell grep -rlE '^@given|^    @given' --include='test_*.py' tests)
+QUICK := not slow and not browser and not gpu
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo quick test coverage lint install clean
+.PHONY: help demo quick test seeds coverage lint install clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      a synthetic cohort through the whole pipeline, into $(STUDY)/ (STUDY=DIR for another folder)"
 	@echo "make quick     changed files linted, and the tests that are quick: a minute or so"
 	@echo "make test      formatting, types, layers and all tests"
+	@echo "make seeds     order-sensitive tests under two seeds of Python's hash, properties under ten of hypothesis"
 	@echo "make coverage  all tests, and which lines they run"
 	@echo "make install   only the virtual environment"
 	@echo "make clean     remove the virtual environment and caches; studies stay"
@@ -61,10 +66,16 @@ quick: $(READY)
 	if [ -n "$$changed" ]; then \
 	  $(BIN)/ruff check --force-exclude $$changed && $(BIN)/ruff format --check --force-exclude $$changed; \
 	fi
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser and not gpu"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)"
 
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
+
+seeds: $(READY)
+	@for seed in 1 2; do echo "PYTHONHASHSEED=$$seed"; \
+	  PYTHONHASHSEED=$$seed $(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ORDERED) || exit 1; done
+	@for seed in 0 1 2 3 4 5 6 7 8 9; do echo "--hypothesis-seed=$$seed"; \
+	  $(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" --hypothesis-seed=$$seed $(PROPERTIES) || exit 1; done
 
 # Workers and scripts run by path count too: .coverage files of child processes are combined.
 coverage: $(READY)

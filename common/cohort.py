@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ from common.settings import SETTINGS_FILE, read_settings
 from common.tables.clinical_table import missing_note, read_text_table
 from common.tables.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
 from common.tables.column_mapping import ColumnMapping, column_mapping, mapped_rows
+from common.tables.given_sets import with_given_sets
+from common.tables.study_notes import StudyNotes, study_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +43,7 @@ class Cohort:
         rows: column to value: text, float (time, mpp, a column of numbers), int (event, whole numbers) or None.
         left_out: slides of the table that `where` left out.
         notes: what was changed or seems odd in the table, for its reader.
+        study: what study.yaml says of the study, such as what bears a label.
     """
 
     path: Path
@@ -48,6 +51,8 @@ class Cohort:
     rows: tuple[Row, ...]
     left_out: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    study: StudyNotes = field(default_factory=StudyNotes)
+    time_unit: str = ""  # of `time`; "" where the table's unit is not known
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -62,9 +67,35 @@ class Cohort:
 
     @property
     def patients(self) -> pd.DataFrame:
-        """One row a patient, indexed and sorted by patient_id, without the columns of single slides."""
+        """One row a patient, indexed and sorted by patient_id, without the columns of single slides.
+
+        Where slides have subtypes of their own, a patient has the one of its slides that the fewest patients have.
+        """
         columns = [name for name in self.slides.columns if name not in ("slide_id", *SCALE_COLUMNS)]
-        return self.slides[columns].drop_duplicates("patient_id").set_index("patient_id")
+        patients = self.slides[columns].drop_duplicates("patient_id").set_index("patient_id")
+        if self.study.unit == "slide" and "subtype" in columns:
+            known = self.slides[["patient_id", "subtype"]].dropna().drop_duplicates()
+            known["n"] = known.groupby("subtype")["patient_id"].transform("size")
+            rarest = known.sort_values(["n", "subtype"], kind="stable").drop_duplicates("patient_id")
+            patients["subtype"] = rarest.set_index("patient_id")["subtype"].reindex(patients.index)
+        return patients
+
+    @property
+    def patients_of_several_subtypes(self) -> list[str]:
+        """The patients whose slides have different subtypes, sorted; none where the subtype is the patient's."""
+        seen: dict[str, set[str]] = {}
+        for row in self.rows:
+            if row.get("subtype") is not None:
+                seen.setdefault(row["patient_id"], set()).add(row["subtype"])
+        return sorted(patient for patient, subtypes in seen.items() if len(subtypes) > 1)
+
+    @property
+    def by_slide(self) -> Cohort:
+        """The same rows with every slide as a patient of its own, for what looks at bags, not at persons."""
+        rows = tuple(
+            sorted(({**row, "patient_id": row["slide_id"]} for row in self.rows), key=lambda row: row["slide_id"])
+        )
+        return replace(self, rows=rows)
 
 
 def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, object] | None = None) -> Cohort:
@@ -80,7 +111,10 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         StudyError: the table is missing or unreadable, or it has faults: all are listed with their row numbers
             (row 1 is the header).
     """
-    mapping = _mapping(path.parent / SETTINGS_FILE) if columns is None else column_mapping(dict(columns), path)
+    settings = path.parent / SETTINGS_FILE
+    content = read_settings(settings)
+    study = study_notes(content, settings)
+    mapping = _mapping(content, settings) if columns is None else column_mapping(dict(columns), path)
     table = read_text_table(path)
     names, rows = _with_barcodes(*mapped_rows(table, mapping, path))
     faults = [
@@ -91,9 +125,10 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         raise StudyError(f"{path}: {'; '.join([*faults, known, *table.notes])}")
     if path.suffix.lower() == ".parquet":
         whole_labels(names, rows)
+    names, of_sets = with_given_sets(names, rows)
     missing = [missing_note(table.missing_words)] if table.missing_words else []
     odd = zero_notes(names, rows)
-    faults = typed_with_faults(names, rows)
+    faults = typed_with_faults(names, rows, unit=study.unit)
     if mapping.months is not None:
         for _, row in rows:
             row["time"] *= mapping.months
@@ -102,12 +137,18 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         more = f"\n  and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
         raise StudyError("\n  ".join([f"{path} has {len(faults)} fault(s):", f"{shown}{more}", *missing]))
     ordered = sorted((row for _, row in rows), key=lambda row: (row["patient_id"], row["slide_id"]))
-    cohort = Cohort(path, names, tuple(ordered), notes=(*table.notes, *missing, *odd))
+    cohort = Cohort(
+        path,
+        names,
+        tuple(ordered),
+        notes=(*table.notes, *missing, *odd, *of_sets),
+        study=study,
+        time_unit="" if mapping.months is None else "months",
+    )
     return cohort if where is None else _restricted(cohort, where)
 
 
-def _mapping(settings: Path) -> ColumnMapping:
-    content = read_settings(settings)
+def _mapping(content: object, settings: Path) -> ColumnMapping:
     return column_mapping(content.get("columns", {}) if isinstance(content, dict) else {}, settings)
 
 
@@ -158,4 +199,4 @@ def _restricted(cohort: Cohort, where: str) -> Cohort:
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
     rows = tuple(row for row, is_kept in zip(cohort.rows, kept, strict=True) if is_kept)
     left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
-    return Cohort(cohort.path, cohort.columns, rows, frozenset(left_out), cohort.notes)
+    return replace(cohort, rows=rows, left_out=frozenset(left_out))

@@ -16,6 +16,7 @@ from pathlib import Path
 from common.files import UnwritableError, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+MAX_NAMED = 10  # slides of one reason in a line for the screen
 INTERRUPTED = "interrupted; run the same command again to go on where it stopped"
 
 
@@ -87,14 +88,17 @@ def write_status(path: Path, rows: Iterable[SlideStatus]) -> None:
 
 
 def failure_table(rows: Sequence[SlideStatus]) -> str:
-    """Return the failed slides as text for the screen; empty when there are none."""
+    """Return the failed slides as text for the screen, those of one reason together; empty when there are none."""
     bad = sorted((row for row in rows if row.state == "failed"), key=lambda row: row.slide_id)
     if not bad:
         return ""
     lines = [f"{len(bad)} of {len(rows)} slides failed:"]
+    slides_of: dict[str, list[str]] = {}
     for row in bad:
-        text = f"{row.reason}; {row.remedy}" if row.remedy else row.reason
-        lines += wrapped_lines(f"{row.slide_id}: {text}")
+        slides_of.setdefault(f"{row.reason}; {row.remedy}" if row.remedy else row.reason, []).append(row.slide_id)
+    for text, slides in slides_of.items():
+        more = f" and {len(slides) - MAX_NAMED} more" if len(slides) > MAX_NAMED else ""
+        lines += wrapped_lines(f"{', '.join(slides[:MAX_NAMED])}{more}: {text}")
     return "\n".join(lines)
 
 

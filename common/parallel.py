@@ -60,7 +60,7 @@ def over_slides(
         function: an importable function; a SlideError it raises is its slide's failure.
         jobs: a name and the (picklable) arguments of each.
         workers: number of processes; 0 runs everything in this process (for debugging, no time limit).
-        timeout_s: seconds after which a job is ended.
+        timeout_s: processor seconds after which a job is ended; so is one that stands still as long (common/time_limits.py).
         title: shown beside the progress bar.
 
     Raises:
@@ -109,7 +109,7 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
     except UnwritableError:
         raise  # not this slide's fault, and the next would meet it too
     except (TimeoutError, FutureTimeoutError):
-        reason = f"no result within the time limit of {timeout_s:g} s"
+        reason = f"no result within the time limit of {timeout_s:g} s (of processor time, or standing still)"
         return Outcome(name, None, SlideError(reason, "raise --timeout_s, or check the file and the disk it is on"))
     except WorkerError as fault:  # a defect of ours: the slide is named and the trace is kept
         print(fault.trace, file=sys.stderr)

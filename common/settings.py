@@ -32,6 +32,7 @@ SECTIONS = frozenset(  # the scripts that read it, and the names of columns of t
         "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "show_results", "columns",
     }
 )  # fmt: skip
+OF_STUDY = ("unit", "source", "date")  # keys of the study as a whole (common/tables/study_notes.py)
 
 
 def option(default: Any, *, help: str, group: str = "settings") -> Any:
@@ -192,11 +193,11 @@ def _study_folder(flags: Sequence[str], config_class: type) -> Path | None:
 
 def _file_flags(parser: Any, path: Path, section: str) -> list[str]:
     content = read_settings(path)
-    if isinstance(content, dict) and (foreign := sorted(set(map(str, content)) - SECTIONS - {section})):
+    if isinstance(content, dict) and (foreign := sorted(set(map(str, content)) - SECTIONS - {section, *OF_STUDY})):
         near = nearest(foreign[0], sorted(SECTIONS))
         raise StudyError(
             f"{path}: {', '.join(map(repr, foreign))} is no script{near}; options stand under the script's name, one of "
-            f"{', '.join(sorted(SECTIONS - {'columns'}))}, and names of columns under 'columns'"
+            f"{', '.join(sorted(SECTIONS - {'columns'}))}, names of columns under 'columns', and {', '.join(OF_STUDY)} alone"
         )
     part = content.get(section) or {} if isinstance(content, dict) else None
     if not isinstance(part, dict):

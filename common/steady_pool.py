@@ -1,6 +1,7 @@
 """A pool of spawned worker processes that is made anew when it breaks.
 
-pebble's pool restarts a dead worker and ends one past its time limit; but where one is killed before it took its first job,
+pebble's pool restarts a dead worker and ends one past its time limit, which is one of processor time here
+(common/time_limits.py); but where one is killed before it took its first job,
 the whole pool breaks, and every job that waits fails with it. Here those jobs are handed to a new pool.
 """
 
@@ -12,6 +13,7 @@ from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any
 
 from common.running.log_file import in_worker, log_path
+from common.time_limits import TimeLimits
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -88,7 +90,7 @@ class SteadyPool:
         return not self._pool.active
 
     def schedule(self, function: Callable[..., Any], /, *, args: Sequence[Any], timeout: float | None = None) -> Task:
-        """Start a job; past `timeout` seconds its worker is ended."""
+        """Start a job; its worker is ended past `timeout` seconds of processor time, or of standing still."""
         task = Task(self, lambda pool: pool.schedule(function, args=args, timeout=timeout))
         self._tasks[id(task)] = task
         if not (self.is_broken and self.renew()):  # a new pool takes all that waits, and so this one
@@ -135,14 +137,25 @@ def worker_pool(
     """Return a pool of spawned workers; the caller closes or stops it, then joins it."""
     from pebble import ProcessPool
 
-    return SteadyPool(
-        lambda: ProcessPool(
+    def make() -> ProcessPool:
+        pool = ProcessPool(
             max_workers=max_workers,
             context=_KeepingContext(),
             initializer=in_worker,
             initargs=(log_path(), initializer, initargs),
         )
-    )
+        limits = TimeLimits()
+
+        def is_over(task: Any) -> bool:
+            if not (task.timeout and task.started):
+                return False
+            return limits.is_over(task.id, process=task.worker_id, started=task.timestamp, limit_s=task.timeout)
+
+        # pebble asks this of every job, several times a second; it has no public way to another answer than the clock's
+        pool._pool_manager.task_manager.timeout = is_over  # type: ignore[method-assign]
+        return pool
+
+    return SteadyPool(make)
 
 
 def _is_broken(future: Future[Any]) -> bool:

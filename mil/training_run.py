@@ -163,7 +163,7 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
     config, splits, usable, bags = prepared.config, prepared.splits, prepared.usable, prepared.bags
     counts = prepared.task.counts(prepared.targets, usable)
     losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
-    whole = prepared.cohort if config.where is None else read_cohort(prepared.study.cohort_table)
+    whole = prepared.table if config.where is None else read_cohort(prepared.study.cohort_table)
     excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
     sizes = [len(bags.read(patient).tiles) for patient in usable]
     return RunFacts(
@@ -181,8 +181,11 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         slides_without_features=tuple(prepared.missing_slides), slide_losses=losses,
         covariates=CovariateFacts(used=tuple(covariates.names), left_out=dict(covariates.left_out)),
         learning_curve=tuple(curve), folds=tuple(record.facts() for record in records),
-        evaluated=prepared.is_evaluated, flow=cohort_flow(whole, prepared.cohort, losses, prepared.excluded),
+        evaluated=prepared.is_evaluated, flow=cohort_flow(whole, prepared.table, losses, prepared.excluded),
         tables=table_sums(prepared.folder, [point.share for point in curve]),
+        patient_of={slide: prepared.patient_of[slide] for slide in usable} if prepared.patient_of else {},
+        n_images=sum(len(bags.read(patient).images) for patient in usable),
+        time_unit=prepared.cohort.time_unit, data_source=prepared.cohort.study.source, data_date=prepared.cohort.study.date,
     )  # fmt: skip
 
 

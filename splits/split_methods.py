@@ -49,6 +49,11 @@ def make_splits(cohort: Cohort, config: SplitConfig) -> tuple[pd.DataFrame, dict
             f"no inner validation part can be had in {without} of {len(folds)} fold(s): no class has patients to spare for it "
             f"(wanted {MIN_PATIENTS_TO_SHARE} to train on); training runs to its last epoch there",
         ]
+    if several := cohort.patients_of_several_subtypes:
+        facts["notes"] = [
+            *facts.get("notes", []),
+            f"{len(several)} patient(s) have slides of several subtypes: each is dealt by the rarest of them",
+        ]
     table = _table(cohort.patients, folds)
     record = {
         "schema": RECORD_SCHEMA, "method": method, "why": why, "settings": settings_of(config, without=WITHOUT_EFFECT),

@@ -17,6 +17,7 @@ from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
 from common.tables.clinical_table import rows_text
 
 SETS = ("train", "val", "test")
+SET_WORDS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 PATIENT_COLUMNS = ("subtype", "time", "event", "site", "set")  # one value a patient
 SCALE_COLUMNS = ("mpp", "mpp_x", "mpp_y")  # of a slide
 KNOWN_COLUMNS = frozenset({"patient_id", "slide_id", *PATIENT_COLUMNS, *SCALE_COLUMNS})
@@ -35,20 +36,31 @@ MAX_GROUPS = 5  # in a note
 ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # before a number
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
+OF_TWO_LESIONS = (
+    ". If each slide has a subtype of its own (two lesions), write 'unit: slide' in study.yaml: a bag is then a slide, and "
+    "folds keep patients whole"
+)
+
 Row = dict[str, Any]
 Numbered = tuple[int, Row]  # with the row's number in a spreadsheet
 Unread = set[tuple[int, str]]  # row and column of values that were a fault already
 
 
-def typed_with_faults(names: Sequence[str], rows: Sequence[Numbered]) -> list[str]:
-    """Give the values of all rows their types, in place, and return every fault, most with the number of its row."""
+def typed_with_faults(names: Sequence[str], rows: Sequence[Numbered], *, unit: str = "patient") -> list[str]:
+    """Give the values of all rows their types, in place, and return every fault, most with the number of its row.
+
+    Args:
+        names: of the columns.
+        rows: with their numbers.
+        unit: "patient", or "slide" where slides of one patient may have subtypes of their own.
+    """
     unread: Unread = set()
     return [
         *_pair_faults(names),
         *_likeness_faults(names, rows),
         *_convert(names, rows, unread),
         *grouped_faults(list(_row_faults(rows, unread))),
-        *_patient_faults(names, rows, unread),
+        *_patient_faults([name for name in names if unit == "patient" or name != "subtype"], rows, unread),
     ]
 
 
@@ -141,7 +153,8 @@ def _convert(names: Sequence[str], rows: Sequence[Numbered], unread: Unread) -> 
     for number, row in rows:
         row["slide_id"] = None if row["slide_id"] is None else _without_ending(row["slide_id"])
         if "set" in names:
-            row["set"] = None if row["set"] is None else row["set"].lower()
+            word = None if row["set"] is None else row["set"].lower()
+            row["set"] = None if word is None else SET_WORDS.get(word, word)
             if row["set"] not in SETS:
                 faults.append((number, f"set {row['set']!r} is not train, val or test"))
     yield from grouped_faults(faults)
@@ -266,7 +279,8 @@ def _patient_faults(names: Sequence[str], rows: Sequence[Numbered], unread: Unre
                 values = ", ".join(
                     f"{value} (row {number})" for value, number in first_row.items() if value is not None
                 )
-                yield f"patient {patient} has two values of {name}: {values}{blank}"
+                hint = OF_TWO_LESIONS if name == "subtype" and None not in first_row else ""
+                yield f"patient {patient} has two values of {name}: {values}{blank}{hint}"
 
 
 def _is_missing(value: Any) -> bool:

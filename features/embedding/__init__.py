@@ -8,7 +8,10 @@ What reads, what computes and what writes stands in `stream`, `device` and `stor
     slide_jobs.py           slides to jobs
     tile_table.py           tables of tile images, the form of the 2021 notebook
     table_cohort.py         the clinical table that a tile table implies
-    image_jobs.py           tile tables to jobs, one bag a patient
+    tile_images.py          which of a table's images can be used, and why others cannot, a line a cause
+    tile_fields.py          where the fields of an image lie (pure)
+    image_stain.py          stain fits of a table's bags
+    image_jobs.py           tile tables to jobs, one a bag
     loop.py                 the loop over blocks: read ahead, embed, log, write
     study_embedding.py      a study's slides or tile table to feature files and status tables
 """

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common.settings import option
 from features.encoder.card import PRECISIONS
@@ -26,6 +27,12 @@ class ExtractionConfig:
     images: Path | None = option(
         None, help="base folder of the table's relative paths; unset: the table's own folder", group="input"
     )
+    field_px: int | None = option(
+        None,
+        help="side of the fields that a table's images are cut into, pixels; smaller images are scaled up, to twice their size "
+        "at most; unset: 256",
+        group="input",
+    )
     encoder: str = option(
         "efficientnet_lite0",
         help="name from encoders.py, timm:NAME, torchvision:NAME or module:function; several with commas: one pass over the pixels",
@@ -46,6 +53,11 @@ class ExtractionConfig:
         group="encoder",
     )
     normalise: bool = option(True, help="map each slide's colours to the reference by its stain fit", group="colour")
+    stain: Literal["none", "vahadane", "macenko", "reinhard"] = option(
+        "none",
+        help="of a table's images, which bring no stain fit: fitted on each bag's images by this method; none: colours as they are",
+        group="colour",
+    )
     stain_reference: Path | None = option(
         None, help="colours to map to: an image, or a JSON of make_stain_reference.py; unset: built in", group="colour"
     )
@@ -71,10 +83,13 @@ class ExtractionConfig:
     ahead: int | None = option(
         None, help="blocks read ahead, each up to 256 tiles and 48 MB; unset: two more than workers", group="work"
     )
-    timeout_s: float = option(300.0, help="time limit of reading a block, seconds", group="work")
+    timeout_s: float = option(
+        300.0, help="time limit of reading a block: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self._check_input()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"--device is auto, cpu, cuda or one GPU as cuda:0, got {self.device!r}")
         counts = {"batch": self.batch, "workers": self.workers, "threads": self.threads, "ahead": self.ahead}
@@ -99,6 +114,32 @@ class ExtractionConfig:
             raise ValueError("--weights goes with one encoder; run the others by themselves")
         if self.timeout_s <= 0:
             raise ValueError(f"--timeout_s is a time above 0 s, got {self.timeout_s}")
+
+    def _check_input(self) -> None:
+        """Refuse settings of slides beside a tile table, and those of a tile table without one."""
+        of_table = {
+            "images": self.images is not None,
+            "field_px": self.field_px is not None,
+            "stain": self.stain != "none",
+        }
+        of_slides = {
+            "where": self.where is not None, "scales": self.scales is not None, "hed_copies": self.hed_copies > 0,
+            "stain_reference": self.stain_reference is not None and not self.is_mapped_table,
+        }  # fmt: skip
+        given = [f"--{name}" for name, is_given in (of_table if self.tiles is None else of_slides).items() if is_given]
+        if given and self.tiles is None:
+            hint = "; slides get theirs by tile_slides.py --stain" if "--stain" in given else ""
+            raise ValueError(f"{', '.join(given)} goes with a table of tile images (--tiles){hint}")
+        if given:
+            hint = "; name a --stain to map the images' colours" if "--stain_reference" in given else ""
+            raise ValueError(f"{', '.join(given)} goes with slides, not with a table of tile images (--tiles){hint}")
+        if self.field_px is not None and not 32 <= self.field_px <= 4096:
+            raise ValueError(f"--field_px is a number of pixels from 32 to 4096, got {self.field_px}")
+
+    @property
+    def is_mapped_table(self) -> bool:
+        """Whether the colours of a table's images are mapped to the reference."""
+        return self.normalise and self.stain != "none"
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -159,4 +159,6 @@ def done_status(slide_id: str, path: Path) -> SlideStatus:
     if "images_left_out" in attributes:
         reasons = [*json.loads(attributes["images_left_out"]), *json.loads(attributes.get("images_undecoded", "[]"))]
         figures["images_left_out"] = "; ".join(reasons)
+        own = ("n_images_scaled_up", "unused_share", "stain_fit", "stain_fallback")
+        figures |= {name: attributes[name] for name in own if name in attributes}
     return SlideStatus(slide_id=slide_id, step=STEP, state="done", figures=figures)

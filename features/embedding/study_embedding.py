@@ -18,11 +18,12 @@ from features.embedding.image_jobs import extract_tile_table
 from features.embedding.jobs import Embedder, EncoderStatus
 from features.embedding.slide_jobs import extract_slides
 from features.embedding.table_cohort import implied_cohort
+from features.embedding.tile_images import check_images_are_there
 from features.embedding.tile_table import columns_by_image, read_tile_table
 from features.encoder.card import EncoderCard
 from features.encoder.registry import find_card
 
-FIELD_PX = 256  # of a tile table's images
+FIELD_PX = 256  # of a tile table's images, where --field_px says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +123,14 @@ def _slides(study: Study, config: ExtractionConfig) -> _Work:
 def _tile_table(study: Study, config: ExtractionConfig) -> _Work:
     assert config.tiles is not None
     patients = read_tile_table(config.tiles, base=config.images)
+    base = config.tiles.parent if config.images is None else config.images
+    check_images_are_there([path for patient in patients for path in patient.images], base)
+    field_px = config.field_px or FIELD_PX
     cohort = implied_cohort(study, patients, columns_by_image(config.tiles, patients))
     print("".join(f"note: {note}\n" for note in cohort.notes), end="")
     return _Work(
-        study=study, tile_px=FIELD_PX, tile_um=0.0, left_out=frozenset(), prepare=cohort.write,
-        extract=lambda embedders: extract_tile_table(study, patients, config, embedders, FIELD_PX),
+        study=study, tile_px=field_px, tile_um=0.0, left_out=frozenset(), prepare=cohort.write,
+        extract=lambda embedders: extract_tile_table(study, patients, config, embedders, field_px),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""The clinical table that a tile table implies, one row a patient: made where there is none; what a person put into it stays."""
+"""The clinical table that a tile table implies, one row a bag: made where there is none; what a person put into it stays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def implied_cohort(study: Study, patients: Sequence[TilePatient], left_out: Sequ
     if not path.is_file():
         return ImpliedCohort(path=path, rows=_table(list(wanted[0]), wanted), notes=tuple(notes))
     table = read_text_table(path)
-    given = {str(row.get("patient_id")): row for _, row in table.rows}
+    given = {_bag(row): row for _, row in table.rows}
     if fault := _difference(wanted, given, len(table.rows), table.columns):
         raise StudyError(
             f"{path} belongs to another study: {fault}; give the tile table a folder of its own with --study DIR, or correct "
@@ -64,17 +64,22 @@ def implied_cohort(study: Study, patients: Sequence[TilePatient], left_out: Sequ
     if path.suffix != ".csv":
         notes.append(f"{path.name} lacks {', '.join(new)} of the tile table; add them there if they are wanted")
         return ImpliedCohort(path=path, notes=tuple(notes))
-    by_patient = {row["patient_id"]: row for row in wanted}
+    by_bag = {_bag(row): row for row in wanted}
     rows = [
-        {name: text or "" for name, text in row.items()} | {name: by_patient[patient][name] for name in new}
-        for patient, row in given.items()
+        {name: text or "" for name, text in row.items()} | {name: by_bag[bag][name] for name in new}
+        for bag, row in given.items()
     ]
     return ImpliedCohort(path=path, rows=_table([*table.columns, *new], rows), notes=tuple(notes))
 
 
 def _row(patient: TilePatient) -> dict[str, str]:
-    own = {"patient_id": patient.patient_id, "slide_id": patient.patient_id, "subtype": patient.subtype}
+    own = {"patient_id": patient.patient_id, "slide_id": patient.bag_id, "subtype": patient.subtype}
     return own | ({"set": patient.set} if patient.set else {}) | dict(patient.others)
+
+
+def _bag(row: Mapping[str, str | None]) -> str:
+    """Return what tells the rows of a clinical table apart: the slide, which bears the patient's name where there is none."""
+    return str(row.get("slide_id") or row.get("patient_id"))
 
 
 def _table(names: Sequence[str], rows: Sequence[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
@@ -85,22 +90,22 @@ def _difference(
     wanted: Sequence[dict[str, str]], given: dict[str, dict[str, str | None]], n_rows: int, columns: Sequence[str]
 ) -> str:
     """Say where a clinical table is not of the patients of a tile table; empty where it is."""
-    patients = {row["patient_id"] for row in wanted}
+    bags = {_bag(row) for row in wanted}
     for some, where in (
-        (patients - set(given), "only the tile table has"),
-        (set(given) - patients, "the tile table lacks"),
+        (bags - set(given), "only the tile table has"),
+        (set(given) - bags, "the tile table lacks"),
     ):
         if some:
             return f"{where} {_some(sorted(some))}"
     if n_rows > len(given):
-        return "it has several rows of one patient"
+        return "it has several rows of one patient or slide"
     for name in ("slide_id", "subtype", "set"):
         if (name in wanted[0]) != (name in columns):
             return f"only {'the tile table has' if name in wanted[0] else 'it has'} {name if name != 'subtype' else 'labels'}"
         for row in wanted if name in wanted[0] else ():
-            found = given[row["patient_id"]][name]
+            found = given[_bag(row)][name]
             if not _is_same(row[name], found):
-                return f"{name} of {row['patient_id']} is {found or 'missing'} there and {row[name]} in the tile table"
+                return f"{name} of {_bag(row)} is {found or 'missing'} there and {row[name]} in the tile table"
     return ""
 
 
@@ -108,7 +113,7 @@ def _differing_values(
     path: Path, wanted: Sequence[dict[str, str]], given: dict[str, dict[str, str | None]], names: Sequence[str]
 ) -> Iterator[str]:
     for name in names:
-        patients = [row["patient_id"] for row in wanted if not _is_same(row[name], given[row["patient_id"]][name])]
+        patients = [_bag(row) for row in wanted if not _is_same(row[name], given[_bag(row)][name])]
         if patients:
             yield f"{name} differs between {path.name} and the tile table ({_some(patients)}); {path.name} stands"
 

@@ -16,13 +16,14 @@ MUST_AGREE = ("encoder", "weights_sha256", "transform", "stain", "stain_referenc
 # the attributes of a feature file that may differ between the slides of a run
 OF_ONE_SLIDE = (
     "schema", "slide_id", "content_sha256", "tile_fingerprint", "mpp_x", "mpp_y", "mpp_source", "stain_fit", "images",
-    "images_left_out", "reading",
+    "images_left_out", "n_images_scaled_up", "unused_share", "stain_fallback", "images_undecoded", "reading",
 )  # fmt: skip
 # all attributes that are known before a slide is embedded, in the order in which a file is given them
 WRITING_ORDER = (
     "encoder", "encoder_source", "weights_sha256", "licence", "dimension", "transform", "runtime", "precision", "schema",
     "stain", "stain_fit", "stain_reference", "tile_um", "tile_px", "mpp_x", "mpp_y", "mpp_source", "images",
-    "images_left_out", "tile_fingerprint", "scale_columns", "hed_copies", "hed_strength",
+    "images_left_out", "n_images_scaled_up", "unused_share", "stain_fallback",
+    "tile_fingerprint", "scale_columns", "hed_copies", "hed_strength",
 )  # fmt: skip
 
 

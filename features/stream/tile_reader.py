@@ -37,6 +37,7 @@ class TileRequest:
     stains: StainFit | None = None  # of the pixels after the colour map, for copies in varied stains
     part: str = ""  # which part of the bag's embeddings the tiles are for
     first_row: int = 0  # of coords in the bag
+    field_px: int | None = None  # side of an image's fields, its own pixels; None: tile_px
     rows: Int64[np.ndarray, " m"] | None = None  # of coords: those still to be read; None: all
 
 
@@ -159,18 +160,35 @@ def _read_regions(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> 
 
 
 def _read_fields(request: TileRequest, _plan: ReadingPlan, out: np.ndarray) -> list[int]:
-    """Cut fields out of a plain tile image; of one that opens but cannot be decoded none is read."""
+    """Cut fields out of a plain tile image, scaled up where they are smaller; of one that cannot be decoded none is read."""
+    from PIL import Image
+
+    try:
+        image = image_pixels(request.path)
+    except SlideError:
+        return list(range(len(request.coords)))
+    px, side = request.tile_px, request.field_px or request.tile_px
+    for index, (x, y) in enumerate(request.coords.tolist()):
+        field = image[y : y + side, x : x + side]
+        if side != px:
+            field = np.asarray(Image.fromarray(field).resize((px, px), Image.Resampling.BICUBIC))
+        out[index] = field
+    return []
+
+
+def image_pixels(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a tile image of any kind that Pillow knows.
+
+    Raises:
+        SlideError: it does not open, or cannot be decoded.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with without_pixel_limit(), Image.open(request.path) as file:
-            image = rgb_pixels(file)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return list(range(len(request.coords)))
-    px = request.tile_px
-    for index, (x, y) in enumerate(request.coords.tolist()):
-        out[index] = image[y : y + px, x : x + px]
-    return []
+        with without_pixel_limit(), Image.open(path) as file:
+            return rgb_pixels(file)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise SlideError(f"{path.name} cannot be decoded ({error})") from error
 
 
 def close_slide() -> None:

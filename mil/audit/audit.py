@@ -30,6 +30,7 @@ from mil.audit.fitted_statistics import check_statistics
 from mil.audit.leakage import SlideSummary, summarise
 from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
 from mil.runs.audit_record import Audit, Check
+from splits.fold_plan import FoldPlan
 from splits.split_store import cohort_sha256, read_record
 
 if TYPE_CHECKING:
@@ -45,20 +46,35 @@ def audit_run(prepared: PreparedRun) -> Audit:
     patients = sorted({patient for plan in folds for patient in (*plan.train, *plan.val, *plan.test)})
     slides_of = {patient: bags.slides_of(patient) for patient in patients}
     patient_of = {slide: patient for patient, slides in slides_of.items() for slide in slides}
+    persons, of_persons = folds, slides_of
+    if prepared.patient_of:  # bags are slides, and what must not stand on two sides is a patient
+        patient_of = {slide: prepared.patient_of[slide] for slide in patient_of}
+        persons = [_of_persons(plan, patient_of) for plan in folds]
+        of_persons = {
+            each: sorted(s for s, own in patient_of.items() if own == each) for each in sorted({*patient_of.values()})
+        }
     summaries, means = _read_bags(bags, patients)
     copies = copied_slides(_contents(study, bags, slides_of))
     near = nearly_copied_slides(summaries, copies)
     outcome = prepared.task.audit_outcome(prepared.targets, patients)
     checks = (
-        check_splits(study.splits_file(prepared.config.splits), prepared.cohort),
-        check_patients(folds, slides_of),
-        check_slides("copied slides", copies, folds, patient_of, len(patient_of)),
-        check_slides("slides that are nearly copies", near, folds, patient_of, len(patient_of)),
+        check_splits(study.splits_file(prepared.config.splits), prepared.table),
+        check_patients(persons, of_persons),
+        check_slides("copied slides", copies, persons, patient_of, len(patient_of)),
+        check_slides("slides that are nearly copies", near, persons, patient_of, len(patient_of)),
         *_site_checks(prepared, patients, means, outcome.class_of),
         check_covariates(prepared.covariates, outcome.is_so, outcome.times),
-        check_statistics(study, bags.provenance, folds, patient_of),
+        check_statistics(study, bags.provenance, persons, patient_of),
     )
     return Audit(checks=checks)
+
+
+def _of_persons(plan: FoldPlan, patient_of: Mapping[str, str]) -> FoldPlan:
+    """Return a fold of slides as one of their patients."""
+    parts = {
+        part: tuple(sorted({patient_of[slide] for slide in getattr(plan, part)})) for part in ("train", "val", "test")
+    }
+    return FoldPlan(repeat=plan.repeat, fold=plan.fold, **parts)
 
 
 def stop_at_leaks(audit: Audit) -> None:

@@ -12,6 +12,7 @@ The formulas are in `metrics`, pictures and words in `report`; nothing is traine
     survival_probabilities.py  Brier score and AUC over time of a run's survival probabilities
     survival_metrics.py        what metrics.json holds for a survival run
     subgroups.py               the main metrics by site, sex, age, grade
+    clusters.py                bags that are slides are drawn by patient
     image_metrics.py           metrics by image for tile tables
     learning_curve.py          the main metric over growing parts of the training patients
     comparison.py              two runs on the same patients

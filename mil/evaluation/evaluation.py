@@ -43,10 +43,19 @@ def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, 
         folds_tested=tuple(
             task.metrics_of_fold(run, place, rows) for place, rows in by_fold(run.predictions, ATTENTION)
         ),
-        images=image_metrics(run.images, run.classes, n_bootstrap=n_bootstrap, seed=seed),
+        images=image_metrics(
+            run.images, run.classes, n_bootstrap=n_bootstrap, seed=seed, patient_of=run.facts.patient_of
+        ),
         subgroups=subgroup_table(run, task, n_bootstrap=n_bootstrap, seed=seed),
         learning_curve=learning_curve(run, task, named, n_bootstrap=n_bootstrap, seed=seed),
         bags=BagCounts(n=run.facts.n_patients, n_of_one_tile=run.facts.n_bags_of_one_tile),
-        bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed),
+        bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed, n_drawn=_n_patients(run, len(plan.counts))),
+        unit=run.facts.unit,
     )
     return task.metrics_of_run(run, shared, samples[ATTENTION], plan)
+
+
+def _n_patients(run: FinishedRun, n_bags: int) -> int:
+    """Return how many patients the bags that were tested are of."""
+    owners = run.facts.patient_of
+    return len({owners[bag] for bag in run.predictions["patient_id"]}) if owners else n_bags

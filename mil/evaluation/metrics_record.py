@@ -88,13 +88,24 @@ class ImageClass:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImageBaseline:
+    """A baseline's metrics by image, and the paired difference of the attention model to it."""
+
+    figures: Named
+    differences: Named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageMetrics:
-    """Metrics by image, for tile tables."""
+    """Metrics by image, for tile tables; the vote is of all images of a patient, `chance_accuracy` of the largest class."""
 
     n_images: int
     n_patients: int
     macro_auroc: Interval
     accuracy: Interval
+    vote_accuracy: Interval
+    chance_accuracy: float
+    baselines: dict[str, ImageBaseline]
     per_class: dict[str, ImageClass]
     confusion: Confusion
 
@@ -113,6 +124,7 @@ class BootstrapFacts:
 
     n: int
     seed: int
+    n_drawn: int = 0  # patients; as many as there are test bags, or fewer where bags are slides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +148,7 @@ class RunMetrics:
     learning_curve: tuple[SharePoint, ...]
     bags: BagCounts
     bootstrap: BootstrapFacts
+    unit: str = "patient"  # what a bag is of: a patient, or a slide
 
     @property
     def baselines(self) -> Mapping[str, Named]:
@@ -146,7 +159,7 @@ class RunMetrics:
     @property
     def tested(self) -> str:
         """Who was tested, in words."""
-        return f"{self.n_patients} test patients"
+        return f"{self.n_patients} test {self.unit}s"
 
     @property
     def needed(self) -> str:

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 
 def resampled_probabilities(
-    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], plan: Resampling
-) -> Resamples:
-    """Return all metrics of class probabilities on a resampling plan."""
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], plan: Resampling,
+    patient_of: Int[np.ndarray, " n"] | None = None,
+) -> Resamples:  # fmt: skip
+    """Return all metrics of class probabilities on a resampling plan; `patient_of` where bags are slides of patients."""
     samples = resample(
         lambda weights: {
             **metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS),
@@ -46,7 +47,7 @@ def resampled_probabilities(
         },
         plan,
     )
-    return supported(samples, class_support(probabilities, labels))
+    return supported(samples, class_support(probabilities, labels, patient_of))
 
 
 def temperatures(run: FinishedRun) -> dict[tuple[int, int], tuple[float, int]]:
@@ -79,8 +80,10 @@ def calibration_of(
     calibrated = calibrated_predictions(run)
     after = None
     if calibrated is not None:
-        scaled = by_patient(calibrated, ATTENTION, columns, ["truth"])[columns].to_numpy()
-        own = named_intervals(resampled_probabilities(scaled, labels, plan), ["macro_auroc", *CALIBRATION])
+        table = by_patient(calibrated, ATTENTION, columns, ["truth"])
+        scaled = table[columns].to_numpy()
+        samples = resampled_probabilities(scaled, labels, plan, run.patient_codes(list(table.index)))
+        own = named_intervals(samples, ["macro_auroc", *CALIBRATION])
         after = Scaled(bins=reliability(scaled, labels, n_bins), **own)
     return Calibration(
         n_bins=n_bins,
@@ -124,7 +127,9 @@ def _sets(
     samples = resample(
         lambda weights: {str(name): means[name].to_numpy() @ weights / weights.sum(axis=0) for name in means}, plan
     )
-    support = {str(name): share_support(samples.value[str(name)], len(means), is_count=False) for name in means}
+    patients = run.patient_codes(list(means.index))
+    n_independent = len(means) if patients is None else int(patients.max()) + 1
+    support = {str(name): share_support(samples.value[str(name)], n_independent, is_count=False) for name in means}
     support["size"] = Support(support["covered"].is_enough)  # a mean number of classes is no share
     covered = means["covered"].to_numpy()
     return SetMetrics(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from mil.evaluation.clusters import plan_of_bags
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
 from mil.evaluation.subtype_metrics import ClassMetrics, SubtypeFold, SubtypeMetrics
 from mil.evaluation.task import GroupMetrics
 from mil.metrics import classification as metrics
-from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample, supported
+from mil.metrics.bootstrap import Resamples, Resampling, intervals, resample, supported
 from mil.metrics.calibration import calibration_metrics, recalibrate
 from mil.metrics.classification import Weights
 from mil.metrics.delong import compare_aurocs
@@ -40,11 +41,11 @@ class SubtypeEvaluation:
     def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
         """Draw patients inside each class."""
         labels = probabilities_and_labels(run, ATTENTION)[1]
-        return plan_resampling(labels, n_bootstrap, np.random.default_rng([seed, 71]))
+        return plan_of_bags(labels, _patients(run, ATTENTION), n_bootstrap, np.random.default_rng([seed, 71]))
 
     def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
         """Return discrimination and calibration of a model on a resampling plan."""
-        return resampled_probabilities(*probabilities_and_labels(run, model), plan)
+        return resampled_probabilities(*probabilities_and_labels(run, model), plan, _patients(run, model))
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
         """Name the classes that no test patient has, and those too small for macro averages and an interval."""
@@ -71,7 +72,8 @@ class SubtypeEvaluation:
         """Return macro AUROC and accuracy of some patients."""
         table = by_patient(run.predictions, ATTENTION, run.probability_columns, ["truth"]).loc[patients]
         labels, probabilities = run.codes(table["truth"]), table[run.probability_columns].to_numpy()
-        support = class_support(probabilities, labels)
+        patient_of = run.patient_codes(list(table.index))
+        support = class_support(probabilities, labels, patient_of)
         if not support["macro_auroc"].is_enough:
             of_class = f"no subtype of {MIN_EVENTS} beside {MIN_EVENTS} others"
             return GroupMetrics(why=f"too few: under {MIN_PATIENTS} patients, or {of_class}")
@@ -80,7 +82,7 @@ class SubtypeEvaluation:
             own = metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS)
             return {name: own[name] for name in ("macro_auroc", "accuracy")}
 
-        samples = resample(main_metrics, plan_resampling(labels, n_bootstrap, rng))
+        samples = resample(main_metrics, plan_of_bags(labels, patient_of, n_bootstrap, rng))
         return GroupMetrics(metrics=intervals(supported(samples, support)))
 
     def metrics_of_run(
@@ -102,15 +104,23 @@ class SubtypeEvaluation:
         )
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> tuple[ClassTest, ...]:
-        """Return DeLong's test of each class's AUROC."""
+        """Return DeLong's test of each class's AUROC; none where bags are slides, for it takes them for independent."""
         own, labels = probabilities_and_labels(first, ATTENTION)
-        return delong_tests(first.classes, own, probabilities_and_labels(second, ATTENTION)[0], labels)
+        return delong_tests(
+            first.classes, own, probabilities_and_labels(second, ATTENTION)[0], labels,
+            are_independent=not first.facts.patient_of,
+        )  # fmt: skip
 
 
 def probabilities_and_labels(run: FinishedRun, model: str) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
     """Return each test patient's probabilities, averaged over repeats, and class number, in the order of ids."""
     table = by_patient(run.predictions, model, run.probability_columns, ["truth"])
     return table[run.probability_columns].to_numpy(), run.codes(table["truth"])
+
+
+def _patients(run: FinishedRun, model: str) -> Int[np.ndarray, " n"] | None:
+    """Return the patient of each bag in the order of `probabilities_and_labels`; None where bags are patients."""
+    return run.patient_codes(list(by_patient(run.predictions, model, [], ["truth"]).index))
 
 
 def _known(values: Float64[np.ndarray, " b"]) -> float | None:
@@ -175,14 +185,16 @@ def _per_class(
 
 def delong_tests(
     classes: tuple[str, ...], first: Float[np.ndarray, "n k"], second: Float[np.ndarray, "n k"],
-    labels: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"], *, are_independent: bool = True,
 ) -> tuple[ClassTest, ...]:  # fmt: skip
     """Test whether two models have the same AUROC in each class; none of too few patients, as of an interval."""
     nothing = {"first": None, "second": None, "standard_error": None, "z": None, "p": None}
     rows = []
     for index in range(len(classes)):
         is_class = labels == index
-        is_defined = len(labels) >= MIN_PATIENTS and min(is_class.sum(), (~is_class).sum()) >= MIN_EVENTS
+        is_defined = (
+            are_independent and len(labels) >= MIN_PATIENTS and min(is_class.sum(), (~is_class).sum()) >= MIN_EVENTS
+        )
         rows.append(asdict(compare_aurocs(first[:, index], second[:, index], is_class)) if is_defined else nothing)
     return tuple(
         ClassTest(class_name=name, n=int((labels == index).sum()), p_holm=adjusted, **row)

@@ -142,7 +142,7 @@ class SubtypeMetrics(RunMetrics):
     def tested(self) -> str:
         """Who was tested, in words."""
         classes = ", ".join(f"{name} {own.n}" for name, own in self.per_class.items())
-        return f"{self.n_patients} test patients ({classes})"
+        return f"{self.n_patients} test {self.unit}s ({classes})"
 
     @property
     def needed(self) -> str:

@@ -61,6 +61,7 @@ class OverTimeMetrics:
     auc: tuple[TimeAuc, ...]
     brier: tuple[tuple[float, float, float], ...]  # time, the model's, the reference's
     horizon: float
+    time_unit: str = ""  # of all times; "" where it is not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

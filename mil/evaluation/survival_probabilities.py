@@ -124,4 +124,5 @@ def evaluate_over_time(run: FinishedRun, plan: Resampling) -> OverTimeMetrics | 
             for moment, mine, theirs in zip(known.moments, own.mean(axis=0), reference.mean(axis=0), strict=True)
         ),
         horizon=horizon(run),
+        time_unit=run.facts.time_unit,
     )

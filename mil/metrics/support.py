@@ -82,13 +82,14 @@ def class_support(
     Args:
         probabilities: of each class, a row a patient (or an image).
         labels: the true class.
-        patient_of: the patient of each row, when these are images; only patients are independent.
+        patient_of: the patient of each row, when these are images or slides; only patients are independent.
     """
     n_classes, columns = probabilities.shape[1], once(len(labels))
     of_row = np.arange(len(labels)) if patient_of is None else patient_of
     n_of = np.array([len(np.unique(of_row[labels == index])) for index in range(n_classes)])
-    n, is_count = int(n_of.sum()), patient_of is None
-    smaller = np.minimum(n_of, n - n_of)
+    n_rest = np.array([len(np.unique(of_row[labels != index])) for index in range(n_classes)])
+    n, is_count = len(np.unique(of_row)), patient_of is None
+    smaller = np.minimum(n_of, n_rest)
     is_large = (n >= MIN_PATIENTS) & (smaller >= MIN_EVENTS)
     aurocs = ranking_metrics(probabilities, labels, columns)[0][:, 0]
     confusion = confusion_matrices(probabilities.argmax(axis=1), labels, n_classes, columns)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mil.metrics.bootstrap import Interval
@@ -90,6 +91,43 @@ class Section:
     title: str
     items: str
     body: tuple[Block, ...]
+
+
+PATIENT = re.compile(r"\b([Pp])atient(s?)\b(?! bootstrap)")
+
+
+def words_of_unit(words: str, unit: str) -> str:
+    """Return words on patients as words on the unit; who is drawn by the bootstrap stays a patient."""
+    if unit == "patient":
+        return words
+    return PATIENT.sub(lambda found: (unit.capitalize() if found[1] == "P" else unit) + found[2], words)
+
+
+def in_words_of(section: Section, unit: str) -> Section:
+    """Return a section on patients as one on the unit."""
+    if unit == "patient":
+        return section
+    return replace(
+        section, title=words_of_unit(section.title, unit), body=tuple(_block_of(block, unit) for block in section.body)
+    )
+
+
+def _block_of(block: Block, unit: str) -> Block:
+    if isinstance(block, Paragraph | Heading):
+        return replace(block, words=words_of_unit(block.words, unit))
+    if isinstance(block, Table):
+        return _table_of(block, unit)
+    if isinstance(block, Illustration):
+        return replace(block, caption=words_of_unit(block.caption, unit))
+    if isinstance(block, Folded):
+        return replace(block, title=words_of_unit(block.title, unit), table=_table_of(block.table, unit))
+    return block
+
+
+def _table_of(own: Table, unit: str) -> Table:
+    head = tuple(words_of_unit(name, unit) for name in own.head)
+    rows = tuple(tuple(replace(cell, words=words_of_unit(cell.words, unit)) for cell in row) for row in own.rows)
+    return Table(head=head, rows=rows)
 
 
 def note(words: str) -> Paragraph:

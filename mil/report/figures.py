@@ -7,12 +7,13 @@ from typing import Any
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.drawing import Picture
+from mil.report.subtype_figures import draw_confusion
 from mil.report.task import ReportTask
 from mil.report.training_figures import draw_learning_curve, draw_training
 from mil.runs.run_store import FinishedRun
 
 OWN_PICTURE = re.compile(  # what may lie in a run's figures/ of our own: an older one goes when it is drawn no more
-    r"(training|confusion|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
+    r"(training|confusion|confusion_images|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
 )
 
 
@@ -22,6 +23,8 @@ def draw_pictures(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Re
     if isinstance(metrics, NotEvaluated):
         return pictures
     pictures |= task.pictures(run, metrics)
+    if metrics.images is not None:
+        pictures["confusion_images"] = draw_confusion(metrics.images.confusion, "images")
     if metrics.learning_curve:
         pictures["learning_curve"] = draw_learning_curve(metrics.learning_curve, metrics.main)
     return pictures

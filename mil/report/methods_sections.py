@@ -43,41 +43,55 @@ def cohort_section(
         outcomes: a row an outcome beside the classes: its name and how many patients have it.
     """
     body: list[Block] = [_flow(facts, metrics)]
+    bags = _bags(facts)
     if facts.excluded:
-        body.append(table(["patient left out", "reason"], [[own.patient_id, own.reason] for own in facts.excluded]))
+        body.append(
+            table([f"{facts.unit} left out", "reason"], [[own.patient_id, own.reason] for own in facts.excluded])
+        )
     if facts.slide_losses:
         rows = [[own.slide_id, own.step, own.reason] for own in facts.slide_losses]
-        body += [Heading(words="Slides without features"), table(["slide", "lost in", "reason"], rows)]
+        body += [Heading(words=f"{bags.capitalize()}s without features"), table([bags, "lost in", "reason"], rows)]
     counts = [[f"subtype {name}", count] for name, count in facts.class_counts.items()]
-    counts += [*map(list, outcomes), ["slides", facts.n_slides], ["tiles", facts.n_tiles]]
+    images: list[list[object]] = [["images", facts.n_images]] if facts.n_images else []
+    counts += [*map(list, outcomes), [f"{bags}s", facts.n_slides], *images, [f"{_tiles(facts)}s", facts.n_tiles]]
     body += [Heading(words="In the analysis"), table(["what", "number"], counts)]
     return Section(key="cohort", title="Cohort", items="6b, 11, 20a, 20b, 21", body=tuple(body))
 
 
 def _flow(facts: RunFacts, metrics: RunMetrics | NotEvaluated) -> Flow:
-    flow = facts.flow
-    steps = [("", f"clinical table: {counted(flow.table_patients, 'patient')}, {counted(flow.table_slides, 'slide')}")]
+    flow, bags, unit = facts.flow, _bags(facts), facts.unit
+    steps = [("", f"clinical table: {counted(flow.table_patients, 'patient')}, {counted(flow.table_slides, bags)}")]
     if flow.kept_slides != flow.table_slides:
         n_lost, n_slides = flow.table_patients - flow.kept_patients, flow.table_slides - flow.kept_slides
         steps.append(
-            ("lost", f"{counted(n_lost, 'patient')}, {counted(n_slides, 'slide')} not chosen: {facts.chosen_rows}")
+            ("lost", f"{counted(n_lost, 'patient')}, {counted(n_slides, bags)} not chosen: {facts.chosen_rows}")
         )
-    steps += [("lost", f"{counted(count, 'slide')} lost in {step}") for step, count in flow.slides_lost.items()]
-    steps += [
-        ("lost", f"{counted(count, 'patient')} left out: {reason}") for reason, count in flow.patients_lost.items()
-    ]
+    steps += [("lost", f"{counted(count, bags)} lost in {step}") for step, count in flow.slides_lost.items()]
+    steps += [("lost", f"{counted(count, unit)} left out: {reason}") for reason, count in flow.patients_lost.items()]
     steps.append(("", _analysed(facts)))
     if not isinstance(metrics, NotEvaluated):
         n_lost = facts.n_patients - metrics.n_patients
         if n_lost:
-            steps.append(("lost", f"in no test set: {counted(n_lost, 'patient')}"))
-        steps.append(("", f"predicted out of fold and evaluated: {counted(metrics.n_patients, 'patient')}"))
+            steps.append(("lost", f"in no test set: {counted(n_lost, unit)}"))
+        steps.append(("", f"predicted out of fold and evaluated: {counted(metrics.n_patients, unit)}"))
     return Flow(steps=tuple(steps))
 
 
 def _analysed(facts: RunFacts) -> str:
-    slides, tiles = counted(facts.n_slides, "slide"), counted(facts.n_tiles, "tile")
-    return f"in the analysis: {counted(facts.n_patients, 'patient')}, {slides}, {tiles}"
+    n_patients = len(set(facts.patient_of.values())) or facts.n_patients
+    parts = [counted(n_patients, "patient"), counted(facts.n_slides, _bags(facts))]
+    parts += [counted(facts.n_images, "image")] if facts.n_images else []
+    return f"in the analysis: {', '.join([*parts, counted(facts.n_tiles, _tiles(facts))])}"
+
+
+def _bags(facts: RunFacts) -> str:
+    """Return what a file of features is of."""
+    return "bag" if facts.n_images else "slide"
+
+
+def _tiles(facts: RunFacts) -> str:
+    """Return what an embedding is of."""
+    return "field" if facts.n_images else "tile"
 
 
 def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
@@ -93,6 +107,7 @@ def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
     split = facts.split
     words = (
         f"Splits “{split.name}”: {counted(split.n_repeats, 'repeat')} of {counted(split.n_folds, 'fold')}, by patient. "
+        f"{'Numbers below are of slides. ' if facts.patient_of else ''}"
         f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
     )
     caption = "Training of each fold: loss on the training part (pale), on the inner validation part (dashed), epoch kept (dot)."
@@ -137,13 +152,16 @@ def audit_section(audit: Audit | None) -> Section:
 def methods_section(facts: RunFacts) -> Section:
     """Return encoder and licence, settings and where each was chosen, and the covariates of the clinical baseline."""
     rows = [[name, facts.encoder[name]] for name in ENCODER_ROWS if name in facts.encoder]
+    if facts.n_images:  # 0 µm: the scale of a table's images is not known
+        names = {"tile_um": "scale", "tile_px": "field_px"}
+        rows = [[names.get(name, name), "not known" if name == "tile_um" else value] for name, value in rows]
     left_out = "; ".join(f"{name} ({reason})" for name, reason in facts.covariates.left_out.items())
     body: tuple[Block, ...] = (
         Paragraph(
             words="The licence of the encoder binds the models trained on its features: "
             f"{facts.encoder_licence}. Features are frozen; only the head is trained."
         ),
-        table(["encoder and tiles", "value"], rows),
+        table([f"encoder and {_tiles(facts)}s", "value"], rows),
         Paragraph(
             words=f"Clinical baseline from: {', '.join(facts.covariates.used) or 'none'}."
             f"{f' Left out: {left_out}.' if left_out else ''} Means, levels and missing values "
@@ -178,17 +196,20 @@ def _settings(facts: RunFacts) -> list[list[object]]:
 
 def repeat_section(facts: RunFacts) -> Section:
     """Return the commands that repeat the run, and versions."""
+    of_images = facts.n_images > 0
     commands = [
-        "python preprocessing/tile_slides.py", f"python features/extract_features.py --encoder {facts.encoder_name}",
+        *([] if of_images else ["python preprocessing/tile_slides.py"]),
+        f"python features/extract_features.py{' --tiles key.csv' if of_images else ''} --encoder {facts.encoder_name}",
         f"python splits/make_splits.py --name {facts.split.name}", facts.command,
         f"python mil/evaluate.py --task {facts.task} --name {facts.run}",
     ]  # fmt: skip
     body: tuple[Block, ...] = (
         Code(text="\n".join(commands)),
         note(
-            "Settings of the first three stand in the tile, feature and split files. The numbers of this page stand in "
-            "metrics.json, run.json and audit.json beside it, every patient's prediction in predictions.csv, those of the "
-            "inner validation parts in validation_predictions.csv, and the data of each figure in figures/."
+            f"Settings of the first {'two' if of_images else 'three'} stand in the {'' if of_images else 'tile, '}feature and "
+            "split files. The numbers of this page stand in metrics.json, run.json and audit.json beside it, every patient's "
+            "prediction in predictions.csv, those of the inner validation parts in validation_predictions.csv, and the data "
+            "of each figure in figures/."
         ),
         Folded(title="Versions", table=table(["package", "version"], list(facts.versions.items()))),
     )
@@ -199,13 +220,14 @@ def limits_section(facts: RunFacts) -> Section:
     """Return what the numbers do not say, and what of TRIPOD+AI authors add themselves."""
     smallest = min(facts.class_counts.values(), default=facts.n_events)
     size = (
-        f"{counted(smallest, 'patient')} of the smallest subtype" if facts.class_counts else counted(smallest, "event")
+        f"{counted(smallest, facts.unit)} of the smallest subtype" if facts.class_counts else counted(smallest, "event")
     )
     body: tuple[Block, ...] = (
         Paragraph(
-            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, 'patient')}, {size}) says nothing of other "
-            "hospitals, scanners and stains; an external cohort does. Folds share training patients, so intervals over "
-            "patients do not hold the variation of training anew. Small subgroups prove little."
+            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, facts.unit)}, {size}) says nothing of other "
+            f"hospitals, {'ways to choose images' if facts.n_images else 'scanners'} and stains; an external cohort does. "
+            "Folds share training patients, so intervals over patients do not hold the variation of training anew. Small "
+            "subgroups prove little."
         ),
         Paragraph(
             words="The numbers beside the headings are the items of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) to which "

@@ -9,7 +9,7 @@ from common.files import write_table, write_text
 from common.guards.own_files import own_folder, remove_own_files
 from common.templates import render
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
-from mil.report.blocks import Section
+from mil.report.blocks import Section, counted, in_words_of, words_of_unit
 from mil.report.drawing import as_svg, readable_letters
 from mil.report.figures import OWN_PICTURE, draw_pictures
 from mil.report.image_section import image_section
@@ -24,6 +24,7 @@ from mil.report.methods_sections import (
 from mil.report.result_sections import result_sections
 from mil.report.task import Pictures, ReportTask
 from mil.report.verdict import verdict
+from mil.runs.facts import RunFacts
 from mil.runs.run_store import FinishedRun
 
 USE = "Research use only. Not a medical device."
@@ -39,12 +40,13 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
     """
     with readable_letters():
         pictures = draw_pictures(run, metrics, task)
-        svgs = {name: as_svg(picture) for name, picture in pictures.items()}
+        svgs = {name: words_of_unit(as_svg(picture), run.facts.unit) for name, picture in pictures.items()}
     sections = _sections(run, metrics, task, svgs)
     page = render(
         Path(__file__).parent, "report.html", title=task.title, study=run.facts.study, run=run.facts.run, use=USE,
         synthetic=SYNTHETIC if run.facts.is_synthetic else "",
         headline=verdict(metrics) or NOTHING, sections=sections,
+        images="tile images" if run.facts.n_images else "whole slides", source=_source(run.facts), unit=_unit_words(run.facts),
     )  # fmt: skip
     folder = run.folder
     own_folder(folder.figures, below=folder.root.parent)
@@ -56,12 +58,31 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
     write_text(folder.report, page)
 
 
+def _source(facts: RunFacts) -> str:
+    """Say where the data come from and of when they are, as far as study.yaml says it."""
+    of_date = f"({facts.data_date})" if facts.data_date else ""
+    words = " ".join(part for part in (facts.data_source, of_date) if part)
+    return f"Data: {words}." if words else ""
+
+
+def _unit_words(facts: RunFacts) -> str:
+    """Say what the numbers are of, where it is not patients."""
+    if not facts.patient_of:
+        return ""
+    n_patients = len(set(facts.patient_of.values()))
+    return (
+        f"Every slide has a subtype of its own: a bag is a slide, and numbers are of slides ({counted(facts.n_patients, 'slide')} "
+        f"of {counted(n_patients, 'patient')}). Folds keep patients whole, and intervals draw patients, each with all slides."
+    )
+
+
 def _sections(
     run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: ReportTask[Any], svgs: Pictures
 ) -> list[Section]:
     facts, results = run.facts, []
     if not isinstance(metrics, NotEvaluated):
-        results = [*result_sections(metrics, svgs, run.comparison, task), *image_section(metrics)]
+        results = [*result_sections(metrics, svgs, run.comparison, task), *image_section(metrics, svgs)]
+        results = [in_words_of(each, metrics.unit) for each in results]
     return [
         cohort_section(facts, metrics, task.outcome_counts(facts)),
         *results,

@@ -11,8 +11,8 @@ from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_patient
 
 
-def draw_confusion(confusion: Confusion) -> Picture:
-    """Draw the confusion matrix: counts, shaded by the share of the true class."""
+def draw_confusion(confusion: Confusion, of: str = "patients") -> Picture:
+    """Draw the confusion matrix: counts, shaded by the share of the true class; `of` says what is counted."""
     counts, classes = np.array(confusion.counts), confusion.classes
     figure, axes = new_axes(1.6 + 0.62 * len(classes), 1.3 + 0.56 * len(classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -24,7 +24,7 @@ def draw_confusion(confusion: Confusion) -> Picture:
     axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right")
     axes.set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(classes, counts.sum(axis=1), strict=True)])
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true (patients)")
+    axes.set_ylabel(f"true ({of})")
     axes.spines[:].set_visible(False)
     rows = [
         [true, predicted, int(counts[row, column])]
@@ -33,8 +33,8 @@ def draw_confusion(confusion: Confusion) -> Picture:
     ]
     right = int(np.trace(counts))
     return Picture(
-        figure=figure, names=["true", "predicted", "patients"], rows=rows, title="Confusion matrix",
-        description=f"True against predicted subtype: {right} of {counts.sum()} patients on the diagonal; subtypes: "
+        figure=figure, names=["true", "predicted", of], rows=rows, title="Confusion matrix",
+        description=f"True against predicted subtype: {right} of {counts.sum()} {of} on the diagonal; subtypes: "
         f"{', '.join(classes)}.",
     )  # fmt: skip
 

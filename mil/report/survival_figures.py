@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOW, HIGH = style_of(0), style_of(1)
-TIME = "time, as in the table"  # the table does not say its unit
+
+
+def time_label(unit: str) -> str:
+    """Return the name of an axis of time; of a table that says no unit, that it is the table's."""
+    return f"time ({unit})" if unit else "time, as in the table"
 
 
 def draw_survival_curves(run: FinishedRun, log_rank_p: float | None) -> Picture:
@@ -50,7 +54,7 @@ def draw_survival_curves(run: FinishedRun, log_rank_p: float | None) -> Picture:
     axes.set_xlim(0, end * 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("surviving")
-    axes.set_xlabel(TIME)
+    axes.set_xlabel(time_label(run.facts.time_unit))
     return Picture(
         figure=figure, names=["group", "time", "surviving", "at risk", "low", "high"], rows=rows,
         title="Kaplan-Meier curves of the risk groups",
@@ -111,14 +115,14 @@ def _write_below(axes: Axes, words: str, moment: float, *, shift: tuple[float, f
     )
 
 
-def draw_brier(rows: Sequence[Sequence[float]]) -> Picture:
+def draw_brier(rows: Sequence[Sequence[float]], time_unit: str = "") -> Picture:
     """Draw the Brier score over time beside that of the Kaplan-Meier curve."""
     figure, axes = new_axes(4.4, 3.2)
     values = np.array(rows)
     axes.plot(values[:, 0], values[:, 1], color=LOW.colour, linewidth=1.6, label="attention MIL")
     axes.plot(values[:, 0], values[:, 2], color=GREY, linewidth=1.2, linestyle="--", label="Kaplan-Meier")
     axes.set_ylim(0, max(0.3, float(values[:, 1:].max()) * 1.1))
-    axes.set_xlabel(TIME)
+    axes.set_xlabel(time_label(time_unit))
     axes.set_ylabel("Brier score")
     axes.legend(frameon=False)
     return Picture(
@@ -135,7 +139,7 @@ def draw_scores(run: FinishedRun) -> Picture:
         own = table[(table["event"] == 1) == is_event]
         axes.plot(own["score"], own["time"], marker, color=HIGH.colour if is_event else GREY, markersize=4, label=label)
     axes.set_xlabel("risk score, in SD of the fold's training patients")
-    axes.set_ylabel(TIME)
+    axes.set_ylabel(time_label(run.facts.time_unit))
     axes.legend(frameon=False)
     rows = [
         [patient, float(score), float(time), int(event)]

@@ -49,11 +49,13 @@ class SurvivalReport:
         pictures = {
             "kaplan_meier": draw_survival_curves(run, metrics.risk_groups.log_rank_p), "scores": draw_scores(run),
         }  # fmt: skip
-        return pictures if metrics.over_time is None else pictures | {"brier": draw_brier(metrics.over_time.brier)}
+        own = metrics.over_time
+        return pictures if own is None else pictures | {"brier": draw_brier(own.brier, own.time_unit)}
 
     def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:
-        """Return the number of events."""
-        return [["events", facts.n_events]]
+        """Return the number of events, and what times are in."""
+        unit = facts.time_unit or "not stated: as in the table (time_unit under columns in study.yaml)"
+        return [["events", facts.n_events], ["unit of time", unit]]
 
     def chance_words(self, metrics: SurvivalMetrics) -> str:
         """Return what a C-index of chance is."""
@@ -87,11 +89,12 @@ def _risk_groups(groups: RiskGroups) -> Paragraph:
 
 
 def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
+    unit = f" {own.time_unit}" if own.time_unit else ""
     rows = [
         ["integrated Brier score", with_interval(own.integrated_brier)],
         ["of the Kaplan-Meier curve of training patients", with_interval(own.reference)],
         ["difference (paired)", with_interval(own.difference, signed=True)],
-        *([f"AUC at time {time_text(each.time)}", with_interval(each.interval)] for each in own.auc),
+        *([f"AUC at time {time_text(each.time)}{unit}", with_interval(each.interval)] for each in own.auc),
     ]
     is_better = own.difference.high is not None and own.difference.high < 0
     caption = "Brier score over time, out of fold; dashed: the Kaplan-Meier curve of training patients."
@@ -105,7 +108,7 @@ def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
         note(
             "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "
             "AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
-            f"{time_text(own.horizon)}) "
+            f"{time_text(own.horizon)}{unit}) "
             "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the times of "
             "events."
         ),

@@ -17,7 +17,7 @@ def results_table(metrics: RunMetrics | NotEvaluated) -> str:
     """Return the main metrics as text: value, 95 % interval over patients, baselines, chance."""
     if isinstance(metrics, NotEvaluated):
         return "nothing was evaluated: no patient is in a test set"
-    head = f"{'out of fold, by patient':26s} {'value':>6s}   95 % interval  "
+    head = f"{f'out of fold, by {metrics.unit}':26s} {'value':>6s}   95 % interval  "
     lines = [head + "".join(f"  {_column(model):>9s}" for model in metrics.baselines) + f"  {'chance':>6s}"]
     for name, own in metrics.attention.items():
         if name not in SHOWN:
@@ -46,7 +46,7 @@ def verdict(metrics: RunMetrics | NotEvaluated) -> str:
     name = metrics.main
     own = metrics.attention[name]
     if own.value is None:
-        return f"The {NAMES[name]} is not defined for these test patients."
+        return f"The {NAMES[name]} is not defined for these test {metrics.unit}s."
     if own.method == TOO_FEW:
         words = f"of too few patients for an interval or a verdict: {metrics.tested}, and it takes {metrics.needed}"
         return f"The {NAMES[name]} is {own.value:.3f}, {words}."
@@ -73,8 +73,8 @@ def _one_tile_words(metrics: RunMetrics) -> str:
     if not bags.n_of_one_tile:
         return ""
     if not _attention_is_idle(metrics):
-        return f"{bags.n_of_one_tile} of {bags.n} patients have one tile, where attention has nothing to choose."
-    words = "Every patient has one tile, so attention has nothing to choose and was not tested"
+        return f"{bags.n_of_one_tile} of {bags.n} {metrics.unit}s have one tile, where attention has nothing to choose."
+    words = f"Every {metrics.unit} has one tile, so attention has nothing to choose and was not tested"
     if metrics.mean_pool is None:
         return f"{words}."
     baseline, difference = metrics.mean_pool[metrics.main], metrics.differences[MEAN_POOL][metrics.main]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mil.runs.record import Scalar
@@ -159,6 +159,16 @@ class RunFacts:
     evaluated: bool
     flow: CohortFlow
     tables: dict[str, str]  # path from the run's folder to sha256
+    patient_of: dict[str, str] = field(default_factory=dict)  # slide to patient, where bags are slides; else empty
+    n_images: int = 0  # of a tile table; 0: bags are of slides
+    time_unit: str = ""  # of the follow-up; "" where it is not known
+    data_source: str = ""  # as study.yaml says
+    data_date: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What a bag is of, and so every number: a patient, or a slide where slides have labels of their own."""
+        return "slide" if self.patient_of else "patient"
 
     @property
     def encoder_name(self) -> str:

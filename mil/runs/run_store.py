@@ -61,6 +61,12 @@ class FinishedRun:
         """The columns of class probabilities, in the order of the classes."""
         return [f"p_{name}" for name in self.classes]
 
+    def patient_codes(self, bags: Sequence[str]) -> np.ndarray | None:
+        """Return the patient of each bag as a number, where bags are slides of patients; None where they are patients."""
+        if not self.facts.patient_of:
+            return None
+        return np.unique([self.facts.patient_of[bag] for bag in bags], return_inverse=True)[1].astype(np.int64)
+
     def codes(self, truth: pd.Series) -> np.ndarray:
         """Return class names as numbers."""
         classes = {name: index for index, name in enumerate(self.classes)}

@@ -14,7 +14,7 @@ from common.cohort import Cohort
 from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
-from mil.runs.figure_names import ATTENTION, PRIOR
+from mil.runs.figure_names import ATTENTION, MEAN_POOL, PRIOR
 from mil.runs.model_file import Model
 from mil.training.baseline import fit_classifier
 from mil.training.cohort_flow import known_patients
@@ -183,8 +183,9 @@ class SubtypeTraining:
     ) -> ImageTable:
         """Return class probabilities of every image of every test patient, by the model of the fold that tested it."""
         columns = ["repeat", "fold", "patient_id", "image", "n_fields", "truth", *(f"p_{n}" for n in targets.classes)]
+        columns += [f"{MEAN_POOL}_p_{name}" for name in targets.classes]
         truth_of = {patient: targets.classes[label] for patient, label in targets.labels.items()}
-        return ImageTable(columns=columns, rows=image_rows(models, bags, truth_of))
+        return ImageTable(columns=columns, rows=image_rows(models, bags, truth_of, targets.classes))
 
 
 def class_weights(labels: Int[np.ndarray, " n"], n_classes: int) -> Float64[np.ndarray, " k"]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.cohort import Cohort, read_cohort
+from common.failures import StudyError
 from common.study import Study
 from mil.bags.bags import BagStore, open_bags
 from mil.heads.registry import head_named
@@ -29,7 +30,9 @@ class PreparedRun:
     folder: RunFolder  # where its results go
     config: TrainConfig
     task: TrainingTask[Any]
-    cohort: Cohort
+    table: Cohort  # as it was read
+    cohort: Cohort  # where slides have labels of their own, each slide under its own id, as a patient (Cohort.by_slide)
+    patient_of: dict[str, str]  # slide to patient, where bags are slides; else empty
     targets: Any  # of the task's own kind
     excluded: dict[str, str]  # patient to reason
     splits: pd.DataFrame
@@ -66,9 +69,12 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     """
     folder = RunFolder(study.run(task.name, config.name))  # first: a name that leaves its folder writes nothing
     head_named(config.head)
-    cohort = read_cohort(study.cohort_table, where=config.where)
-    targets, excluded = task.find_targets(cohort)
+    table = cohort = read_cohort(study.cohort_table, where=config.where)
     splits = _splits(study, cohort, config)
+    patient_of = _owners(cohort, task)
+    if patient_of:
+        splits, cohort = _folds_of_slides(splits, cohort), cohort.by_slide
+    targets, excluded = task.find_targets(cohort)
     shares = parse_shares(config.learning_curve)
     covariates = choose_covariates(
         cohort.slides, config.covariates, targets=task.columns, allowed=task.possible_covariates
@@ -82,10 +88,34 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     plans = plan_folds(splits, usable)
     check_plans(plans, targets, task)
     return PreparedRun(
-        study=study, folder=folder, config=config, task=task, cohort=cohort, targets=targets, excluded=excluded,
+        study=study, folder=folder, config=config, task=task, table=table, cohort=cohort,
+        patient_of=patient_of, targets=targets, excluded=excluded,
         splits=splits, plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates,
         shares=shares,
     )  # fmt: skip
+
+
+def _owners(cohort: Cohort, task: TrainingTask[Any]) -> dict[str, str]:
+    """Return the patient of each slide where bags are slides; nothing where they are patients.
+
+    Raises:
+        StudyError: the task predicts what a slide has not of its own.
+    """
+    if cohort.study.unit == "patient":
+        return {}
+    if "subtype" not in task.columns:
+        raise StudyError(
+            f"{cohort.path}: study.yaml says 'unit: slide', and --task {task.name} predicts {' and '.join(task.columns)}, which "
+            "a patient has and a slide has not; train it in a study of its own without that line"
+        )
+    return {str(row["slide_id"]): str(row["patient_id"]) for row in cohort.rows}
+
+
+def _folds_of_slides(splits: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+    """Return the folds with a row a slide under its own id: all slides of a patient stand where the patient stood."""
+    slides = cohort.slides[["patient_id", "slide_id"]]
+    own = splits.merge(slides, on="patient_id").drop(columns="patient_id").rename(columns={"slide_id": "patient_id"})
+    return own.sort_values(["repeat", "fold", "patient_id"], kind="stable")[list(splits.columns)].reset_index(drop=True)
 
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:

@@ -26,7 +26,9 @@ class CheckConfig:
     tile_um: float = option(256.0, help="side of a tile on the slide, micrometres", group="study")
     out: Path | None = option(None, help="CSV file for the table of slides", group="study")
     workers: int | None = option(None, help="worker processes; unset: one a processor", group="work")
-    timeout_s: float = option(120.0, help="time limit of a slide, seconds", group="work")
+    timeout_s: float = option(
+        120.0, help="time limit of a slide: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -206,8 +206,32 @@ def table_findings(files: Mapping[str, Path], with_row: AbstractSet[str], *, is_
     return findings
 
 
+def set_findings(patients: pd.DataFrame) -> list[Finding]:
+    """Return what training on the table's given sets will stumble over: classes and events that a set lacks."""
+    n_of = {name: int((patients["set"] == name).sum()) for name in ("train", "val", "test")}
+    findings = []
+    for name, why in (("train", "nothing can be learnt"), ("test", "nothing will be evaluated")):
+        if not n_of[name]:
+            findings.append(Finding("given sets", f"no patient is in the set {name}: {why}", "look at the column set"))
+    if "subtype" in patients.columns:
+        for subtype, own in patients.dropna(subset=["subtype"]).groupby("subtype", sort=True):
+            if not (own["set"] == "train").any():
+                found = f"no training patient of {subtype}"
+                findings.append(Finding("given sets", found, "move one there, or leave the class out with --where"))
+    if "event" in patients.columns and n_of["train"] and not patients.loc[patients["set"] == "train", "event"].sum():
+        findings.append(
+            Finding("given sets", "no event in the set train: no Cox model can be fitted", "move one there")
+        )
+    return findings
+
+
 def cohort_findings(patients: pd.DataFrame, *, n_folds: int) -> list[Finding]:
-    """Return what cross-validation will stumble over: classes, events and patients too few for the folds."""
+    """Return what cross-validation will stumble over: classes, events and patients too few for the folds.
+
+    Where the table gives sets there are no folds to fill: what its sets lack is found instead.
+    """
+    if "set" in patients.columns:
+        return set_findings(patients)
     findings = []
     if len(patients) < 2 * n_folds:
         found = f"{len(patients)} patients for {n_folds} folds"

@@ -38,6 +38,8 @@ COLUMNS = (
     "levels", "reason", "remedy",
 )  # fmt: skip
 
+OF_FEATURES = "note: no slides to look at; the features are there, of a tile table or of another tool"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyCheck:
@@ -60,7 +62,10 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     """
     study = open_study(study)
     cohort = read_cohort(study.cohort_table, where=config.where)
-    files = find_slides(study.slides)
+    is_embedded = any(study.root.glob("features/*/*.h5"))
+    has_slides = study.slides.is_dir() and any(study.slides.iterdir())
+    of_features = is_embedded and not has_slides  # of a tile table, or of another tool
+    files = {} if of_features else find_slides(study.slides)
     rows = {row["slide_id"]: row for row in cohort.rows}
     workers = default_workers() if config.workers is None else config.workers
     jobs = list(_jobs(config, files, rows))
@@ -68,7 +73,7 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     checks = [outcome.value for outcome in outcomes if outcome.value is not None]
     effort = estimated_effort(checks, tile_um=config.tile_um, workers=workers)
     findings = [
-        *table_findings(files, rows.keys(), is_whole_table=config.where is None),
+        *([] if of_features else table_findings(files, rows.keys(), is_whole_table=config.where is None)),
         *slide_findings(outcomes, {name: row["patient_id"] for name, row in rows.items()}),
         *cohort_findings(cohort.patients, n_folds=config.folds),
         *space_findings(study.root, effort),
@@ -76,8 +81,9 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     table = [[row.get(name, "") for name in COLUMNS] for row in map(slide_row, outcomes)]
     if config.out is not None:
         write_table(config.out, COLUMNS, table)
+    notes = [*(f"note: {each}" for each in cohort.notes), *_scale_notes(checks)]
     return StudyCheck(
-        table=table, findings=findings, notes=[*(f"note: {each}" for each in cohort.notes), *_scale_notes(checks)],
+        table=table, findings=findings, notes=[*notes, *([OF_FEATURES] if of_features else [])],
         cohort=_cohort_line(cohort.patients, cohort.slides), effort=effort, tile_um=config.tile_um, workers=workers,
     )  # fmt: skip
 
@@ -85,17 +91,21 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
 def check_text(check: StudyCheck) -> str:
     """Return a table of slides, what the study will take, and each finding with its remedy."""
     effort = check.effort
-    lines = [
-        aligned([COLUMNS[:-2], *(row[:-2] for row in check.table)]),
-        check.cohort,
-        f"about {effort.n_tiles} tiles of {check.tile_um:g} µm (at 30 % tissue): {effort.feature_bytes / 1e6:.0f} MB of "
-        f"features, {effort.hours:.1g} h on {check.workers} worker(s) without a GPU (tiles timed here, 50 embedded a second)",
-        *check.notes,
-    ]
+    lines = [check.cohort, *check.notes]
+    if check.table:
+        lines = [
+            aligned([COLUMNS[:-2], *(row[:-2] for row in check.table)]),
+            check.cohort,
+            f"about {effort.n_tiles} tiles of {check.tile_um:g} µm (at 30 % tissue): {effort.feature_bytes / 1e6:.0f} MB of "
+            f"features, {effort.hours:.1g} h on {check.workers} worker(s) without a GPU (tiles timed here, 50 embedded a "
+            "second)",
+            *check.notes,
+        ]
     for finding in check.findings:
         lines += wrapped_lines(f"{finding.where}: {finding.found}; {finding.remedy}")
     n = len(check.findings)
-    return "\n".join([*lines, f"{n} finding(s)" if n else "nothing found: go on with preprocessing/tile_slides.py"])
+    onward = "preprocessing/tile_slides.py" if check.table else "mil/train.py"
+    return "\n".join([*lines, f"{n} finding(s)" if n else f"nothing found: go on with {onward}"])
 
 
 def _jobs(
@@ -134,6 +144,10 @@ def _cohort_line(patients: pd.DataFrame, slides: pd.DataFrame) -> str:
     if "subtype" in patients.columns:
         counts = patients["subtype"].value_counts().sort_index()
         parts.append(", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
+    if "set" in patients.columns:
+        parts.append(
+            "given sets: " + ", ".join(f"{name} {(patients['set'] == name).sum()}" for name in ("train", "val", "test"))
+        )
     if "event" in patients.columns:
         parts.append(f"{int(patients['event'].sum())} events")
     return "; ".join(parts)

@@ -14,7 +14,9 @@ class DemoConfig:
     patients: int = option(60, help="number of patients; about 1.9 slides each", group="study")
     seed: int = option(0, help="seed of the whole study", group="study")
     workers: int | None = option(None, help="worker processes; unset: one a processor", group="work")
-    timeout_s: float = option(600.0, help="time limit of a slide, seconds", group="work")
+    timeout_s: float = option(
+        600.0, help="time limit of a slide: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -51,7 +51,9 @@ class TilingConfig(QualityConfig):
     workers: int | None = option(
         None, help="worker processes; unset: one a processor; 0: none, everything in this process", group="work"
     )
-    timeout_s: float = option(900.0, help="time limit of a slide, seconds", group="work")
+    timeout_s: float = option(
+        900.0, help="time limit of a slide: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -116,7 +118,9 @@ class ExportConfig:
     repeat: int = option(0, help="repeat of the table of folds", group="sets")
     fold: int = option(0, help="fold of the table of folds", group="sets")
     workers: int | None = option(None, help="worker processes; unset: one a processor", group="work")
-    timeout_s: float = option(1800.0, help="time limit of a slide, seconds", group="work")
+    timeout_s: float = option(
+        1800.0, help="time limit of a slide: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""

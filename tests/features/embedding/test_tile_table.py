@@ -2,15 +2,21 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from common.failures import SlideError, StudyError
 from common.study import Study
 from features.embedding import tile_table
-from features.embedding.tile_table import image_path, read_tile_table, usable_images
+from features.embedding.extraction_settings import ExtractionConfig
+from features.embedding.tile_fields import field_corners, field_side, unused_pixels
+from features.embedding.tile_images import check_images_are_there, image_notes
+from features.embedding.tile_table import image_path, read_tile_table, survey_images, usable_images
 from features.extract_features import main as extract
 from features.store.feature_store import read_feature_bag
 from features.stream import tile_reader
@@ -90,7 +96,7 @@ def test_faults_name_the_patient_or_the_row(tmp_path, rows, message):
 
 def test_missing_small_and_broken_images_are_named_and_the_rest_is_used(tmp_path):
     write_image(tmp_path / "whole.png")
-    write_image(tmp_path / "small.png", side=200)
+    write_image(tmp_path / "small.png", side=100)
     (tmp_path / "broken.png").write_bytes(b"nothing")
     rows = [f"p,{name}.png,A,TRAIN,False" for name in ("whole", "small", "broken", "absent")]
     (patient,) = read_tile_table(write_table(tmp_path / "key.csv", rows))
@@ -100,8 +106,132 @@ def test_missing_small_and_broken_images_are_named_and_the_rest_is_used(tmp_path
     for name, reason in zip(("absent", "broken", "small"), images.left_out, strict=True):
         assert f"{name}.png" in reason
     (tmp_path / "whole.png").unlink()
-    with pytest.raises(SlideError, match=r"none of its 4 images .*absent.*broken.*small\.png is 200 x 200 px.*whole"):
+    with pytest.raises(
+        SlideError,
+        match=r"none of its 4 images .*2 images are not there.*absent.*whole.*broken.*small\.png is 100 x 100 px",
+    ):
         usable_images(patient, 256)
+
+
+def test_two_missing_images_are_one_reason_that_names_both(tmp_path):
+    write_image(tmp_path / "whole.png")
+    rows = [f"p,{name}.png,A,TRAIN,False" for name in ("whole", "gone", "away")]
+    (patient,) = read_tile_table(write_table(tmp_path / "key.csv", rows))
+    (reason,) = usable_images(patient, 256).left_out
+    assert reason == f"2 images are not there: {tmp_path / 'away.png'}, {tmp_path / 'gone.png'}"
+
+
+def test_fields_lie_over_the_whole_image_and_what_is_unused_is_counted():
+    assert field_corners(1024, 512, 512).tolist() == [[0, 0], [512, 0]]
+    assert field_corners(224, 224, 224).tolist() == [[0, 0]]
+    # 417 holds one field and 161 px: a second one, which shares 95 px; of 312 the middle
+    assert field_corners(417, 312, 256).tolist() == [[0, 28], [161, 28]]
+    assert unused_pixels(417, 312, 256) == 417 * (312 - 256)
+    assert field_corners(589, 453, 256).tolist() == [[26, 0], [307, 0], [26, 197], [307, 197]]
+    assert unused_pixels(589, 453, 256) == (589 - 512) * 453
+
+
+@given(st.integers(32, 700), st.integers(32, 700), st.integers(32, 300))
+def test_fields_are_whole_even_and_never_share_more_than_half(width, height, side):
+    side = field_side(width, height, side)
+    corners = field_corners(width, height, side)
+    assert (corners >= 0).all()
+    assert (corners + side <= (width, height)).all()
+    assert len(np.unique(corners, axis=0)) == len(corners)
+    used = np.zeros((height, width), dtype=bool)
+    for x, y in corners.tolist():
+        used[y : y + side, x : x + side] = True
+    assert unused_pixels(width, height, side) == (~used).sum()
+    for axis, length in ((0, width), (1, height)):
+        starts = np.unique(corners[:, axis])
+        assert (np.diff(starts) >= side / 2 - 1).all()
+        before, behind = starts[0], length - side - starts[-1]
+        assert abs(int(before) - int(behind)) <= 1
+        assert max(before, behind) < side / 2  # nowhere does half a field lie idle
+
+
+def test_a_field_smaller_than_wanted_is_the_whole_short_side_scaled_up(tmp_path):
+    write_image(tmp_path / "a.png", side=224)
+    (patient,) = read_tile_table(write_table(tmp_path / "key.csv", ["p,a.png,A,TRAIN,False"]))
+    images = usable_images(patient, 256)
+    assert (images.names, images.left_out, len(images.upscaled(256)), images.unused_share(256)) == (["a.png"], (), 1, 0)
+    assert not images.upscaled(224)
+    side = field_side(224, 224, 256)
+    request = TileRequest(
+        name="p", path=tmp_path / "a.png", mpp=None, coords=field_corners(224, 224, side), tile_um=None, tile_px=256,
+        field_px=side, colour=None,
+    )  # fmt: skip
+    (tile,) = read_block(request, plan_reading(request)).tiles
+    wanted = Image.open(tmp_path / "a.png").resize((256, 256), Image.Resampling.BICUBIC)
+    assert np.array_equal(tile, np.asarray(wanted))
+
+
+def test_notes_are_a_line_a_cause_over_all_bags(tmp_path):
+    for name, side in (("a", 224), ("b", 250), ("c", 300)):
+        write_image(tmp_path / "tiles" / "x" / f"{name}.png", side=side)
+    rows = [f"{name},tiles/x/{name}.png,A,TRAIN,False" for name in "abc"]
+    rows += [f"p{index},x/{name}.png,A,TRAIN,False" for index in range(4) for name in (f"u{index}", f"v{index}")]
+    (tmp_path / "more" / "x").mkdir(parents=True)
+    for index in range(4):
+        write_image(tmp_path / "more" / "x" / f"u{index}.png")
+    table = write_table(tmp_path / "key.csv", rows)
+    images = {patient.bag_id: survey_images(patient, 256) for patient in read_tile_table(table)}
+    missing, scaled, unused = image_notes(images, 256, tmp_path)
+    assert "and 3 more (all stand in status.csv)" in missing
+    assert f"4 of these 8 are in {tmp_path / 'more'}: give --images {tmp_path / 'more'}" in missing
+    assert "2 of 3 images are smaller than a field of 256 px (shorter side 224 to 250 px" in scaled
+    assert "of 1 bag(s) a part of the pixels lies in no field" in unused
+    assert f"{1 - 256**2 / 300**2:.0%} (c)" in unused
+
+
+def test_a_table_without_any_image_is_one_fault_that_names_the_folder(tmp_path):
+    write_image(tmp_path / "images" / "a.png")
+    table = write_table(tmp_path / "key.csv", ["p,a.png,A,TRAIN,False", "q,b.png,B,TRAIN,False"])
+    paths = [path for patient in read_tile_table(table) for path in patient.images]
+    with pytest.raises(StudyError, match=f"none of the table's 2 images is there.*{tmp_path}/images: give --images"):
+        check_images_are_there(paths, tmp_path)
+    other = write_table(tmp_path / "other.csv", ["p,C:\\x\\a.png,A,TRAIN,False"])
+    paths = [path for patient in read_tile_table(other) for path in patient.images]
+    with pytest.raises(StudyError, match=r"write the paths in the table as images/a\.png"):
+        check_images_are_there(paths, tmp_path)
+
+
+def test_slides_of_a_table_are_bags_with_labels_of_their_own(tmp_path):
+    header = "patient_ID,slide_id,Path,Label,training_set"
+    table = write_table(
+        tmp_path / "key.csv", ["p,s1,a.png,A,TRAIN", "p,s2,b.png,B,TRAIN", "q,t1,c.png,B,valid"], header
+    )
+    bags = read_tile_table(table)
+    assert [(own.patient_id, own.bag_id, own.subtype, own.set) for own in bags] == [
+        ("p", "s1", "A", "train"), ("p", "s2", "B", "train"), ("q", "t1", "B", "test"),
+    ]  # fmt: skip
+    for row, fault in (
+        ("q,s1,d.png,A,VALID", "slide s1 is of two patients, p and q"),
+        ("p,s1,d.png,B,TRAIN", "slide s1 is in two labels"),
+        ("p,,d.png,B,TRAIN", "row 4: no slide"),
+        ("p,s3,d.png,B,VALID", "patient p is in two sets"),
+    ):
+        bad = write_table(tmp_path / "bad.csv", ["p,s1,a.png,A,TRAIN", "p,s2,b.png,B,TRAIN", row], header)
+        with pytest.raises(StudyError, match=fault):
+            read_tile_table(bad)
+    with pytest.raises(StudyError, match="unit: slide"):
+        read_tile_table(write_table(tmp_path / "two.csv", ["p,a.png,A,TRAIN,False", "p,b.png,B,TRAIN,False"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"scales": "128,256"}, "--scales goes with slides, not with a table of tile images"),
+        ({"hed_copies": 2, "where": "site == 'A'"}, "--where, --hed_copies goes with slides"),
+        ({"stain_reference": Path("a.json")}, "name a --stain"),
+        ({"tiles": None, "stain": "macenko"}, "slides get theirs by tile_slides.py"),
+        ({"tiles": None, "field_px": 224}, "--field_px goes with a table of tile images"),
+        ({"field_px": 8}, "--field_px is a number of pixels from 32 to 4096, got 8"),
+    ],
+)
+def test_settings_of_slides_and_of_tile_tables_do_not_mix(flags, message):
+    with pytest.raises(ValueError, match=message):
+        ExtractionConfig(**({"tiles": Path("key.csv")} | flags))
 
 
 def test_images_of_one_name_keep_their_folder(tmp_path):
@@ -202,3 +332,40 @@ def test_transparent_and_deep_images_are_read_as_slides_are(tmp_path, monkeypatc
 
     monkeypatch.setattr(tile_reader, "rgb_pixels", broken)
     assert read_block(request, plan_reading(request)).unreadable.tolist() == [0]
+
+
+@pytest.mark.slow
+def test_a_tables_colours_are_mapped_on_wish_and_small_images_stand_in_the_status(tmp_path, capsys, shared_data):
+    rows = []
+    for number, (name, size) in enumerate((("LMS_1_TRAIN_01", (417, 312)), ("SS_1_TRAIN_01", (224, 224)))):
+        (source,) = (shared_data / "sarcoma_tiles").glob(f"{name}.jpg")
+        Image.open(source).crop((0, 0, *size)).save(tmp_path / f"{name}.png")
+        rows.append(f"p{number},{name}.png,{name[:2]},TRAIN,False")
+    table = write_table(tmp_path / "key.csv", rows)
+    made = {}
+    for stain in ("none", "macenko"):
+        study = Study(tmp_path / stain)
+        flags = [
+            "--study",
+            str(study.root),
+            "--tiles",
+            str(table),
+            "--workers",
+            "1",
+            "--threads",
+            "1",
+            "--stain",
+            stain,
+        ]
+        assert extract(flags) == 0
+        made[stain] = read_feature_bag(study.feature_file(ENCODER, "p0"))
+        assert extract(flags) == 0  # kept: nothing says otherwise
+        assert "made again" not in capsys.readouterr().out
+        with (study.features(ENCODER) / "status.csv").open() as file:
+            p0, p1 = csv.DictReader(file)
+        assert (p0["n_tiles"], p0["n_images_scaled_up"], p0["unused_share"]) == ("2", "0", "0.1795")
+        assert (p1["n_tiles"], p1["n_images_scaled_up"], p1["unused_share"]) == ("1", "1", "0.0")
+    assert made["none"].attributes["stain"] == "none"
+    assert made["macenko"].attributes["stain"] == "normalised"
+    assert made["macenko"].attributes["stain_fit"] == "macenko"
+    assert not np.array_equal(made["none"].features, made["macenko"].features)

@@ -214,3 +214,28 @@ def test_t11_no_fewer_folds_are_proposed_for_a_class_of_one_patient():
         "--stratify event for survival alone",
         "fewer folds (--folds)",
     ]
+
+
+def test_given_sets_are_taken_for_what_they_are(tmp_path, capsys):
+    """A study as a tile table leaves it: no slides, features, one patient of a class, sets of its own."""
+    (tmp_path / "features" / "e").mkdir(parents=True)
+    (tmp_path / "features" / "e" / "p0.h5").write_bytes(b"")
+    table = {
+        "patient_id": ["p0", "p1", "p2", "p3"],
+        "slide_id": ["p0", "p1", "p2", "p3"],
+        "subtype": ["A", "B", "A", "B"],
+    }
+    pd.DataFrame(
+        table | {"training_set": ["TRAIN", "Train", "VALID", "valid"], "is_valid": [False, False, True, True]}
+    ).to_csv(tmp_path / "cohort.csv", index=False)
+    assert main(["--study", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "given sets: train 2, val 0, test 2" in printed
+    assert "the given sets are those of training_set; its VALID patients are the test set" in printed
+    assert "no slides to look at" in printed
+    assert "nothing found: go on with mil/train.py" in printed
+    pd.DataFrame(table | {"set": ["Train", "VALID", "train", "VALID"]}).to_csv(tmp_path / "cohort.csv", index=False)
+    assert main(["--study", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "no patient is in the set test: nothing will be evaluated" in printed
+    assert "no training patient of B" in printed

@@ -12,6 +12,7 @@ import pytest
 from preprocessing.make_contact_sheet import main
 from preprocessing.tiling.contact_sheet import flag_name, flags_of, write_contact_sheet
 from preprocessing.tiling.preview import write_preview
+from tests.helpers.browser import WIDER, axe_findings, shown
 
 ODD = 'a<b & "c" 1#2?é50%'
 VOID = {"meta", "input", "img", "br", "link"}
@@ -184,3 +185,11 @@ def test_u3_a_sheet_of_a_painted_study_says_so(tmp_path):
     assert ["SYNTHETIC DATA" in page for page in pages] == [True, False]
     write_contact_sheet(tmp_path / "page.html", [done("s1")], tmp_path / "previews")
     assert (tmp_path / "page.html").read_text() == pages[1]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1400, 390])
+def test_axe_finds_nothing_in_the_sheet_and_nothing_is_wider_than_the_window(page, width):
+    with shown(page, width) as view:
+        assert axe_findings(view) == []
+        assert view.evaluate(WIDER) == []
