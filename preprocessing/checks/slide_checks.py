@@ -178,7 +178,8 @@ def off_scale(checks: Sequence[SlideCheck]) -> tuple[list[SlideCheck], list[Slid
 
 def _oddities(check: SlideCheck) -> Iterator[Finding]:
     for remark in check.remarks:
-        yield Finding(check.slide_id, remark, "convert the slide with a current tool if it is read too slowly")
+        remedy = "look at its preview; convert it with a current tool if something is wrong, or it is read slowly"
+        yield Finding(check.slide_id, remark, remedy)
     anisotropy = max(check.mpp_x, check.mpp_y) / min(check.mpp_x, check.mpp_y)
     if anisotropy > MPP_RATIO:
         found = f"mpp differs between the axes: {check.mpp_x:.4g} and {check.mpp_y:.4g} ({check.mpp_source})"
