@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.failures import SlideError
 from common.slide_files import DICOM_ENDING, dicom_series
+from common.unread_files import unlike_its_name
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance, wrong_colours
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
 from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
@@ -43,7 +44,9 @@ def open_handle(path: Path) -> SlideHandle:
             except SlideError as refusal:
                 refusals.append(refusal)
     if not refusals:
-        raise SlideError(f"{path.name} is of no format that is read", UNKNOWN_REMEDY)
+        raise unlike_its_name(path) or SlideError(f"{path.name} is of no format that is read", UNKNOWN_REMEDY)
+    if (other := unlike_its_name(path)) is not None:
+        refusals.append(other)
     if len(refusals) == 1:
         raise refusals[0]
     reasons = dict.fromkeys(refusal.reason for refusal in refusals)
