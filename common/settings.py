@@ -143,7 +143,7 @@ def _file_flags(path: Path, section: str, config_class: type) -> list[str]:
     if not isinstance(part, dict):
         raise StudyError(f"{path}: wanted a mapping of option to value under '{section}:', found {type(part).__name__}")
     known = [field.name for field in dataclasses.fields(config_class)]
-    unknown = sorted(set(part) - set(known))
+    unknown = sorted(set(part) - set(known), key=str)
     if unknown:
         raise StudyError(
             f"{path}: '{section}' has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}"

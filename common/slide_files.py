@@ -190,7 +190,6 @@ def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
         series, such as a damaged one, stands alone.
     """
     from pydicom.config import settings
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import dcmread
 
     settings.reading_validation_mode = 0  # IGNORE: odd values elsewhere in the header are no concern here
@@ -200,7 +199,9 @@ def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
         try:
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
             series = str(header.get("SeriesInstanceUID", "")) or path
-        except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError, KeyError):
-            pass  # no DICOM file: opening it names the fault
+        except (
+            Exception
+        ):  # no DICOM file, or a broken header, of which pydicom raises anything: opening it names the fault
+            pass
         found.setdefault(series, []).append(path)
     return [(isinstance(series, str), members) for series, members in found.items()]

@@ -70,9 +70,7 @@ def unlike_its_name(path: Path) -> SlideError | None:
     if head.startswith(PACKED):
         return SlideError(f"{path.name} is an archive by its content", UNPACK)
     if head.lstrip().lower().startswith(WEB_PAGES) or head.startswith(POINTER):
-        return SlideError(
-            f"{path.name} is a text by its content; what was fetched is not the slide", "fetch it again"
-        )
+        return SlideError(f"{path.name} is a text by its content; what was fetched is not the slide", "fetch it again")
     found = [("a DICOM file", ".dcm")] if head[128:132] == b"DICM" else []
     found += [(what, better) for start, what, better in CONTENTS if head.startswith(start)]
     if not found or ending in FAMILIES.get(found[0][1], set()) or (found[0][1] == ".tif" and ending not in NO_TIFF):

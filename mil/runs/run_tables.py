@@ -95,7 +95,9 @@ def _refuse(path: Path, table: pd.DataFrame, is_wrong: np.ndarray | pd.Series, r
     if len(rows):
         row = table.iloc[rows[0]]
         place = ", ".join(f"{key} {row[key]}" for key in keys)
-        raise StudyError(f"{path}: {rule}; {len(rows)} rows break this, the first in line {rows[0] + 2} ({place}); {REMEDY}")
+        raise StudyError(
+            f"{path}: {rule}; {len(rows)} rows break this, the first in line {rows[0] + 2} ({place}); {REMEDY}"
+        )
 
 
 def _tables(folder: RunFolder, shares: Sequence[float]) -> list[Path]:

@@ -56,6 +56,14 @@ class FlatTiff:
             self.properties = with_ome_scale(_tiff_properties(page), description, self._levels[0].size)
             self.stored_orientation = _orientation_of(page)
             bits = stored_bits(path, self._levels[0], description)
+            self.level_dimensions = tuple(level.size for level in self._levels)
+            width, height = self.dimensions = self.level_dimensions[0]
+            self.level_downsamples = tuple((width / size[0] + height / size[1]) / 2 for size in self.level_dimensions)
+            most = max(3 * math.prod(level.segment_px) for level in self._levels)
+            if any(min(level.segment_px) < 1 for level in self._levels):
+                raise ValueError("a level is cut into pieces of no size")
+            for level in self._levels:
+                level.bits = bits
         except SlideError:
             self.close()
             raise
@@ -63,14 +71,6 @@ class FlatTiff:
             self.close()
             raise SlideError(f"{path.name} is not readable as a TIFF ({error})", RECOPY_REMEDY) from error
         self.remarks += remark_on(bits)
-        for level in self._levels:
-            level.bits = bits
-        self.level_dimensions = tuple(level.size for level in self._levels)
-        self.dimensions = self.level_dimensions[0]
-        self.level_downsamples = tuple(
-            (self.dimensions[0] / width + self.dimensions[1] / height) / 2 for width, height in self.level_dimensions
-        )
-        most = max(3 * math.prod(level.segment_px) for level in self._levels)
         self._segments: LRUCache[Any, UInt8[np.ndarray, "h w 3"]] = LRUCache(
             max(CACHE_BYTES, most), getsizeof=lambda pixels: pixels.nbytes
         )
@@ -202,7 +202,7 @@ def first_look(path: Path) -> FirstLook:
             )
     except SlideError:
         raise
-    except (tifffile.TiffFileError, ValueError, OSError):
+    except Exception:  # tifffile raises whatever a broken header leads to
         return FirstLook(
             1, (0, 0), False, False
         )  # what only tifffile stumbles over is no reason to refuse what was opened

@@ -61,8 +61,9 @@ class TiffLevel:
     def written(self) -> list[int]:
         """Numbers of the segments of one plane that are in the file."""
         n = math.prod(math.ceil(side / of) for side, of in zip(self.size, self.segment_px, strict=True))
-        counts = self.page.databytecounts
-        return [index for index in range(n) if self._mapped is not None or (index < len(counts) and counts[index])]
+        if self._mapped is not None:
+            return list(range(n))
+        return [index for index, n_bytes in enumerate(self.page.databytecounts[:n]) if n_bytes]
 
     def samples(self, index: int) -> Shaped[np.ndarray, "h w c"]:
         """Return a segment as stored. Decoders raise whatever broken bytes lead to."""

@@ -140,6 +140,17 @@ def test_d4_a_survival_that_cannot_be_is_refused(tmp_path, column, value, rule):
         read_run(folder)
 
 
+@pytest.mark.parametrize("damage", [b"\xb2", b"\n1,2,3,4,5,6,7,8,9,10,11,12\n", b'\n"no end'])
+def test_d4_a_table_that_is_none_is_named_even_where_its_checksum_was_made_anew(tmp_path, damage):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    whole = folder.predictions.read_bytes()
+    folder.predictions.write_bytes(whole[: len(whole) // 2] + damage + whole[len(whole) // 2 :])
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: .*train again"):
+        read_run(folder)
+
+
 def test_d4_run_json_with_one_changed_digit_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     subtype_run(folder.root)

@@ -1,5 +1,8 @@
 """Samples of more than 8 bits: where 16 bits hold the 8 to 14 of a sensor, those are the range, and it is said."""
 
+import contextlib
+import time
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -120,3 +123,15 @@ def test_r9_a_png_of_16_bits_is_scaled_by_its_brightest_sample(tmp_path, bits, k
     pixels, remarks = pixels_and_remarks(tmp_path / "s.png")
     assert (pixels == (RGB[..., :1] if kind == "grey" else RGB)).all()
     assert [f"use {bits} " in remark for remark in remarks] == ([] if bits == 16 else [True])
+
+
+def test_an_image_that_claims_billions_of_rows_is_opened_or_refused_at_once(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "s.tif", deep(12), photometric="rgb", metadata=None, rowsperstrip=16, compression="deflate"
+    )
+    with tifffile.TiffFile(tmp_path / "s.tif", mode="r+b") as file:
+        file.pages.first.tags["ImageLength"].overwrite(2**31)
+    began = time.monotonic()
+    with contextlib.suppress(SlideError), open_slide(tmp_path / "s.tif", mpp=(0.5, 0.5)):
+        pass
+    assert time.monotonic() - began < 10

@@ -1,5 +1,7 @@
 """Masks of other tools: what is stored decides, not how it looks; what says nothing certain is refused by name."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -61,6 +63,17 @@ def test_m2_fractions_beside_other_numbers_are_no_probabilities(tmp_path, stored
     tifffile.imwrite(tmp_path / "m.tif", np.array([stored], np.float32))
     with pytest.raises(SlideError, match="neither labels nor probabilities"):
         stored_mask(tmp_path / "m.tif", 0.5)
+
+
+def test_a_damaged_png_is_named_whatever_pillow_raises(tmp_path):
+    Image.new("L", (40, 40), 1).save(tmp_path / "m.png")
+    whole = (tmp_path / "m.png").read_bytes()
+    for at in range(0, len(whole), 3):
+        for value in (0, 255):
+            (tmp_path / "m.png").write_bytes(whole[:at] + bytes([value]) * 4 + whole[at + 4 :])
+            with contextlib.suppress(SlideError):
+                stored_mask(tmp_path / "m.png")
+            holds_fractions(tmp_path / "m.png")
 
 
 def test_what_is_transparent_is_no_tissue(tmp_path):
