@@ -122,8 +122,8 @@ def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
     types = {**dict.fromkeys(map(str, map(cell_of, text)), str), "patient_id": str, "truth": str}
-    try:
-        return with_texts(pd.read_csv(path, dtype=types, keep_default_na=False))
+    try:  # in its default precision pandas ends the process on an exponent of many digits
+        return with_texts(pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
     except (ValueError, OSError, OverflowError) as error:  # pandas' errors of parsing are ValueErrors
         raise StudyError(f"{path}: not readable as a table ({' '.join(str(error).split())}); {TRAIN_AGAIN}") from error
 

@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 from common.failures import StudyError
 from common.files import UnwritableError, write_json
@@ -151,6 +153,28 @@ def test_d4_a_table_that_is_none_is_named_even_where_its_checksum_was_made_anew(
         read_run(folder)
 
 
+def test_d4_a_table_of_which_only_half_a_header_is_left_is_named(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    folder.predictions.write_text("repeat,fold,patient_id,mod")
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: it lacks the column model"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("number", ["0.03E761234898022165", "0E99999999999999999999", "1e-761234898022165"])
+def test_d4_an_exponent_without_measure_does_not_end_the_process(tmp_path, number):
+    """The parser of pandas in its default precision crashed on it."""
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    lines = folder.predictions.read_text().splitlines()
+    lines[5] = ",".join([*lines[5].split(",")[:-1], number])
+    folder.predictions.write_text("\n".join(lines) + "\n")
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: "):
+        read_run(folder)
+
+
 def test_d4_run_json_with_one_changed_digit_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     subtype_run(folder.root)
@@ -209,3 +233,15 @@ def test_d5_a_folder_in_the_place_of_a_fold_record_is_named(tmp_path, capsys):
     assert finished_record(folder, FoldPlan(repeat=0, fold=0, train=(), val=(), test=()), "f") is None
     with pytest.raises(UnwritableError, match=r"repeat0_fold0\.json cannot be written \(Is a directory"):
         write_json(place, {})
+
+
+def test_weights_that_are_not_the_heads_are_named(tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_model(path, make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2), {})
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load(path.read_bytes())
+    first = sorted(tensors)[0]
+    path.write_bytes(save({"other" if name == first else name: value for name, value in tensors.items()}, metadata))
+    with pytest.raises(ValueError, match="its weights are not those of its head"):
+        read_model(path)
