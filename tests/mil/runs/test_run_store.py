@@ -15,6 +15,7 @@ from common.study import Study
 from mil.evaluate import main as evaluate
 from mil.heads.registry import make_head
 from mil.runs.comparison_record import Comparison, current_comparison, write_comparison
+from mil.runs.model_file import read_model, write_model
 from mil.runs.facts import FoldRecord, FoldPatients, ShareFacts
 from mil.runs.run_folder import RunFolder, evaluated_runs
 from mil.runs.run_store import read_run
