@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from common.failures import StudyError
+from common.failures import SlideError, StudyError
+from common.unread_files import one_spelling, what_is_unread
 
 # The endings of OpenSlide's formats and of flat images. DICOM stands apart: several files are one slide.
 SLIDE_ENDINGS = frozenset(
@@ -79,12 +81,64 @@ def find_slides(folder: Path) -> dict[str, Path]:
         for slide_id, path in _slides_among(files, parent, is_top=parent == folder):
             found.setdefault(slide_id, []).append(path)
     if not found:
-        raise StudyError(f"no slides in {folder}; wanted files ending in {', '.join(sorted(SLIDE_ENDINGS))} or .dcm")
+        others = [f"{path.name} is {what_is_unread(path.name)[0]}" for path in sorted(_files_below(folder))[:3]]
+        found_instead = f" ({'; '.join(others)})" if others else ""
+        raise StudyError(
+            f"no slides in {folder}{found_instead}; wanted files ending in {', '.join(sorted(SLIDE_ENDINGS))} or .dcm"
+        )
     double = {name: paths for name, paths in found.items() if len(paths) > 1}
     if double:
         lines = "; ".join(f"{name}: {', '.join(map(str, paths))}" for name, paths in sorted(double.items()))
         raise StudyError(f"two files with one slide id in {folder}: {lines}. Rename or remove one of each")
     return {name: paths[0] for name, paths in sorted(found.items())}
+
+
+def named_as_in_table(files: Mapping[str, Path], slide_ids: Collection[str]) -> dict[str, Path]:
+    """Return the files of `find_slides`, each under the spelling of the table where only that differs (é as one sign or two)."""
+    in_table = {one_spelling(slide_id): slide_id for slide_id in sorted(slide_ids) if slide_id not in files}
+    named = {
+        name if name in slide_ids else in_table.get(one_spelling(name), name): path for name, path in files.items()
+    }
+    return dict(sorted(named.items())) if len(named) == len(files) else dict(files)
+
+
+def no_such_slide(slide_id: str, folder: Path) -> SlideError:
+    """Return why a slide of the table has no file: the file that is meant, where one is there, and why it is not taken."""
+    reason, remedy = "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
+    near = _near(slide_id, folder)
+    return SlideError(reason, remedy) if near is None else SlideError(f"{reason}: {near[0]}", near[1])
+
+
+def _near(slide_id: str, folder: Path) -> tuple[str, str] | None:
+    """Return which file of the folder is meant and what is wrong with it, and what to do."""
+    wanted = _folded(slide_id)
+    names = _names_below(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
+    for name in names:
+        stem, ending = _folded(Path(name).stem), Path(name).suffix.lower()
+        is_slide = ending in SLIDE_ENDINGS | {DICOM_ENDING}
+        if is_slide and wanted in (stem, stem + ending):
+            what = (
+                "differs from it only in its spelling"
+                if wanted == stem
+                else "is there, and the table has the ending too"
+            )
+            return f"{name} {what}", f"write {Path(name).stem} in the table"
+    for name in names:
+        is_slide = Path(name).suffix.lower() in SLIDE_ENDINGS | {DICOM_ENDING}
+        if not is_slide and (_folded(name) + ".").startswith(wanted + "."):
+            what, remedy = what_is_unread(name)
+            return f"{name} is there, {what}", remedy
+    return None
+
+
+@lru_cache(maxsize=2)
+def _names_below(folder: Path, _time: int) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in _files_below(folder)))
+
+
+def _folded(name: str) -> str:
+    """Return a name without what people mistake: capitals, spaces, how letters are composed."""
+    return "".join(one_spelling(name).casefold().split())
 
 
 def _check_name(path: Path) -> None:
@@ -136,7 +190,6 @@ def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
         series, such as a damaged one, stands alone.
     """
     from pydicom.config import settings
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import dcmread
 
     settings.reading_validation_mode = 0  # IGNORE: odd values elsewhere in the header are no concern here
@@ -146,7 +199,9 @@ def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
         try:
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
             series = str(header.get("SeriesInstanceUID", "")) or path
-        except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError, KeyError):
-            pass  # no DICOM file: opening it names the fault
+        except (
+            Exception
+        ):  # no DICOM file, or a broken header, of which pydicom raises anything: opening it names the fault
+            pass
         found.setdefault(series, []).append(path)
     return [(isinstance(series, str), members) for series, members in found.items()]

@@ -86,7 +86,11 @@ def read_splits(path: Path) -> pd.DataFrame:
             f"no splits at {path}; make them with: python splits/make_splits.py --study {path.parent.parent}"
         )
     try:
-        table = with_texts(pd.read_csv(path, dtype={"patient_id": str, "set": str}, keep_default_na=False))
+        table = with_texts(
+            pd.read_csv(
+                path, dtype={"patient_id": str, "set": str}, keep_default_na=False, float_precision="round_trip"
+            )
+        )
     except (ValueError, OSError, OverflowError) as error:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     if list(table.columns) != list(COLUMNS):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.failures import SlideError
+from common.slide_files import no_such_slide
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.jobs import (
@@ -140,7 +141,5 @@ def corners_of_scale(tiles: SlideTiles, side_um: float) -> np.ndarray:
 
 def _slide_tiles(study: Study, files: dict[str, Path], slide_id: str) -> SlideTiles:
     if slide_id not in files:
-        raise SlideError(
-            "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
-        )
+        raise no_such_slide(slide_id, study.slides)
     return tiles_of_slide(study.tile_file(slide_id), files[slide_id])

@@ -119,7 +119,7 @@ def _centres(index: Path) -> np.ndarray | None:
             return content.astype(np.int64)
         with content:
             return None if "locations" in content.files else content["arr_0"].astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{index}: not a readable index of tile centres ({error}); {DAMAGED}") from error
 
 

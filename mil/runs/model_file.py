@@ -79,7 +79,11 @@ def read_model(path: Path) -> Model:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         schema = record.get("schema") if isinstance(record, dict) else None
         raise ValueError(f"{path}: format {schema}, not {SCHEMA}; train again")
-    head = rebuild_head(record["head"])
-    head.load_state_dict(tensors)
+    try:
+        head = rebuild_head(record["head"])
+        head.load_state_dict(tensors)
+    except (RuntimeError, KeyError, TypeError) as error:  # torch's, of weights that are not the head's
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path}: its weights are not those of its head ({first}); train again") from error
     head.eval()
     return Model(head, record)

@@ -68,7 +68,9 @@ def read_sealed(path: Path, kind: type[T], schema: str, remedy: str) -> T:
 
 
 def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(
+        json.dumps(values, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
@@ -139,7 +141,9 @@ def _parsed(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         wanted = [parts[0]] * len(value) if parts[-1] is ... else parts
         if len(wanted) == len(value):
-            return tuple(_parsed(part, each, f"{where}[{at}]") for at, (part, each) in enumerate(zip(wanted, value, strict=True)))
+            return tuple(
+                _parsed(part, each, f"{where}[{at}]") for at, (part, each) in enumerate(zip(wanted, value, strict=True))
+            )
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if origin is None and (type(value) is kind or (kind is float and is_whole)):
         return value

@@ -94,7 +94,9 @@ def read_run(folder: RunFolder) -> FinishedRun:
         validation=_predictions(folder.validation, facts),
         follow_up=_predictions(folder.follow_up, facts),
         patients=read_predictions(folder.patients, text=_categories(facts)),
-        images=_predictions(folder.image_predictions, facts, text=["image"], keys=("repeat", "fold", "patient_id", "image")),
+        images=_predictions(
+            folder.image_predictions, facts, text=["image"], keys=("repeat", "fold", "patient_id", "image")
+        ),
         shares={
             point.share: _predictions(folder.share(point.share).predictions, facts) for point in facts.learning_curve
         },
@@ -103,9 +105,7 @@ def read_run(folder: RunFolder) -> FinishedRun:
     )
 
 
-def _predictions(
-    path: Path, facts: RunFacts, *, text: Sequence[str] = (), keys: Sequence[str] = KEYS
-) -> pd.DataFrame:
+def _predictions(path: Path, facts: RunFacts, *, text: Sequence[str] = (), keys: Sequence[str] = KEYS) -> pd.DataFrame:
     table = read_predictions(path, text=text)
     check_rows(path, table, facts.classes, keys=keys)
     return table
@@ -118,13 +118,20 @@ def _categories(facts: RunFacts) -> list[str]:
 
 
 def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of a run; names, and the columns `text`, stay text; a table that is not there is empty."""
+    """Read a table of a run; names, and the columns `text`, stay text; a table that is not there is empty.
+
+    Raises:
+        StudyError: it is no table.
+    """
     import pandas as pd
 
     if not path.is_file():
         return pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
     types = {**dict.fromkeys(map(str, map(cell_of, text)), str), "patient_id": str, "truth": str}
-    return with_texts(pd.read_csv(path, dtype=types, keep_default_na=False))
+    try:  # in its default precision pandas ends the process on an exponent of many digits
+        return with_texts(pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
+    except (ValueError, OSError, OverflowError) as error:  # pandas' errors of parsing are ValueErrors
+        raise StudyError(f"{path}: not readable as a table ({' '.join(str(error).split())}); {TRAIN_AGAIN}") from error
 
 
 def by_patient(predictions: pd.DataFrame, model: str, values: Sequence[str], keep: Sequence[str]) -> pd.DataFrame:

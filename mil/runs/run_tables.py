@@ -60,11 +60,12 @@ def check_rows(path: Path, table: pd.DataFrame, classes: Sequence[str], *, keys:
     Raises:
         StudyError: names the file, the rule and a row that breaks it.
     """
+    names = [f"p_{name}" for name in classes]
+    wanted = (*keys, *names) if len(table) else ("patient_id", "model")  # what a table that is not there has
+    if lacking := [name for name in wanted if name not in table]:
+        raise StudyError(f"{path}: it lacks the column {', '.join(lacking)}; {REMEDY}")
     if not len(table):
         return
-    names = [f"p_{name}" for name in classes]
-    if lacking := [name for name in (*keys, *names) if name not in table]:
-        raise StudyError(f"{path}: it lacks the column {', '.join(lacking)}; {REMEDY}")
     _refuse(path, table, table.duplicated([*keys]), f"{', '.join(keys)} name one row, and here two", keys)
     for name in table.columns:
         if name not in (*keys, "truth") or name in ("repeat", "fold"):
@@ -80,9 +81,7 @@ def check_rows(path: Path, table: pd.DataFrame, classes: Sequence[str], *, keys:
 
 
 def _check_numbers(path: Path, table: pd.DataFrame, name: str, keys: Sequence[str]) -> None:
-    import pandas as pd
-
-    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    values = np.array([_number(value) for value in table[name].tolist()], dtype=np.float64)
     _refuse(path, table, ~np.isfinite(values), f"{name} is a number", keys)
     if name in TRUTHS:
         _refuse(path, table, ~np.isin(values, (0, 1)), f"{name} is 0 or 1", keys)
@@ -90,12 +89,22 @@ def _check_numbers(path: Path, table: pd.DataFrame, name: str, keys: Sequence[st
         _refuse(path, table, np.asarray(values < 0), "a time is not negative", keys)
 
 
+def _number(value: object) -> float:
+    """Return a cell as a number; NaN where it is none. (pandas ends the process on an exponent of many digits.)"""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return float("nan")
+
+
 def _refuse(path: Path, table: pd.DataFrame, is_wrong: np.ndarray | pd.Series, rule: str, keys: Sequence[str]) -> None:
     rows = np.flatnonzero(is_wrong)
     if len(rows):
         row = table.iloc[rows[0]]
         place = ", ".join(f"{key} {row[key]}" for key in keys)
-        raise StudyError(f"{path}: {rule}; {len(rows)} rows break this, the first in line {rows[0] + 2} ({place}); {REMEDY}")
+        raise StudyError(
+            f"{path}: {rule}; {len(rows)} rows break this, the first in line {rows[0] + 2} ({place}); {REMEDY}"
+        )
 
 
 def _tables(folder: RunFolder, shares: Sequence[float]) -> list[Path]:

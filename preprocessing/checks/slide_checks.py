@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.failures import SlideError
 from common.parallel import Outcome, over_slides
-from common.slide_files import file_fingerprint
+from common.slide_files import file_fingerprint, no_such_slide
 from common.tables.cohort_columns import number_fault
 from preprocessing.reading.slide import Slide, open_slide, read_tile
 
@@ -178,7 +178,8 @@ def off_scale(checks: Sequence[SlideCheck]) -> tuple[list[SlideCheck], list[Slid
 
 def _oddities(check: SlideCheck) -> Iterator[Finding]:
     for remark in check.remarks:
-        yield Finding(check.slide_id, remark, "convert the slide with a current tool if it is read too slowly")
+        remedy = "look at its preview; convert it with a current tool if something is wrong, or it is read slowly"
+        yield Finding(check.slide_id, remark, remedy)
     anisotropy = max(check.mpp_x, check.mpp_y) / min(check.mpp_x, check.mpp_y)
     if anisotropy > MPP_RATIO:
         found = f"mpp differs between the axes: {check.mpp_x:.4g} and {check.mpp_y:.4g} ({check.mpp_source})"
@@ -192,12 +193,12 @@ def _oddities(check: SlideCheck) -> Iterator[Finding]:
         yield Finding(check.slide_id, found, "leave the slide out if it is no H&E")
 
 
-def table_findings(files: Mapping[str, Path], with_row: AbstractSet[str], *, is_whole_table: bool) -> list[Finding]:
+def table_findings(
+    folder: Path, files: Mapping[str, Path], with_row: AbstractSet[str], *, is_whole_table: bool
+) -> list[Finding]:
     """Return rows without a file and files without a row (the latter only when the table was not restricted)."""
-    findings = [
-        Finding(name, "the table has this slide, but there is no such file", "add it to slides/, or remove the row")
-        for name in sorted(with_row - files.keys())
-    ]
+    missing = [(name, no_such_slide(name, folder)) for name in sorted(with_row - files.keys())]
+    findings = [Finding(name, error.reason, error.remedy) for name, error in missing]
     if is_whole_table:
         findings += [
             Finding(name, f"{files[name].name} has no row in the clinical table", "add a row, or move the file away")

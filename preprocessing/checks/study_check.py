@@ -11,7 +11,7 @@ from common.cohort import read_cohort
 from common.failures import wrapped_lines
 from common.files import write_table
 from common.machine import default_workers
-from common.slide_files import find_slides
+from common.slide_files import find_slides, named_as_in_table
 from common.study import Study, open_study
 from preprocessing.checks.check_settings import CheckConfig
 from preprocessing.checks.slide_checks import (
@@ -65,15 +65,16 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     is_embedded = any(study.root.glob("features/*/*.h5"))
     has_slides = study.slides.is_dir() and any(study.slides.iterdir())
     of_features = is_embedded and not has_slides  # of a tile table, or of another tool
-    files = {} if of_features else find_slides(study.slides)
     rows = {row["slide_id"]: row for row in cohort.rows}
+    found = {} if of_features else find_slides(study.slides)
+    files = named_as_in_table(found, {*rows, *cohort.left_out})
     workers = default_workers() if config.workers is None else config.workers
     jobs = list(_jobs(config, files, rows))
     outcomes = check_slides(jobs, tile_um=config.tile_um, workers=workers, timeout_s=config.timeout_s)
     checks = [outcome.value for outcome in outcomes if outcome.value is not None]
     effort = estimated_effort(checks, tile_um=config.tile_um, workers=workers)
     findings = [
-        *([] if of_features else table_findings(files, rows.keys(), is_whole_table=config.where is None)),
+        *([] if of_features else table_findings(study.slides, files, rows.keys(), is_whole_table=config.where is None)),
         *slide_findings(outcomes, {name: row["patient_id"] for name, row in rows.items()}),
         *cohort_findings(cohort.patients, n_folds=config.folds),
         *space_findings(study.root, effort),

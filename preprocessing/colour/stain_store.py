@@ -115,7 +115,7 @@ def _of_image(path: Path) -> StainFit:
     try:
         with Image.open(path) as file:
             image = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as an image ({error})") from error
     side = min(IMAGE_PATCH_PX, *image.shape[:2])
     patches = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
 
@@ -18,15 +19,57 @@ if TYPE_CHECKING:
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
 MAX_WHOLE_PX = 250_000_000  # decoded in one piece: 1 GB
+SENSOR_BITS = (8, 10, 12, 14, 16)
+PNG_SIGN, PNG_DEPTH_AT = b"\x89PNG", 24
 CONVERT_REMEDY = "save it as 8-bit RGB, best as a tiled pyramidal TIFF"
 RECOPY_REMEDY = "the file is damaged or truncated; copy or scan it again"
+
+
+@dataclass(frozen=True)
+class StoredBits:
+    """How many bits of the samples are in use, and what says so; "" where they are all."""
+
+    n_bits: int
+    reason: str = ""
+
+
+def bits_in_use(brightest: int, stated: Sequence[tuple[str, int]] = ()) -> StoredBits:
+    """Return how many of 16 bits samples use.
+
+    Args:
+        brightest: of the samples looked at; 0 where nothing is known of them.
+        stated: what the file says is the largest value, each with the name of what says so.
+    """
+    for source, value in stated:
+        if 255 <= value < 2**16 - 1 and brightest <= value:
+            return StoredBits(value.bit_length(), f"{source} says so")
+    n_bits = next(bits for bits in SENSOR_BITS if brightest < 2**bits) if brightest else 16
+    return StoredBits(n_bits, f"the brightest is {brightest}" if n_bits < 16 else "")
+
+
+def to_8_bits(samples: Shaped[np.ndarray, "*shape"], bits: StoredBits) -> UInt8[np.ndarray, "*shape"]:
+    """Return the 8 highest of the bits in use.
+
+    Raises:
+        ValueError: a sample is brighter than they can be.
+    """
+    brightest = int(samples.max(initial=0))
+    if brightest >= 2**bits.n_bits:
+        raise ValueError(f"a sample of {brightest}, and {bits.n_bits} bits are in use: {bits.reason}")
+    return (samples >> (bits.n_bits - 8)).astype(np.uint8)
+
+
+def remark_on(bits: StoredBits) -> tuple[str, ...]:
+    """Return a line on samples that do not use all their bits; none where they do."""
+    if not bits.reason:
+        return ()
+    return (f"its samples of 16 bits use {bits.n_bits} ({bits.reason}): {2**bits.n_bits - 1} is taken for white",)
 
 
 class FlatPicture:
     """A PNG or JPEG file, decoded whole at the first read; turned upright as its EXIF says. It bears no scale."""
 
     reader, orientation = "Pillow", 1
-    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         from PIL import UnidentifiedImageError
@@ -46,6 +89,10 @@ class FlatPicture:
                 CONVERT_REMEDY,
             )
         self.properties: Mapping[str, str] = {}
+        self.remarks: tuple[str, ...] = ()
+        if _is_deep_png(path):
+            state = path.stat()
+            self.remarks = remark_on(_decoded_picture(path, state.st_size, state.st_mtime_ns)[1])
         self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
 
     def piece_px(self, level: int) -> tuple[int, int]:
@@ -59,7 +106,7 @@ class FlatPicture:
 
         assert level == 0
         state = self._path.stat()
-        pixels = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
+        pixels, _ = _decoded_picture(self._path, state.st_size, state.st_mtime_ns)
         x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
         canvas = new("RGBA", size)
         if x1 > x0 and y1 > y0:
@@ -72,14 +119,33 @@ class FlatPicture:
 
 
 @lru_cache(maxsize=1)  # tiles of one image are read in several calls; size and time make a changed file another
-def _decoded_picture(path: Path, _size: int, _time: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decoded_picture(path: Path, _size: int, _time: int) -> tuple[UInt8[np.ndarray, "h w 3"], StoredBits]:
     from PIL import ImageOps
 
     try:
         with without_pixel_limit(), _opened_picture(path) as file:
-            return rgb_pixels(ImageOps.exif_transpose(file))
-    except (OSError, ValueError, SyntaxError) as error:
+            image, bits = _deep_picture(path, file) if _is_deep_png(path) else (file, StoredBits(8))
+            return rgb_pixels(ImageOps.exif_transpose(image)), bits
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # the last of imagecodecs
         raise SlideError(f"{path.name} cannot be decoded ({error})", RECOPY_REMEDY) from error
+
+
+def _is_deep_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(PNG_DEPTH_AT + 1)
+    return head.startswith(PNG_SIGN) and head[PNG_DEPTH_AT:] == b"\x10"
+
+
+def _deep_picture(path: Path, file: Image) -> tuple[Image, StoredBits]:
+    """Return a PNG of 16 bits as 8 bits, of which Pillow would take the highest whether they are in use or not."""
+    import imagecodecs
+    from PIL.Image import fromarray
+
+    samples = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    bits = bits_in_use(int(samples.max(initial=0)))
+    image = fromarray(to_8_bits(samples, bits))
+    image.info = {name: file.info[name] for name in ("exif",) if name in file.info}
+    return image, bits
 
 
 def rgb_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,9 +1,8 @@
-"""TIFF files OpenSlide does not take, plain or striped, in OpenSlide's shape, with one level.
+"""TIFF files OpenSlide does not take, plain or striped, or with levels it does not see, in OpenSlide's shape.
 
 A TIFF is decoded segment by segment (strip or tile), so that memory does not grow with the image. Samples of more than
-8 bits keep their 8 highest, as TIFF and PNG define white as the full range; grey becomes RGB, palettes are looked up, CMYK
-is multiplied out, transparent pixels become white. Other kinds (float, signed, CIELAB, several planes in depth) are named
-failures.
+8 bits keep the 8 highest of those in use; grey becomes RGB, palettes are looked up, CMYK is multiplied out, transparent
+pixels become white. Other kinds (float, signed, CIELAB, several planes in depth) are named failures.
 """
 
 from __future__ import annotations
@@ -18,31 +17,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cachetools import LRUCache, cachedmethod
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 
 from common.failures import SlideError
-from preprocessing.reading.flat_picture import CONVERT_REMEDY, MAX_WHOLE_PX, RECOPY_REMEDY, overlap
+from preprocessing.reading.flat_picture import RECOPY_REMEDY, overlap, remark_on
 from preprocessing.reading.jpeg_colours import colours_of_jpeg
+from preprocessing.reading.levels import sound_levels, tiff_scales
 from preprocessing.reading.scale import MPP_PROPERTIES, with_ome_scale
+from preprocessing.reading.tiff_page import TiffLevel, as_rgb, check_kind, stored_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 TIFF_ENDINGS = frozenset({".tif", ".tiff", ".qptiff"})
-MAPPED_SEGMENT_PX = 4_000_000  # of an uncompressed image, which the system pages in
 HEADER_BYTES = 65_536  # of a JPEG stream: more than stands before its pixels
 CACHE_BYTES = 96 << 20  # decoded segments kept
 
 
 class FlatTiff:
-    """One page of a TIFF file: the largest, which is the image itself where a thumbnail lies beside it.
+    """The largest page of a TIFF file, which is the image itself where a thumbnail lies beside it, and its smaller levels.
 
     It is shown as stored: `upright` turns it by its `stored_orientation`.
     """
 
     reader, orientation = "tifffile", 1
-    remarks: tuple[str, ...] = ()
-    _page: Any
 
     def __init__(self, path: Path) -> None:
         import tifffile
@@ -52,55 +50,51 @@ class FlatTiff:
         self._file: Any = None
         try:
             self._file = tifffile.TiffFile(path)
-            largest: Any = max(self._file.pages, key=lambda page: page.imagewidth * page.imagelength)
-            self._page = largest.aspage()
-            self._check()
-            _refuse_wrong_colours(self._file, self._page, path.name)
-            size = (int(self._page.imagewidth), int(self._page.imagelength))
+            self._levels, self.remarks = _levels(path, self._file)
+            page = self._levels[0].page
             description = str(self._file.pages.first.tags.valueof("ImageDescription", ""))
-            self.properties = with_ome_scale(_tiff_properties(self._page), description, size)
-            self.stored_orientation = _orientation_of(self._page)
-            self._mapped = _mapped_pixels(path, self._file, self._page)
+            self.properties = with_ome_scale(_tiff_properties(page), description, self._levels[0].size)
+            self.stored_orientation = _orientation_of(page)
+            bits = stored_bits(path, self._levels[0], description)
+            self.level_dimensions = tuple(level.size for level in self._levels)
+            width, height = self.dimensions = self.level_dimensions[0]
+            self.level_downsamples = tuple((width / size[0] + height / size[1]) / 2 for size in self.level_dimensions)
+            most = max(3 * math.prod(level.segment_px) for level in self._levels)
+            if any(min(level.segment_px) < 1 for level in self._levels):
+                raise ValueError("a level is cut into pieces of no size")
+            for level in self._levels:
+                level.bits = bits
         except SlideError:
             self.close()
             raise
         except Exception as error:  # tifffile raises whatever a broken header leads to
             self.close()
             raise SlideError(f"{path.name} is not readable as a TIFF ({error})", RECOPY_REMEDY) from error
-        self.dimensions = (int(self._page.imagewidth), int(self._page.imagelength))
-        self.level_dimensions, self.level_downsamples = (self.dimensions,), (1.0,)
-        self._segment_px = self._size_of_a_segment()
-        n_kept = max(1, CACHE_BYTES // (3 * math.prod(self._segment_px)))
-        self._segments: LRUCache[Any, UInt8[np.ndarray, "h w 3"]] = LRUCache(n_kept)
+        self.remarks += remark_on(bits)
+        self._segments: LRUCache[Any, UInt8[np.ndarray, "h w 3"]] = LRUCache(
+            max(CACHE_BYTES, most), getsizeof=lambda pixels: pixels.nbytes
+        )
 
     def piece_px(self, level: int) -> tuple[int, int]:
         """Return width and height of what is decoded at once."""
-        assert level == 0
-        return self._segment_px
-
-    def _size_of_a_segment(self) -> tuple[int, int]:
-        page = self._page
-        if self._mapped is not None:
-            return self.dimensions[0], max(1, MAPPED_SEGMENT_PX // self.dimensions[0])
-        if page.is_tiled:
-            return int(page.tilewidth), int(page.tilelength)
-        return self.dimensions[0], int(min(page.rowsperstrip or page.imagelength, page.imagelength))
+        return self._levels[level].segment_px
 
     def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Return an RGBA image of the area; what lies off the image is transparent."""
         from PIL.Image import fromarray
 
-        assert level == 0
+        downsample = self.level_downsamples[level]
+        left0, top0 = (round(at / downsample) for at in origin)
         canvas = np.zeros((size[1], size[0], 4), np.uint8)
-        x0, y0, x1, y1 = overlap(origin, size, self.dimensions)
-        width, height = self._segment_px
-        n_across = math.ceil(self.dimensions[0] / width)
+        x0, y0, x1, y1 = overlap((left0, top0), size, self.level_dimensions[level])
+        width, height = self._levels[level].segment_px
+        n_across = math.ceil(self.level_dimensions[level][0] / width)
         for row in range(y0 // height, math.ceil(y1 / height) if x1 > x0 else 0):
             for column in range(x0 // width, math.ceil(x1 / width)):
-                pixels = self._segment(row * n_across + column)
+                pixels = self._segment(level, row * n_across + column)
                 left, top = max(x0, column * width), max(y0, row * height)
                 right, bottom = min(x1, column * width + pixels.shape[1]), min(y1, row * height + pixels.shape[0])
-                target = canvas[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
+                target = canvas[top - top0 : bottom - top0, left - left0 : right - left0]
                 target[..., :3] = pixels[
                     top - row * height : bottom - row * height, left - column * width : right - column * width
                 ]
@@ -112,67 +106,80 @@ class FlatTiff:
         if self._file is not None:
             self._file.close()
 
-    def _check(self) -> None:
-        page = self._page
-        kind = f"{page.photometric.name}, {page.dtype}, {page.samplesperpixel} samples"
-        known = {"MINISWHITE": 1, "MINISBLACK": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3, "SEPARATED": 4}
-        n_least = known.get(page.photometric.name, 99)
-        is_packed_ycbcr = page.photometric.name == "YCBCR" and page.compression.name != "JPEG"
-        is_known_type = page.dtype is not None and page.dtype.kind in "ub" and page.dtype.itemsize <= 2
-        if page.samplesperpixel < n_least or is_packed_ycbcr or not is_known_type or page.imagedepth != 1:
-            raise SlideError(f"{self.name} is a TIFF of a kind that is not read ({kind})", CONVERT_REMEDY)
-        width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
-        if width * min(height, page.imagelength) > MAX_WHOLE_PX and not page.is_contiguous:
-            raise SlideError(
-                f"{self.name} is one compressed strip of {width} x {page.imagelength} pixels, more than "
-                f"{MAX_WHOLE_PX:,}",
-                CONVERT_REMEDY,
-            )
-
     @cachedmethod(attrgetter("_segments"))
-    def _segment(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        page: Any = self._page
+    def _segment(self, level: int, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        of = self._levels[level]
         try:
-            if self._mapped is not None:
-                height = self._segment_px[1]
-                samples = np.asarray(self._mapped[index * height : (index + 1) * height])
-            elif page.planarconfig == 2 and page.samplesperpixel > 1:  # a plane a colour
-                n_segments = len(list(page.dataoffsets)) // page.samplesperpixel
-                planes = [self._decoded(index + plane * n_segments) for plane in range(page.samplesperpixel)]
-                samples = np.concatenate(planes, axis=2)
-            else:
-                samples = self._decoded(index)
-            return _as_rgb(samples, page)
-        except SlideError:
-            raise
+            return as_rgb(of.samples(index), of.page, of.bits)
         except Exception as error:  # a decoder raises whatever broken bytes lead to
             raise SlideError(f"segment {index} of {self.name} cannot be read ({error})", RECOPY_REMEDY) from error
 
-    def _decoded(self, index: int) -> Shaped[np.ndarray, "h w c"]:
-        page: Any = self._page
-        offset, n_bytes = page.dataoffsets[index], page.databytecounts[index]
-        handle = self._file.filehandle
-        handle.seek(offset)
-        content = handle.read(n_bytes) if n_bytes else None
-        if content is not None and len(content) < n_bytes:
-            raise ValueError(f"{n_bytes} bytes wanted, {len(content)} found")
-        jpeg = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.jpegtables else {}
-        samples, _, shape = page.decode(content, index, **jpeg)
-        if samples is None:  # a segment without bytes: never written, not damaged
-            white = np.iinfo(np.uint16).max if page.dtype.itemsize == 2 else 255
-            return np.full((*shape[1:3], shape[3]), white, page.dtype)
-        return np.asarray(samples[0, : shape[1], : shape[2]])
+
+def _levels(path: Path, file: Any) -> tuple[list[TiffLevel], tuple[str, ...]]:
+    """Return the largest page and, by size, the smaller levels that show it; a line on each that does not.
+
+    Raises:
+        SlideError: the largest page is of a kind that is not read, or its colours are declared wrongly.
+    """
+    pages = all_pages(file)
+    largest = max(pages, key=lambda page: page.imagewidth * page.imagelength).aspage()
+    check_kind(largest, path.name)
+    _refuse_wrong_colours(file, largest, path.name)
+    smaller, remarks = [], []
+    for page in _smaller_levels(file, largest):
+        if _kind_of(page) == _kind_of(largest):
+            smaller.append(page)
+        else:
+            remarks.append(f"a level of {page.imagewidth} x {page.imagelength} px is of another kind; it is not used")
+    family = [largest, *sorted(smaller, key=lambda page: -page.imagewidth * page.imagelength)]
+    sizes = [(int(page.imagewidth), int(page.imagelength)) for page in family]
+    kept, unsound = sound_levels(sizes, tiff_scales(family))
+    return [TiffLevel(path, file, family[level]) for level in kept], (*remarks, *unsound)
+
+
+def all_pages(file: Any) -> list[Any]:
+    """Return the pages of a file, each with those in its SubIFDs behind it."""
+    return [page for first in file.pages for page in (first, *_sub_pages(first))]
+
+
+def _sub_pages(page: Any) -> list[Any]:
+    """Return what lies in a page's SubIFDs, as OME-TIFF keeps smaller levels."""
+    whole = page.aspage()
+    return [sub.aspage() for sub in whole.pages] if whole.subifds else []
+
+
+def _smaller_levels(file: Any, largest: Any) -> list[Any]:
+    """Return the pages that say to be smaller levels of the largest: of its SubIFDs, or flagged reduced beside it."""
+    beside = [page.aspage() for page in file.pages]
+    own = _sub_pages(largest) or [sub for page in beside for sub in _family_of(page, largest)]
+    found = {page.offset: page for page in (*own, *(page for page in beside if page.is_reduced))}
+    size = largest.imagewidth * largest.imagelength
+    return [page for at, page in found.items() if at != largest.offset and page.imagewidth * page.imagelength < size]
+
+
+def _family_of(page: Any, largest: Any) -> list[Any]:
+    subs = _sub_pages(page)
+    return subs if any(sub.offset == largest.offset for sub in subs) else []
+
+
+def _kind_of(page: Any) -> tuple[object, ...]:
+    """Return what must be alike for two levels to be decoded alike, and checked as one."""
+    return page.photometric, page.dtype, page.samplesperpixel, page.bitspersample, page.imagedepth
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What a TIFF says before it is opened: how its first image lies, the size of its largest, and whether
-    OpenSlide misreads it: it takes a fourth sample of any meaning for opacity, and numbers of any kind for grey levels.
+    """What a TIFF says before it is opened: how its first image lies, the size of its largest, whether OpenSlide misreads
+    it, and whether it has levels in SubIFDs, which OpenSlide does not see.
+
+    OpenSlide takes a fourth sample of any meaning for opacity, numbers of any kind for grey levels, and of 16 bits the
+    highest, whether they are in use or not.
     """
 
     orientation: int
     largest_px: tuple[int, int]
     is_misread: bool
+    has_sub_levels: bool
 
 
 def first_look(path: Path) -> FirstLook:
@@ -185,16 +192,20 @@ def first_look(path: Path) -> FirstLook:
 
     try:
         with tifffile.TiffFile(path) as file:
-            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in file.pages]
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in all_pages(file)]
             first: Any = file.pages.first
             _refuse_wrong_colours(file, first, path.name)
             has_other_sample = first.photometric.name == "RGB" and [int(kind) for kind in first.extrasamples][:1] == [0]
-            is_number = first.dtype is not None and first.dtype.kind not in "ub"
-            return FirstLook(_orientation_of(first), max(sizes, key=math.prod), has_other_sample or is_number)
+            is_number = first.dtype is not None and (first.dtype.kind not in "ub" or first.dtype.itemsize > 1)
+            return FirstLook(
+                _orientation_of(first), max(sizes, key=math.prod), has_other_sample or is_number, bool(first.subifds)
+            )
     except SlideError:
         raise
-    except (tifffile.TiffFileError, ValueError, OSError):
-        return FirstLook(1, (0, 0), False)  # what only tifffile stumbles over is no reason to refuse what was opened
+    except Exception:  # tifffile raises whatever a broken header leads to
+        return FirstLook(
+            1, (0, 0), False, False
+        )  # what only tifffile stumbles over is no reason to refuse what was opened
 
 
 def _refuse_wrong_colours(file: Any, page: Any, name: str) -> None:
@@ -214,17 +225,6 @@ def _orientation_of(page: Any) -> int:
     return int(page.tags.valueof("Orientation", 1))
 
 
-def _mapped_pixels(path: Path, file: Any, page: Any) -> Shaped[np.ndarray, "h w c"] | None:
-    """Return the pixels of an uncompressed, contiguous image as a view of the file; None for all others."""
-    shape = (int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel))
-    size = math.prod(shape) * page.dtype.itemsize
-    is_whole = page.dataoffsets and page.dataoffsets[0] + size <= path.stat().st_size  # a truncated file: by strips
-    if not page.is_memmappable or page.planarconfig != 1 or not is_whole:
-        return None
-    dtype = np.dtype(file.byteorder + page.dtype.char)
-    return np.memmap(path, dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
-
-
 def _tiff_properties(page: Any) -> Mapping[str, str]:
     """Return the scale where the file gives one in a unit of length; dots per inch of a print fall outside its range."""
     um = {2: 25400.0, 3: 10000.0}.get(page.tags.valueof("ResolutionUnit", 1))
@@ -234,27 +234,3 @@ def _tiff_properties(page: Any) -> Mapping[str, str]:
         if um is not None and value is not None and value[0] and value[1]:
             scales[name] = str(um * value[1] / value[0])
     return scales
-
-
-def _as_rgb(samples: Shaped[np.ndarray, "h w c"], page: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """Return decoded samples as 8-bit RGB on white."""
-    kind, bits = page.photometric.name, int(page.bitspersample)
-    if kind == "PALETTE":
-        return (np.asarray(page.colormap)[:, samples[..., 0]] >> 8).astype(np.uint8).transpose(1, 2, 0)
-    if bits > 8:
-        samples = (samples >> (bits - 8)).astype(np.uint8)
-    elif bits < 8:
-        samples = (samples.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
-    if kind == "SEPARATED":
-        inks = 255 - samples[..., :4].astype(np.uint16)
-        return (inks[..., :3] * inks[..., 3:] // 255).astype(np.uint8)
-    n_colours = 3 if kind in {"RGB", "YCBCR"} else 1
-    colours = samples[..., :n_colours]
-    if kind == "MINISWHITE":
-        colours = 255 - colours
-    extra = [int(value) for value in page.extrasamples]
-    if extra and extra[0] in (1, 2) and samples.shape[2] > n_colours:  # alpha: 1 multiplied in already, 2 not
-        alpha = samples[..., n_colours : n_colours + 1].astype(np.uint16)
-        light = colours.astype(np.uint16) if extra[0] == 1 else colours * alpha // 255
-        colours = np.minimum(light + 255 - alpha, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from common.failures import SlideError
 from common.slide_files import DICOM_ENDING, dicom_series
+from common.unread_files import unlike_its_name
 from preprocessing.reading.flat_dicom import FlatDicom, largest_instance, wrong_colours
 from preprocessing.reading.flat_picture import PICTURE_ENDINGS, FlatPicture
 from preprocessing.reading.flat_tiff import TIFF_ENDINGS, FlatTiff, first_look
 from preprocessing.reading.handle import SlideHandle
-from preprocessing.reading.openslide_handle import GENERIC_TIFF, TAGGED, UNKNOWN_REMEDY, OpenSlideHandle
+from preprocessing.reading.openslide_handle import GENERIC_TIFF, TAGGED, UNKNOWN_REMEDY, OpenSlideHandle, WithSubLevels
 from preprocessing.reading.upright import upright
 
 
@@ -43,7 +44,9 @@ def open_handle(path: Path) -> SlideHandle:
             except SlideError as refusal:
                 refusals.append(refusal)
     if not refusals:
-        raise SlideError(f"{path.name} is of no format that is read", UNKNOWN_REMEDY)
+        raise unlike_its_name(path) or SlideError(f"{path.name} is of no format that is read", UNKNOWN_REMEDY)
+    if (other := unlike_its_name(path)) is not None:
+        refusals.append(other)
     if len(refusals) == 1:
         raise refusals[0]
     reasons = dict.fromkeys(refusal.reason for refusal in refusals)
@@ -89,9 +92,19 @@ def _with_openslide(path: Path) -> SlideHandle:
         if handle.vendor == GENERIC_TIFF and (look.orientation != 1 or is_larger or look.is_misread):
             handle.close()
             return _as_flat_tiff(file)
+        if handle.vendor == GENERIC_TIFF and look.has_sub_levels and len(handle.level_dimensions) == 1:
+            return _with_sub_levels(file, handle)
     if handle.vendor == "dicom":
         return _in_true_colours(path, handle)
     return handle
+
+
+def _with_sub_levels(file: Path, handle: OpenSlideHandle) -> SlideHandle:
+    try:
+        levels = FlatTiff(file)
+    except SlideError:
+        return handle  # the slide itself is read all the same
+    return WithSubLevels(handle, levels)
 
 
 def _in_true_colours(path: Path, handle: OpenSlideHandle) -> SlideHandle:

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from preprocessing.reading.flat_tiff import all_pages
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import LEVEL_TOLERANCE, open_slide
 
@@ -226,7 +227,8 @@ def open_jpeg_slide(path: Path) -> JpegSlide:
         raise NotJpegTilesError(f"format {vendor}")
     try:
         with tifffile.TiffFile(path) as file:
-            pages = {(page.imagewidth, page.imagelength): page for page in reversed(list(file.pages)) if page.is_tiled}
+            found = all_pages(file)
+            pages = {(page.imagewidth, page.imagelength): page for page in reversed(found) if page.is_tiled}
             levels = tuple(_level(pages.get(size), scale) for size, scale in zip(sizes, downsamples, strict=True))
     except (tifffile.TiffFileError, OSError, IndexError, KeyError) as error:
         raise NotJpegTilesError(f"tifffile cannot read its structure ({error})") from error

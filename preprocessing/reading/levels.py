@@ -79,7 +79,6 @@ def tiff_scales(pages: Sequence[Any]) -> dict[Size, tuple[float, float]]:
 
 def dicom_scales(files: Sequence[Path]) -> dict[Size, tuple[float, float]]:
     """Return size to pixel spacing of the files of a DICOM series; files that are none are passed over."""
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import dcmread
 
     scales: dict[Size, tuple[float, float]] = {}
@@ -89,7 +88,7 @@ def dicom_scales(files: Sequence[Path]) -> dict[Size, tuple[float, float]]:
             measures = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
             y, x = (float(value) for value in measures.PixelSpacing)
             size = (int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows))
-        except (InvalidDicomError, OSError, ValueError, TypeError, EOFError, AttributeError, KeyError, IndexError):
+        except Exception:  # pydicom raises whatever a broken header leads to; the file itself is opened elsewhere
             continue
         if x > 0 and y > 0:
             scales.setdefault(size, (x, y))

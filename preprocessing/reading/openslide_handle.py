@@ -1,4 +1,4 @@
-"""A slide that OpenSlide reads, as a handle."""
+"""A slide that OpenSlide reads, as a handle, and one whose smaller levels another handle reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.failures import SlideError
 from preprocessing.reading.flat_picture import RECOPY_REMEDY
+from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.levels import dicom_scales, sound_levels, tiff_scales
 from preprocessing.reading.scale import with_ome_scale
 
@@ -83,6 +84,32 @@ class OpenSlideHandle:
         self._slide.close()
 
 
+class WithSubLevels:
+    """A slide of one level that OpenSlide reads, with the smaller levels in SubIFDs, which it does not see."""
+
+    def __init__(self, slide: SlideHandle, levels: SlideHandle) -> None:
+        """Join two handles of one file; both have the same level 0, of which `slide`'s is read."""
+        assert slide.dimensions == levels.dimensions
+        self._slide, self._levels = slide, levels
+        self.reader, self.orientation, self.properties = slide.reader, slide.orientation, slide.properties
+        self.remarks = (*slide.remarks, *levels.remarks)
+        self.dimensions, self.level_dimensions = slide.dimensions, levels.level_dimensions
+        self.level_downsamples = levels.level_downsamples
+
+    def piece_px(self, level: int) -> tuple[int, int]:
+        """Return width and height of the level's tiles."""
+        return (self._levels if level else self._slide).piece_px(level)
+
+    def read_region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        """Return an RGBA image of the area; what was never scanned is transparent."""
+        return (self._levels if level else self._slide).read_region(origin, level, size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._slide.close()
+        self._levels.close()
+
+
 def _level_scales(path: Path, vendor: str) -> dict[tuple[int, int], tuple[float, float]]:
     """Return what the levels of a file say of their own scale; nothing where their format does not tell it apart."""
     import tifffile
@@ -96,5 +123,5 @@ def _level_scales(path: Path, vendor: str) -> dict[tuple[int, int], tuple[float,
     try:
         with tifffile.TiffFile(path) as file:
             return tiff_scales(list(file.pages))
-    except (tifffile.TiffFileError, ValueError, OSError, LookupError):
+    except Exception:
         return {}  # OpenSlide opened it; what only tifffile stumbles over is no reason to refuse it

@@ -88,6 +88,16 @@ def ome_scale(description: str, size: tuple[int, int]) -> tuple[float, float] | 
     return None
 
 
+def ome_bits(description: str) -> int | None:
+    """Return how many bits of its samples OME-XML says to be significant, of its first image; None where it says nothing."""
+    if "<OME" not in description and ":OME" not in description:
+        return None
+    for tag in OME_PIXELS.findall(description)[:1]:
+        text = dict(ATTRIBUTE.findall(tag)).get("SignificantBits", "")
+        return int(text) if text.isdecimal() and 8 <= int(text) <= 16 else None
+    return None
+
+
 def with_ome_scale(properties: Mapping[str, str], description: str, size: tuple[int, int]) -> Mapping[str, str]:
     """Return properties with the scale of OME-XML, where they have none that a microscope can have."""
     try:

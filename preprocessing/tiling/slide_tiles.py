@@ -50,7 +50,7 @@ class SlideTiles:
     slide_width: int
     slide_height: int
     tissue_mm2: float
-    tissue_source: str  # "segmented", "edited outline" or "mask image"
+    tissue_source: str  # "segmented", "edited outline" or "mask image", with its threshold
     tissue_fingerprint: str  # of an edited outline or mask image
     stain: StainFit
     slide_fingerprint: str

@@ -13,7 +13,7 @@ from common.files import write_table
 from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
-from common.slide_files import find_slides
+from common.slide_files import find_slides, named_as_in_table, no_such_slide
 from common.study import Study, open_study
 from common.table_cells import with_texts
 from preprocessing.colour.stain import StainFit
@@ -83,8 +83,8 @@ def _export(
     """Return the status of every slide of the table: what cannot be exported at once, then what the workers say."""
     statuses: list[SlideStatus] = []
     jobs: dict[str, ExportJob] = {}
-    files = find_slides(study.slides)
-    for slide_id, patient, error in _slides_in_turn(slides, files, sets, config):
+    files = named_as_in_table(find_slides(study.slides), set(slides["slide_id"]))
+    for slide_id, patient, error in _slides_in_turn(study, slides, files, sets, config):
         if error is not None:
             statuses.append(failed(slide_id, STEP, error))
             continue
@@ -104,14 +104,14 @@ def _export(
 
 
 def _slides_in_turn(
-    slides: pd.DataFrame, files: Mapping[str, Path], sets: Mapping[str, str] | None, config: ExportConfig
+    study: Study, slides: pd.DataFrame, files: Mapping[str, Path], sets: Mapping[str, str] | None, config: ExportConfig
 ) -> Iterator[tuple[str, str, SlideError | None]]:
     """Yield slide and patient by the slide's name, and why it cannot be exported."""
     for _, row in slides.sort_values("slide_id").iterrows():
         slide_id, patient = str(row["slide_id"]), str(row["patient_id"])
         error = None
         if slide_id not in files:
-            error = SlideError("the table has this slide, but there is no such file", "add the file, or remove the row")
+            error = no_such_slide(slide_id, study.slides)
         elif not isinstance(row["subtype"], str):
             error = SlideError(
                 "it has no subtype to be its label", "fill the column subtype, or leave it out by --where"

@@ -13,7 +13,7 @@ from common.failures import SlideError, SlideStatus, StudyError, earlier_statuse
 from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
-from common.slide_files import find_slides
+from common.slide_files import find_slides, named_as_in_table, no_such_slide
 from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
@@ -50,11 +50,12 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
 
 def _tile(study: Study, config: TilingConfig) -> TiledStudy:
     cohort = read_cohort(study.cohort_table, where=config.where)
-    files = find_slides(study.slides)
+    slide_ids = {*cohort.left_out, *(row["slide_id"] for row in cohort.rows)}
+    files = named_as_in_table(find_slides(study.slides), slide_ids)
     statuses = tile_slides(study, files, cohort.rows, config)
-    slide_ids = {*files, *cohort.left_out, *(row["slide_id"] for row in cohort.rows)}
-    masks = _matched_masks(study, slide_ids, config)
-    notes = notes_on(masks.of_none, outlines_of_none(study.tiles, slide_ids))
+    known_ids = {*files, *slide_ids}
+    masks = _matched_masks(study, known_ids, config)
+    notes = notes_on(masks.of_none, outlines_of_none(study.tiles, known_ids))
     tiled = TiledStudy(statuses, study.status_file, study.contact_sheet, notes)
     known = [*statuses, *earlier_statuses(tiled.status_file, cohort.left_out)]
     write_status(tiled.status_file, known)
@@ -78,7 +79,7 @@ def tile_slides(
         StudyError: the folder of masks that was named is not there, holds none of a slide, or two of one.
     """
     masks = _matched_masks(study, {*files, *(row["slide_id"] for row in rows)}, config).of_slide
-    statuses = list(_unmatched(files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
+    statuses = list(_unmatched(study, files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
     jobs = {job.slide_id: job for job in _jobs(study, files, rows, config, masks)}
     work = [(slide_id, (job, config)) for slide_id, job in jobs.items()]
     workers = config.workers if config.workers is not None else default_workers()
@@ -110,12 +111,11 @@ def _matched_masks(study: Study, slide_ids: set[str], config: TilingConfig) -> M
     return masks
 
 
-def _unmatched(files: Mapping[str, Path], with_row: set[str], *, is_whole_table: bool) -> Iterable[SlideStatus]:
+def _unmatched(
+    study: Study, files: Mapping[str, Path], with_row: set[str], *, is_whole_table: bool
+) -> Iterable[SlideStatus]:
     for slide_id in sorted(with_row - set(files)):
-        error = SlideError(
-            "the table has this slide, but there is no such file", "add the file to slides/, or remove the row"
-        )
-        yield failed(slide_id, STEP, error)
+        yield failed(slide_id, STEP, no_such_slide(slide_id, study.slides))
     if is_whole_table:
         for slide_id in sorted(set(files) - with_row):
             error = SlideError(

@@ -88,7 +88,7 @@ def _slide_tiles(
         quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags),
         mpp_x=slide.mpp_x, mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px,
         stride_um=config.stride_um or config.tile_um, slide_width=slide.width, slide_height=slide.height,
-        tissue_mm2=float(tissue_um2 / 1e6), tissue_source=source.kind,
+        tissue_mm2=float(tissue_um2 / 1e6), tissue_source=source.name,
         tissue_fingerprint=source.fingerprint, stain=stain.fit, slide_fingerprint=origin.slide_fingerprint,
         settings=origin.settings,
     )  # fmt: skip

@@ -70,7 +70,9 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         The tiles, and the classes of the annotations that were taken for tissue.
     """
     with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
-        source = find_source(job.outline_file, job.mask_file, slide.outline_origin)
+        source = find_source(
+            job.outline_file, job.mask_file, slide.outline_origin, mask_threshold=config.mask_threshold
+        )
         classes = source.outline.classes if source.outline is not None else ()
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
@@ -79,7 +81,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         made_of = {
             "schema": SCHEMA, "settings": origin.settings, "slide_fingerprint": origin.slide_fingerprint,
             "mpp_x": slide.mpp_x, "mpp_y": slide.mpp_y, "mpp_source": slide.mpp_source,
-            "tissue_source": source.kind, "tissue_fingerprint": source.fingerprint,
+            "tissue_source": source.name, "tissue_fingerprint": source.fingerprint,
         }  # fmt: skip
         kept, reason = read_if_current(job.tile_file, made_of, beside=(job.outline_file, job.preview_file))
         if kept is not None:

@@ -12,7 +12,7 @@ STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 FORMAT_NAMES = ("jpeg", "png")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
-WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks")
+WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks", "mask_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,12 @@ class TilingConfig(QualityConfig):
     masks: Path | None = option(
         None,
         help="folder of tissue masks of another tool, <slide>.png or .tif; unset: masks/ of the study",
+        group="tissue",
+    )
+    mask_threshold: float | None = option(
+        None,
+        help="masks of probabilities (floats from 0 to 1): this and more is tissue; labels do not heed it; unset: such masks "
+        "are refused",
         group="tissue",
     )
     second_pass: bool = option(True, help="decide the edges of tissue anew on finer pixels", group="tissue")
@@ -60,6 +66,8 @@ class TilingConfig(QualityConfig):
         super().__post_init__()
         if self.mpp is not None:
             parse_scale(self.mpp)
+        if self.mask_threshold is not None and not 0 < self.mask_threshold <= 1:
+            raise ValueError(f"--mask_threshold is a probability above 0 and up to 1, got {self.mask_threshold}")
         if self.tile_um <= 0:
             raise ValueError(f"--tile_um is a length above 0 µm, got {self.tile_um}")
         if self.stride_um is not None and self.stride_um < self.tile_um / 16:

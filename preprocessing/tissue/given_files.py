@@ -1,13 +1,14 @@
 """Which mask image belongs to which slide, by names that tools give, and which masks and outlines belong to none."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import StudyError
 from common.slide_files import DICOM_ENDING, SLIDE_ENDINGS
+from common.unread_files import one_spelling
 
 MASK_ENDINGS = (".png", ".tif", ".tiff")  # in the order of preference
 OUTLINE_ENDINGS = (".geojson", ".json")
@@ -32,13 +33,16 @@ def match_masks(folder: Path, slide_ids: AbstractSet[str]) -> MatchedMasks:
     exact: dict[str, list[Path]] = {}
     derived: dict[str, list[Path]] = {}
     of_none = []
+    spelled = {one_spelling(slide_id): slide_id for slide_id in sorted(slide_ids)}
     for file in files:
         is_image = file.suffix.lower() in MASK_ENDINGS
-        slide_id = _slide_of(file.stem, slide_ids) if is_image else None
+        slide_id = _slide_of(file.stem, spelled) if is_image else None
         if slide_id is None:
             of_none.append(file.name)
         else:
-            (exact if file.stem == slide_id else derived).setdefault(slide_id, []).append(file)
+            (exact if one_spelling(file.stem) == one_spelling(slide_id) else derived).setdefault(slide_id, []).append(
+                file
+            )
     of_slide = {name: min(found, key=_preference) for name, found in exact.items()}
     for slide_id, found in derived.items():
         if slide_id not in exact and len(found) > 1:
@@ -53,7 +57,13 @@ def outlines_of_none(folder: Path, slide_ids: AbstractSet[str]) -> tuple[str, ..
     if not folder.is_dir():
         return ()
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in OUTLINE_ENDINGS)
-    return tuple(file.name for file in files if file.suffix != OUTLINE_ENDINGS[0] or file.stem not in slide_ids)
+    spelled = {one_spelling(slide_id) for slide_id in slide_ids - {file.stem for file in files}}
+    return tuple(
+        file.name
+        + (" (only its spelling differs: letters of several signs)" if one_spelling(file.stem) in spelled else "")
+        for file in files
+        if file.suffix != OUTLINE_ENDINGS[0] or file.stem not in slide_ids
+    )
 
 
 def notes_on(masks: Sequence[str], outlines: Sequence[str]) -> tuple[str, ...]:
@@ -68,15 +78,15 @@ def notes_on(masks: Sequence[str], outlines: Sequence[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _slide_of(stem: str, slide_ids: AbstractSet[str]) -> str | None:
-    """Return the slide that a mask's name without ending names, or None."""
+def _slide_of(stem: str, slide_ids: Mapping[str, str]) -> str | None:
+    """Return the slide that a mask's name without ending names, or None; `slide_ids` by their one spelling."""
     plain = OF_OTHER_TOOLS.sub("", stem)
-    for name in (stem, plain):
+    for name in (one_spelling(stem), one_spelling(plain)):
         if name in slide_ids:
-            return name
+            return slide_ids[name]
         before, dot, ending = name.rpartition(".")
         if dot + ending.lower() in SLIDE_ENDINGS | {DICOM_ENDING} and before in slide_ids:
-            return before
+            return slide_ids[before]
     return None
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from common.failures import SlideError
 from common.files import content_sha256
 from preprocessing.reading.slide import Slide
-from preprocessing.tissue.mask_image import read_mask
+from preprocessing.tissue.mask_image import holds_fractions, read_mask
 from preprocessing.tissue.outline import Outline, clipped, filled, outlines, read_geojson
 from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
 from preprocessing.tissue.segmentation import Segmentation, segment_slide, shrunk
@@ -28,6 +28,12 @@ class TissueSource:
     outline: Outline | None  # edited pieces or exclusions
     mask_file: Path | None
     fingerprint: str  # "" for a segmentation without exclusions
+    threshold: float | None = None  # of a mask image of probabilities
+
+    @property
+    def name(self) -> str:
+        """The kind, and where a threshold made tissue of probabilities, that threshold."""
+        return self.kind if self.threshold is None else f"{self.kind}, {self.threshold:g} and more"
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,16 @@ class SlideTissue:
     flags: tuple[str, ...] = ()  # what is odd about a mask image
 
 
-def find_source(outline_file: Path, mask_file: Path | None, origin: tuple[int, int]) -> TissueSource:
+def find_source(
+    outline_file: Path, mask_file: Path | None, origin: tuple[int, int], *, mask_threshold: float | None = None
+) -> TissueSource:
     """Look for an edited outline, then for a mask image.
 
     Args:
         outline_file: where the outline of the slide lies, ours or an edited one.
         mask_file: mask image of the slide, if there is one.
         origin: level-0 pixel that is (0, 0) in the outline.
+        mask_threshold: from where on probabilities of a mask image are tissue.
 
     Raises:
         SlideError: the outline is there but cannot be read, or holds no area.
@@ -69,7 +78,9 @@ def find_source(outline_file: Path, mask_file: Path | None, origin: tuple[int, i
     if edited is not None and edited.pieces:
         return TissueSource(EDITED, edited, None, fingerprint)
     if mask_file is not None:
-        return TissueSource(MASK, edited, mask_file, content_sha256(mask_file) + fingerprint)
+        threshold = mask_threshold if mask_threshold is not None and holds_fractions(mask_file) else None
+        applied = "" if threshold is None else f"{threshold!r} and more;"
+        return TissueSource(MASK, edited, mask_file, applied + content_sha256(mask_file) + fingerprint, threshold)
     return TissueSource(SEGMENTED, edited, None, fingerprint)
 
 
@@ -94,7 +105,7 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
             )
     elif source.kind == MASK:
         assert source.mask_file is not None
-        is_tissue = read_mask(source.mask_file, slide)
+        is_tissue = read_mask(source.mask_file, slide, source.threshold)
         pieces = outlines(is_tissue, slide_px=slide_px)
     else:
         pieces = outlines(masks.is_tissue, slide_px=slide_px, min_area_level0=min_area)

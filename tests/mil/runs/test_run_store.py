@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 from common.failures import StudyError
 from common.files import UnwritableError, write_json
@@ -13,6 +15,7 @@ from common.study import Study
 from mil.evaluate import main as evaluate
 from mil.heads.registry import make_head
 from mil.runs.comparison_record import Comparison, current_comparison, write_comparison
+from mil.runs.model_file import read_model, write_model
 from mil.runs.facts import FoldRecord, FoldPatients, ShareFacts
 from mil.runs.run_folder import RunFolder, evaluated_runs
 from mil.runs.run_store import read_run
@@ -140,6 +143,39 @@ def test_d4_a_survival_that_cannot_be_is_refused(tmp_path, column, value, rule):
         read_run(folder)
 
 
+@pytest.mark.parametrize("damage", [b"\xb2", b"\n1,2,3,4,5,6,7,8,9,10,11,12\n", b'\n"no end'])
+def test_d4_a_table_that_is_none_is_named_even_where_its_checksum_was_made_anew(tmp_path, damage):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    whole = folder.predictions.read_bytes()
+    folder.predictions.write_bytes(whole[: len(whole) // 2] + damage + whole[len(whole) // 2 :])
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: .*train again"):
+        read_run(folder)
+
+
+def test_d4_a_table_of_which_only_half_a_header_is_left_is_named(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    folder.predictions.write_text("repeat,fold,patient_id,mod")
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: it lacks the column model"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("number", ["0.03E761234898022165", "0E99999999999999999999", "1e-761234898022165"])
+def test_d4_an_exponent_without_measure_does_not_end_the_process(tmp_path, number):
+    """The parser of pandas in its default precision crashed on it."""
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    lines = folder.predictions.read_text().splitlines()
+    lines[5] = ",".join([*lines[5].split(",")[:-1], number])
+    folder.predictions.write_text("\n".join(lines) + "\n")
+    reseal(folder.root)
+    with pytest.raises(StudyError, match=r"predictions\.csv: "):
+        read_run(folder)
+
+
 def test_d4_run_json_with_one_changed_digit_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     subtype_run(folder.root)
@@ -198,3 +234,15 @@ def test_d5_a_folder_in_the_place_of_a_fold_record_is_named(tmp_path, capsys):
     assert finished_record(folder, FoldPlan(repeat=0, fold=0, train=(), val=(), test=()), "f") is None
     with pytest.raises(UnwritableError, match=r"repeat0_fold0\.json cannot be written \(Is a directory"):
         write_json(place, {})
+
+
+def test_weights_that_are_not_the_heads_are_named(tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_model(path, make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2), {})
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load(path.read_bytes())
+    first = sorted(tensors)[0]
+    path.write_bytes(save({"other" if name == first else name: value for name, value in tensors.items()}, metadata))
+    with pytest.raises(ValueError, match="its weights are not those of its head"):
+        read_model(path)

@@ -222,3 +222,13 @@ def test_r6_the_kind_of_a_tiled_file_is_named_before_damage(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "s.tif", RGB.astype(dtype), photometric="rgb", tile=(64, 64), metadata=None)
     with pytest.raises(SlideError, match="kind that is not read"), open_slide(tmp_path / "s.tif", mpp=GIVEN):
         pass
+
+
+@pytest.mark.parametrize("tag", ["TileWidth", "ImageWidth", "RowsPerStrip"])
+def test_a_size_of_nothing_is_a_named_failure(tmp_path, tag):
+    options = {"tile": (32, 32)} if tag == "TileWidth" else {"rowsperstrip": 16, "compression": "deflate"}
+    tifffile.imwrite(tmp_path / "s.tif", RGB, photometric="rgb", metadata=None, **options)
+    with tifffile.TiffFile(tmp_path / "s.tif", mode="r+b") as file:
+        file.pages.first.tags[tag].overwrite(0)
+    with pytest.raises(SlideError):
+        pixels_of(tmp_path / "s.tif")

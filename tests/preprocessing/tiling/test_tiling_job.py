@@ -156,6 +156,35 @@ def test_a_mask_of_another_tool_in_the_study_is_used(study):
     assert tiles.tissue_mm2 == approx(30 / 90 * 40 / 110 * 2.2 * 1.8, rel=0.02)
 
 
+def test_m2_a_mask_of_probabilities_needs_a_threshold_that_is_said_and_remembered(study, capsys):
+    mask = np.zeros((90, 110), np.float32)
+    mask[20:70, 30:90], mask[30:60, 40:80] = 0.3, 0.8
+    study.masks.mkdir()
+    Image.fromarray(mask).save(study.masks / "s.tif")
+    assert run(study) == 1
+    assert "--mask_threshold" in status_of(study)["remedy"]
+    for threshold, share in (("0.5", 30 * 40), ("0.2", 50 * 60)):
+        assert run(study, "--mask_threshold", threshold) == 0
+        assert tiles_of(study).tissue_source == f"mask image, {threshold} and more"
+        assert tiles_of(study).tissue_mm2 == approx(share / 90 / 110 * 2.2 * 1.8, rel=0.02)
+        assert f"tissue of 1 by mask image, {threshold} and more" in capsys.readouterr().out
+    before = study.tile_file("s").read_bytes()
+    assert run(study, "--mask_threshold", "0.2") == 0
+    assert study.tile_file("s").read_bytes() == before
+    assert "made again" not in capsys.readouterr().out
+
+
+def test_m2_a_threshold_does_not_make_slides_without_such_a_mask_anew(study, capsys):
+    assert run(study, "--mask_threshold", "0.5") == 0
+    assert "made again" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "-1"])
+def test_m2_a_threshold_that_is_no_probability_is_refused(study, text, capsys):
+    assert run(study, f"--mask_threshold={text}") == 2
+    assert "--mask_threshold is a probability" in capsys.readouterr().err
+
+
 def test_tiles_may_overlap_by_a_stride_in_micrometres(study):
     n_before = len(tiles_of(study).coords)
     assert run(study, "--stride_um", "64") == 0

@@ -1,12 +1,14 @@
 """Masks of other tools: what is stored decides, not how it looks; what says nothing certain is refused by name."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from common.failures import SlideError
-from preprocessing.tissue.mask_image import stored_mask
+from preprocessing.tissue.mask_image import holds_fractions, stored_mask
 
 
 def test_m1_the_index_of_a_palette_decides(tmp_path):
@@ -38,6 +40,40 @@ def test_m2_probabilities_are_refused_with_what_to_do(tmp_path):
     with pytest.raises(SlideError, match=r"m\.tif holds fractions \(0\.2") as error:
         stored_mask(tmp_path / "m.tif")
     assert "threshold" in error.value.remedy
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 1.0])
+def test_m2_probabilities_are_cut_at_the_threshold_that_is_given(tmp_path, threshold):
+    stored = np.array([[0, 0.2, 0.5, 0.9, 1, np.nan]], np.float32)
+    tifffile.imwrite(tmp_path / "m.tif", stored)
+    assert holds_fractions(tmp_path / "m.tif")
+    wanted = [value >= threshold for value in (0, np.float32(0.2), 0.5, np.float32(0.9), 1, -1)]
+    assert (stored_mask(tmp_path / "m.tif", threshold)[0] != 0).tolist() == wanted
+
+
+@pytest.mark.parametrize("labels", [np.array([[0, 1, 255]], np.uint8), np.array([[0, 1, 7]], np.float32)])
+def test_m2_labels_do_not_heed_a_threshold(tmp_path, labels):
+    tifffile.imwrite(tmp_path / "m.tif", labels)
+    assert not holds_fractions(tmp_path / "m.tif")
+    assert (stored_mask(tmp_path / "m.tif", 0.9)[0] != 0).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("stored", [[0, 0.4, 100], [-3.2, 0.3, 1]])
+def test_m2_fractions_beside_other_numbers_are_no_probabilities(tmp_path, stored):
+    tifffile.imwrite(tmp_path / "m.tif", np.array([stored], np.float32))
+    with pytest.raises(SlideError, match="neither labels nor probabilities"):
+        stored_mask(tmp_path / "m.tif", 0.5)
+
+
+def test_a_damaged_png_is_named_whatever_pillow_raises(tmp_path):
+    Image.new("L", (40, 40), 1).save(tmp_path / "m.png")
+    whole = (tmp_path / "m.png").read_bytes()
+    for at in range(0, len(whole), 3):
+        for value in (0, 255):
+            (tmp_path / "m.png").write_bytes(whole[:at] + bytes([value]) * 4 + whole[at + 4 :])
+            with contextlib.suppress(SlideError):
+                stored_mask(tmp_path / "m.png")
+            holds_fractions(tmp_path / "m.png")
 
 
 def test_what_is_transparent_is_no_tissue(tmp_path):

@@ -186,3 +186,24 @@ def test_m7_only_annotations_count_once_and_background_excludes():
     found = read_geojson(json.dumps([*cells, old, tissue, tissue, background, feature(HIGH)]))
     assert (len(found.pieces), len(found.exclusions)) == (1, 1)
     assert found.classes == ("no class", "Tumor")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 990 + "]" * 990, "[" * 5000 + "]" * 5000, '{"features":' * 900 + "[]" + "}" * 900]
+)
+def test_lists_in_lists_without_end_are_refused_by_a_message(text):
+    with pytest.raises(ValueError, match=r"not readable as JSON|no list of features"):
+        read_geojson(text)
+
+
+@pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon"])
+@pytest.mark.parametrize(
+    "wrong", ["", None, [], [[]], [""], ["ab"], [[1]], [["1", "2"]], [[True, 1]], {}, 5, [[[1, 2]]]]
+)
+def test_what_is_no_ring_of_numbers_is_refused_before_shapely_sees_it(kind, wrong):
+    """An empty text in the place of a hole ended the process."""
+    rings = [[[0, 0], [9, 0], [9, 9], [0, 0]], wrong]
+    geometry = {"type": kind, "coordinates": rings if kind == "Polygon" else [rings]}
+    content = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": geometry, "properties": {}}]}
+    with pytest.raises(ValueError, match=f"a {kind} in it is none"):
+        read_geojson(json.dumps(content))
