@@ -81,7 +81,7 @@ def _slide_tiles(
     return SlideTiles(
         slide_id=origin.slide_id, coords=chosen.coords, tissue_fraction=chosen.tissue_fraction,
         piece=piece_of_tiles(labels, chosen.coords, side=side, slide_px=slide_px), n_pieces=len(tissue.pieces),
-        quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags),
+        quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags, *stain.flags),
         mpp_x=slide.mpp_x, mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px,
         stride_um=config.stride_um or config.tile_um, slide_width=slide.width, slide_height=slide.height,
         tissue_mm2=float(tissue_um2 / 1e6), tissue_source=source.kind,
