@@ -20,7 +20,7 @@ from preprocessing.tiling.tile_choice import ChosenTiles, choose_tiles
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.outline import filled, geojson, outlines
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP
-from preprocessing.tissue.source import SlideTissue, TissueSource, find_slide_tissue
+from preprocessing.tissue.source import SEGMENTED, SlideTissue, TissueSource, find_slide_tissue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,8 @@ def _picture(tiles: SlideTiles, tissue: SlideTissue, stain: SlideStain) -> UInt8
     masks, left_out = tissue.masks, tiles.exclusions.coords
     n_tiles = (len(tiles.coords), len(left_out))
     marks = PreviewMarks(
-        excluded=left_out, unreadable=_boxes(masks.is_unreadable, tiles.slide_px), exclusions=tissue.exclusions,
+        excluded=left_out, dropped=masks.is_dropped if tiles.tissue_source == SEGMENTED else None,
+        unreadable=_boxes(masks.is_unreadable, tiles.slide_px), exclusions=tissue.exclusions,
         title=title_line(tiles.slide_id, tiles.mpp_x, tiles.tissue_mm2, n_tiles, list(tiles.flags)), strip=stain.strip,
     )  # fmt: skip
     return draw_preview(
