@@ -6,6 +6,8 @@ Slides are opened and tiles cut elsewhere; here come pixels in and pixels out. C
     optical_density.py     8-bit pixels to optical density
     cielab.py              sRGB to CIELAB, and Reinhard's transfer as an affine map
     ink.py                 colours of ink: on tiles, and kept out of stain fits
+    tissue_kinds.py        nuclei, ground, the pink part of it, red cells: told apart before stains are sought
+    colour_effect.py       what a map does to them: hues before and after, and what is a harm
     stain_samples.py       what a fit looks at: stained pixels, smoothed means of small blocks
     stain_matrix.py        two stain vectors: Macenko's angles, Vahadane's sparse factors
     stain.py               a slide's fit (SPCN, Macenko, Reinhard), its guards, and the map to a reference

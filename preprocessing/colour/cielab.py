@@ -37,6 +37,12 @@ def lab(srgb: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     return root @ LAB_OF_ROOTS.T + LAB_SHIFT
 
 
+def hue_and_chroma(od: Float[np.ndarray, "n 3"]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Return hue (atan2(b, a), degrees) and chroma in CIELAB of optical densities (natural logarithm) on white glass."""
+    values = lab(np.clip(256 * np.exp(-od) - 1, 0, 255) / 255)
+    return np.degrees(np.arctan2(values[:, 2], values[:, 1])), np.hypot(values[:, 1], values[:, 2])
+
+
 def reinhard_in_roots(
     source: Float64[np.ndarray, "2 3"], target: Float64[np.ndarray, "2 3"]
 ) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, " 3"]]:

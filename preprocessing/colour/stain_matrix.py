@@ -3,47 +3,76 @@
 Macenko et al. 2009 (ISBI, 1107); Vahadane et al. 2016 (IEEE TMI 35:1962), with a deterministic solver of its own.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float64
 
-# Macenko's alpha; the paper takes 1 of single pixels, but means of blocks have less noise, and alpha 1 cuts into the stains
-ANGLE_PERCENTILE = 0.5
-PURE_SHARE = (
-    0.25  # of the blocks: so many of a tissue are taken to hold eosin alone, where noise moves the end outwards
-)
-MAX_NOISE_SHARE = 0.2  # of the angle between the ends, that noise may account for: more of it is another stain
+# Macenko's alpha, of each kind of tissue by itself: eosin's end among the ground, haematoxylin's among the nuclei
+GROUND_PERCENTILE = 10.0
+NUCLEAR_PERCENTILE = 98.0
+PINK_PERCENTILE = 45.0  # of the pink ground: the colour that a reference's eosin is set against
+# red over green density of a haematoxylin: 0.69 to 0.93 on real slides; a nucleus with less has eosin above and below it
+MIN_RED_OF_NUCLEI = 0.62
 SPARSITY = 0.01  # lambda; the released SPCN code names 0.01 to 0.1, smaller for a better reconstruction
 N_FACTORISATION_STEPS = 60
 
 
-def macenko_matrix(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "2 3"]:
-    """Return the two extreme directions in the plane of the largest singular vectors (Macenko et al. 2009).
+def macenko_matrix(
+    nuclei: Float64[np.ndarray, "n 3"], ground: Float64[np.ndarray, "m 3"]
+) -> Float64[np.ndarray, "2 3"]:
+    """Return the stains as directions in the plane of the largest singular vectors (Macenko et al. 2009).
 
     The plane is of the densities themselves, as in the paper, not of their differences to the mean: it passes through
-    the glass, and noise moves it less. Unlike there, the end of eosin is moved back by what noise moves it outwards: much of
-    a tissue holds eosin alone, so that its end is the outermost noise of many equal directions, and by the same angle
-    whether the stains lie near or far. The noise is read from the angles out of the plane, which no mixture of two stains
-    opens. Pure haematoxylin is rare; its end stays.
+    the glass, and noise moves it less. Unlike there, nuclei and ground count alike, and each stain is sought among the
+    kind of tissue it stains: over all pixels an end is where few of the one kind meet the noise of the other.
     """
-    _, vectors = np.linalg.eigh(od.T @ od)
-    plane = vectors[:, [2, 1]]
-    plane = plane * np.where(plane.sum(axis=0) < 0, -1.0, 1.0)
-    along, across = (od @ plane).T
-    angles = np.arctan2(across, along)
-    ends = np.percentile(angles, [ANGLE_PERCENTILE, 100 - ANGLE_PERCENTILE])
-    red = np.cos(ends) * plane[0, 0] + np.sin(ends) * plane[0, 1]
-    is_near = angles <= np.median(angles) if red[0] < red[1] else angles >= np.median(angles)
-    noise = _noise_of_end(np.arctan2(od @ vectors[:, 0], np.hypot(along, across))[is_near])
-    noise = min(noise, MAX_NOISE_SHARE * float(ends[1] - ends[0]))
-    ends = ends + (np.array([noise, 0.0]) if red[0] < red[1] else np.array([0.0, -noise]))
-    directions = np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane.T
-    return haematoxylin_first(unit_rows(np.maximum(directions, 0.0) + 1e-12))
+    plane, angles = _in_plane(nuclei, ground)
+    ends = np.array(
+        [np.percentile(angles(nuclei), NUCLEAR_PERCENTILE), np.percentile(angles(ground), GROUND_PERCENTILE)]
+    )
+    directions = np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane
+    return unit_rows(np.maximum(directions, 0.0) + 1e-12)
 
 
-def _noise_of_end(angles: Float64[np.ndarray, " n"]) -> float:
-    """Return how far noise alone moves an end outwards, given angles that noise alone opens: both tails' percentile."""
-    beyond = ANGLE_PERCENTILE / PURE_SHARE  # per cent of the pure ones that lie outside the end
-    return float(np.percentile(np.abs(angles - np.median(angles)), 100 - 2 * beyond))
+def pink_direction(nuclei: Float64[np.ndarray, "n 3"], pink: Float64[np.ndarray, "m 3"]) -> Float64[np.ndarray, " 3"]:
+    """Return the unit vector of a slide's pink ground: near its middle, in the plane that `macenko_matrix` takes."""
+    plane, angles = _in_plane(nuclei, pink)
+    angle = np.percentile(angles(pink), PINK_PERCENTILE)
+    return unit_rows(np.maximum(np.array([[np.cos(angle), np.sin(angle)]]) @ plane, 0.0) + 1e-12)[0]
+
+
+def _in_plane(
+    nuclei: Float64[np.ndarray, "n 3"], ground: Float64[np.ndarray, "m 3"]
+) -> tuple[Float64[np.ndarray, "2 3"], Callable[[np.ndarray], Float64[np.ndarray, " n"]]]:
+    """Return the plane (two orthogonal unit rows) and the angle in it, which grows from ground to nuclei."""
+    _, vectors = np.linalg.eigh(sum(od.T @ od / len(od) for od in (nuclei, ground)))
+    plane = vectors[:, [2, 1]].T
+    plane = plane * np.where(plane.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+
+    def angles(od: np.ndarray) -> np.ndarray:
+        along, across = plane @ od.T
+        return np.arctan2(across, along)
+
+    if np.median(angles(nuclei)) < np.median(angles(ground)):
+        plane[1] *= -1
+    return plane, angles
+
+
+def with_true_haematoxylin(
+    matrix: Float64[np.ndarray, "2 3"], pink: Float64[np.ndarray, " 3"]
+) -> Float64[np.ndarray, "2 3"]:
+    """Move a haematoxylin that takes too little red outwards, away from the pink, to where a real one lies."""
+    haematoxylin = matrix[0]
+    if haematoxylin[0] >= MIN_RED_OF_NUCLEI * haematoxylin[1]:
+        return matrix
+    # h - t pink with red = least * green
+    short = MIN_RED_OF_NUCLEI * haematoxylin[1] - haematoxylin[0]
+    per_pink = MIN_RED_OF_NUCLEI * pink[1] - pink[0]
+    if per_pink <= short:
+        return matrix
+    moved = np.maximum(haematoxylin - short / per_pink * pink, 0.0)
+    return unit_rows(np.stack([moved, matrix[1]]))
 
 
 def sparse_stain_matrix(
@@ -89,7 +118,7 @@ def sparse_codes(
     return np.where(is_inside[:, None], inside, on_axis)
 
 
-def unit_rows(matrix: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
+def unit_rows(matrix: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     """Give every row the length 1."""
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 

@@ -6,8 +6,6 @@ differ little (the sigma filter, Lee 1983, Comput Vision Graph 24:255), so that 
 keeps its edge.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
@@ -15,14 +13,10 @@ from preprocessing.colour.ink import is_no_stain
 from preprocessing.colour.optical_density import OD_BACKGROUND, OD_INK, Glass, optical_density
 
 BLOCK = 4  # side of the means that vectors are fitted on, pixels
-OD_STAINED = 0.25  # of such a mean: in paler ones noise and glass turn the direction
 SMOOTH_REACH = 2  # blocks on each side, 10 µm squared in all
 SMOOTH_OD = (
     0.05  # in every channel: several times the noise of a block, a fraction of what tells a nucleus from its ground
 )
-N_GROUPS = 4
-MIN_GROUP_BLOCKS = 150
-MAX_GROUP_BLOCKS = 12_000
 MAX_PIXELS_PER_PATCH = 4_000
 
 
@@ -30,43 +24,22 @@ def stained_pixels(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[n
     """Return the optical densities of a patch's stained pixels, thinned evenly to a bounded number."""
     thinning = max(1, int((patch.shape[0] * patch.shape[1] / (4 * MAX_PIXELS_PER_PATCH)) ** 0.5))
     od = optical_density(patch[::thinning, ::thinning], glass).reshape(-1, 3).astype(np.float64)
-    od = od[_is_stained(od, OD_BACKGROUND)]
+    od = od[is_stained(od, OD_BACKGROUND)]
     return od[:: max(1, len(od) // MAX_PIXELS_PER_PATCH)]
 
 
-def _is_stained(od: Float64[np.ndarray, "*n 3"], least: float) -> Bool[np.ndarray, "*n"]:
+def is_stained(od: Float64[np.ndarray, "*n 3"], least: float) -> Bool[np.ndarray, "*n"]:
     """Say which densities are tissue: neither glass nor black, and no ink."""
     is_between = (od.max(axis=-1) > least) & (od.min(axis=-1) < OD_INK) & (od.sum(axis=-1) > 2 * least)
     return is_between & ~is_no_stain(od)
 
 
-def block_groups(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], glass: Glass) -> list[Float64[np.ndarray, "_ 3"]]:
-    """Deal patches into groups, each with all tissues of the slide, and return the densities of their blocks.
-
-    A patch of one tissue shows no pure haematoxylin and would draw a median over patches inwards; a group shows both.
-    Only the darker half of the slide's blocks counts; the half, not a fixed density, so that pale slides keep enough.
-    """
-    by_patch = [_blocks(patch, glass) for patch in patches]
-    peaks = np.concatenate([od.max(axis=1) for od in by_patch] or [np.empty(0)])
-    least = float(np.median(peaks)) if len(peaks) else 0.0
-    groups = []
-    for first in range(N_GROUPS):
-        parts = [od[od.max(axis=1) >= least] for od in by_patch[first::N_GROUPS]]
-        od = np.concatenate(parts) if parts else np.empty((0, 3))
-        groups.append(od[:: max(1, -(-len(od) // MAX_GROUP_BLOCKS))])
-    return [od for od in groups if len(od) >= MIN_GROUP_BLOCKS]
-
-
-def _blocks(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "n 3"]:
-    """Return the smoothed optical densities of the stained means of BLOCK x BLOCK pixels."""
+def block_densities(patch: UInt8[np.ndarray, "h w 3"], glass: Glass) -> Float64[np.ndarray, "H W 3"]:
+    """Return the optical densities of the means of BLOCK x BLOCK pixels; what is left at the right and below is cut."""
     height, width = (side // BLOCK for side in patch.shape[:2])
     whole = patch[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, 3)
     light = whole.mean(axis=(1, 3), dtype=np.float64)
-    od = np.maximum(np.log((np.array(glass) + 1) / (light + 1)), 0.0)
-    is_ink = np.pad(is_no_stain(od) & (od.max(axis=-1) > OD_STAINED), 1)
-    for axis in (0, 1):  # a mean beside ink has some of it
-        is_ink = is_ink | np.roll(is_ink, 1, axis) | np.roll(is_ink, -1, axis)
-    return smoothed(od)[_is_stained(od, OD_STAINED) & ~is_ink[1:-1, 1:-1]]
+    return np.maximum(np.log((np.array(glass) + 1) / (light + 1)), 0.0)
 
 
 def smoothed(od: Float64[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h w 3"]:

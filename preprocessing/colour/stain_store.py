@@ -18,20 +18,22 @@ from common.files import settings_text, write_json
 from preprocessing.colour.stain import MIN_P99, REFERENCE, StainFit, fit_stain
 from preprocessing.colour.stain_matrix import unit_rows
 
-SCHEMA = "stain_reference/1"
+SCHEMA = "stain_reference/2"
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 IMAGE_PATCH_PX = 256
 
 
 def fit_arrays(fit: StainFit) -> dict[str, np.ndarray]:
     """Return the arrays a tile file keeps of a fit."""
-    arrays = {"stain_matrix": fit.matrix, "stain_p99": fit.p99, "glass": np.array(fit.glass)}
+    arrays = {
+        "stain_matrix": fit.matrix, "stain_pink": fit.basis[1], "stain_p99": fit.p99, "glass": np.array(fit.glass),
+    }  # fmt: skip
     return arrays if fit.lab is None else {**arrays, "stain_lab": fit.lab}
 
 
 def fit_attributes(fit: StainFit) -> dict[str, str | int | float | bool]:
     """Return the attributes a tile file keeps of a fit."""
-    return {"stain_method": fit.method, "stain_fallback": fit.fallback}
+    return {"stain_method": fit.method, "stain_fallback": fit.fallback, "stain_strength": fit.strength}
 
 
 def fit_of(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> StainFit:
@@ -40,12 +42,16 @@ def fit_of(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> S
     return StainFit(
         method=attributes["stain_method"], matrix=arrays["stain_matrix"], p99=arrays["stain_p99"],
         glass=(red, green, blue), fallback=attributes["stain_fallback"], lab=arrays.get("stain_lab"),
+        pink=arrays["stain_pink"], strength=float(attributes["stain_strength"]),
     )  # fmt: skip
 
 
 def reference_text(reference: StainFit) -> str:
     """Return what decides the colours of a reference as canonical text; features made with another text do not mix."""
-    parts = {"matrix": reference.matrix.round(4).tolist(), "p99": reference.p99.round(4).tolist()}
+    parts = {
+        "matrix": reference.matrix.round(4).tolist(), "pink": reference.basis[1].round(4).tolist(),
+        "p99": reference.p99.round(4).tolist(),
+    }  # fmt: skip
     if reference.lab is not None:
         parts["lab"] = reference.lab.round(3).tolist()
     return settings_text(parts)
@@ -66,6 +72,7 @@ def aggregate(fits: Sequence[StainFit]) -> StainFit:
     return StainFit(
         method="reference",
         matrix=unit_rows(np.median([fit.matrix for fit in used], axis=0)),
+        pink=unit_rows(np.median([fit.basis[1:] for fit in used], axis=0))[0],
         p99=np.mean([fit.p99 for fit in used], axis=0),
         lab=np.mean(spreads, axis=0) if len(spreads) == len(used) else None,
     )
@@ -74,8 +81,8 @@ def aggregate(fits: Sequence[StainFit]) -> StainFit:
 def write_reference(path: Path, reference: StainFit, *, name: str, made_of: Mapping[str, object]) -> None:
     """Write a reference as JSON, atomically; `made_of` records slides and methods."""
     value = {
-        "schema": SCHEMA, "name": name, "matrix": reference.matrix.tolist(), "p99": reference.p99.tolist(),
-        "lab": None if reference.lab is None else reference.lab.tolist(), **made_of,
+        "schema": SCHEMA, "name": name, "matrix": reference.matrix.tolist(), "pink": reference.basis[1].tolist(),
+        "p99": reference.p99.tolist(), "lab": None if reference.lab is None else reference.lab.tolist(), **made_of,
     }  # fmt: skip
     write_json(path, value)
 
@@ -97,16 +104,26 @@ def read_reference(path: Path | None) -> StainFit:
         if value["schema"] != SCHEMA:
             raise ValueError(f"format {value['schema']}, not {SCHEMA}")
         matrix, p99 = np.array(value["matrix"], dtype=np.float64), np.array(value["p99"], dtype=np.float64)
+        pink = np.array(value["pink"], dtype=np.float64)
         spread = None if value["lab"] is None else np.array(value["lab"], dtype=np.float64)
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{path} is no stain reference ({error}); wanted an image ({', '.join(sorted(IMAGE_ENDINGS))}) or a JSON "
             f"of preprocessing/make_stain_reference.py"
         ) from error
-    is_sound = matrix.shape == (2, 3) and p99.shape == (2,) and (spread is None or spread.shape == (2, 3))
-    if not is_sound or (matrix < 0).any() or (p99 < MIN_P99).any() or (np.linalg.norm(matrix, axis=1) < 1e-6).any():
-        raise StudyError(f"{path}: matrix, p99 or lab has another shape or impossible values; make the file anew")
-    return StainFit(method="reference", matrix=unit_rows(matrix), p99=p99, lab=spread)
+    is_shaped = matrix.shape == (2, 3) and pink.shape == (3,) and p99.shape == (2,)
+    if (
+        not is_shaped
+        or (spread is not None and spread.shape != (2, 3))
+        or not _can_stain(np.vstack([matrix, pink]), p99)
+    ):
+        raise StudyError(f"{path}: matrix, pink, p99 or lab has another shape or impossible values; make the file anew")
+    return StainFit(method="reference", matrix=unit_rows(matrix), p99=p99, lab=spread, pink=unit_rows(pink[None])[0])
+
+
+def _can_stain(vectors: np.ndarray, p99: np.ndarray) -> bool:
+    """Say whether vectors (rows) and amounts can be those of stains."""
+    return bool((vectors >= 0).all() and (np.linalg.norm(vectors, axis=1) >= 1e-6).all() and (p99 >= MIN_P99).all())
 
 
 def _of_image(path: Path) -> StainFit:
@@ -126,4 +143,4 @@ def _of_image(path: Path) -> StainFit:
     fit = fit_stain(patches, method="vahadane")
     if fit.method == "reference":
         raise StudyError(f"{path} cannot be a stain reference: {fit.fallback}; choose a well-stained H&E field")
-    return StainFit(method="reference", matrix=fit.matrix, p99=fit.p99, lab=fit.lab)
+    return StainFit(method="reference", matrix=fit.matrix, p99=fit.p99, lab=fit.lab, pink=fit.pink)

@@ -6,6 +6,8 @@ Optical densities are natural logarithms against the slide's own glass, RGB.
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from preprocessing.colour.ink import is_red_cell
+
 QUALITY_MPP = 2.0  # µm a pixel; a blur of 1.5 µm (sigma) already halves the sharpness here
 COARSE = 4  # pixels of a block to one pixel where colours are judged: 8 µm
 COARSE_UM = COARSE * QUALITY_MPP
@@ -16,7 +18,9 @@ FOLD_SLIMNESS = 4.0  # square of a ridge's length over its area
 FOLD_RISES = (1.4, 2.6)  # two layers where there is one around, in every channel; more is another tissue
 FOLD_HUE = 1.3  # largest ratio of the rises of two channels: a fold doubles both stains, a nest of cells does not
 STAINED_OD = 0.15  # a coarse pixel that belongs to tissue, not to a hole in it
-BLOOD_OD = 0.85  # of green, beyond what eosin reaches
+BLOOD_OD = 0.7  # of green over 8 µm, beyond what most eosin reaches
+MAX_GROUND_BLUE = 0.6  # blue over green of a ground: more is itself blood, of which a block may be full
+MAX_PINK_RED = 0.75  # red over green of what may be ground
 NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
 
 
@@ -67,10 +71,12 @@ def _slim(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return kept[labels]
 
 
-def is_blood(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Find saturated red: hardly any red absorbed, more green and blue than eosin takes."""
-    red, green, blue = od[..., 0], od[..., 1], od[..., 2]
-    return (green > BLOOD_OD) & (red < 0.3 * green) & (blue > 0.6 * green)
+def is_blood(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Find red cells and clots: hardly any red absorbed, more green and blue than the eosin around them takes."""
+    ground = od[is_tissue & (od[..., 1] > STAINED_OD)]
+    ground = ground[ground[:, 0] < MAX_PINK_RED * ground[:, 1]]
+    blue = float(np.median(ground[:, 2] / ground[:, 1])) if len(ground) else 0.0
+    return (od[..., 1] > BLOOD_OD) & is_red_cell(od.astype(np.float64), ground_blue=min(blue, MAX_GROUND_BLUE))
 
 
 def is_necrosis_like(

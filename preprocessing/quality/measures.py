@@ -1,8 +1,9 @@
-"""Per tile: sharpness, and the shares of pen, fold, blood and necrosis-like ground; which tiles to leave out, and why.
+"""Per tile: sharpness, and the shares of pen, fold, blood, bare glass and ground without nuclei; which to leave out, and why.
 
 All is measured at one scale, so that a number means the same on every slide. Sharpness is the energy of the finest detail
 over that of the detail of nuclei, so neither pale nor fatty nor dense tissue is taken for blurred. Colours are judged in
-optical density against the slide's own glass. Blood and necrosis are hints for the eye: tumours bleed and die.
+optical density against the slide's own glass. Folds, blood and necrosis-like ground are hints for the eye and leave nothing
+out unless asked: tumours bleed and die, and on real slides crypts look like folds, and hyaline or myxoid ground like necrosis.
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,15 @@ from preprocessing.colour.ink import is_ink_colour
 from preprocessing.quality.artefacts import COARSE, QUALITY_MPP, coarse_mean, find_folds, is_blood, is_necrosis_like
 
 MARGIN_UM = 160.0  # what a block should show beyond its tiles: folds are judged against their surroundings
+GLASS_OD = 0.10  # mean optical density of glass beside dense tissue, which scatters light, at most
 BARE_OD = 0.05  # mean optical density below which a pixel is glass, lumen or the inside of a fat cell
 FINE_UM, NUCLEAR_UM = 2.0, 8.0  # band against which the finest detail is set
-COLUMNS = ("sharpness", "pen", "fold", "blood", "necrosis_like", "od")
-OWN_FLAG_FROM = {"pen": 0.01, "blood": 0.2, "necrosis_like": 0.2}  # any pen counts; a little blood is everywhere
-REASONS = ("kept", "pen", "fold", "blurred", "blood", "necrosis_like")  # what the index of rate_tiles means
+COLUMNS = ("sharpness", "pen", "fold", "blood", "necrosis_like", "glass", "od")
+HINTS = ("fold", "blood", "necrosis_like")  # not left out by default, so their shares are of the area
+# any pen counts; a little blood is everywhere, and folds are told apart badly
+OWN_FLAG_FROM = {"pen": 0.01, "fold": 0.1, "blood": 0.2, "necrosis_like": 0.2}
+FLAG_NAMES = {"fold": "fold-like", "necrosis_like": "few nuclei"}
+REASONS = ("kept", "pen", "fold", "glass", "blurred", "blood", "necrosis_like")  # what the index of rate_tiles means
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +36,18 @@ class QualityConfig:
         0.5, help="least sharpness of a kept tile, as a share of the slide's median; 0 keeps all", group="quality"
     )
     max_pen: float = option(0.1, help="largest share of pen in a kept tile; 1 keeps all", group="quality")
-    max_fold: float = option(0.35, help="largest share of fold in a kept tile; 1 keeps all", group="quality")
+    max_fold: float = option(
+        1.0,
+        help="largest share of what looks like a fold (crypts do, too) in a kept tile; 1 keeps all",
+        group="quality",
+    )
+    max_glass: float = option(0.97, help="largest share of bare glass in a kept tile; 1 keeps all", group="quality")
     max_blood: float = option(1.0, help="largest share of blood in a kept tile; 1 keeps all", group="quality")
     max_necrosis: float = option(
-        1.0, help="largest share of necrosis-like ground in a kept tile; 1 keeps all", group="quality"
+        1.0,
+        help="largest share of eosinophilic ground without nuclei (necrosis, hyaline or myxoid) in a kept tile; "
+        "1 keeps all",
+        group="quality",
     )
     min_focus: float = option(
         2.0, help="median sharpness under which a whole slide is flagged as out of focus; sharp slides have 3 to 4",
@@ -46,7 +59,7 @@ class QualityConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("min_sharpness", "max_pen", "max_fold", "max_blood", "max_necrosis", "flag_from"):
+        for name in ("min_sharpness", "max_pen", "max_fold", "max_glass", "max_blood", "max_necrosis", "flag_from"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"--{name} is a share from 0 to 1, got {value}")
@@ -74,8 +87,8 @@ def measure_tiles(
 
     Returns:
         COLUMNS by name. `sharpness` is about 3 to 4 in focus, 1.5 with a blur of 1.5 µm, and NaN in a tile without
-        stained tissue; `pen`, `fold`, `blood` and `necrosis_like` are shares of the tile, 0 to 1; `od` is the mean
-        optical density (natural logarithm) of its stained tissue, NaN where there is none.
+        stained tissue; `pen`, `fold`, `blood` (red cells), `necrosis_like` and `glass` are shares of the tile, 0 to 1;
+        `od` is the mean optical density (natural logarithm) of its stained tissue, NaN where there is none.
 
     Raises:
         ValueError: a tile reaches out of the block.
@@ -94,10 +107,11 @@ def measure_tiles(
     masks = {
         "pen": is_ink_colour(coarse_od),
         "fold": find_folds(coarse_od, coarse_tissue),
-        "blood": coarse_tissue & is_blood(coarse_od),
+        "blood": coarse_tissue & is_blood(coarse_od, coarse_tissue),
         "necrosis_like": coarse_tissue & is_necrosis_like(od[..., 0], fine, coarse_od),
     }
-    masks["fold"] &= ~masks["pen"]
+    masks["fold"] &= ~(masks["pen"] | masks["blood"])
+    columns["glass"] = _box_sums((fine <= GLASS_OD).astype(np.float32), corners_px, side_px) / side_px**2
     for name, mask in masks.items():
         sums = _box_sums(mask.astype(np.float32), corners_px / COARSE, side_px / COARSE)
         columns[name] = np.clip(sums * (COARSE / side_px) ** 2, 0, 1)
@@ -152,17 +166,18 @@ def rate_tiles(
 
     Returns:
         Whether each tile is kept, and the index into REASONS (0: kept). A tile with several faults has the first.
-        Sharpness is compared with the median of the tiles without pen and fold. What could not be measured is kept.
+        Sharpness is compared with the median of the tiles without pen, fold and bare glass. What could not be measured is kept.
     """
     reason = np.zeros(len(columns["pen"]), np.uint8)
     is_over = {
         "pen": columns["pen"] > config.max_pen,
         "fold": columns["fold"] > config.max_fold,
+        "glass": columns["glass"] > config.max_glass,
         "blood": columns["blood"] > config.max_blood,
         "necrosis_like": columns["necrosis_like"] > config.max_necrosis,
     }
     is_over["blurred"] = columns["sharpness"] < config.min_sharpness * median_sharpness(
-        columns, is_over["pen"] | is_over["fold"]
+        columns, is_over["pen"] | is_over["fold"] | is_over["glass"]
     )
     for index in range(len(REASONS) - 1, 0, -1):
         reason[is_over[REASONS[index]]] = index
@@ -199,13 +214,20 @@ def slide_flags(
         ink_share: pen over the slide's tissue and pen, where the tissue finder has left it out before any tile was laid.
     """
     n_tiles = len(reason)
-    shares = {name: n / max(n_tiles, 1) for name, n in zip(REASONS, np.bincount(reason, minlength=6), strict=True)}
+    shares = {
+        name: n / max(n_tiles, 1) for name, n in zip(REASONS, np.bincount(reason, minlength=len(REASONS)), strict=True)
+    }
     shares["pen"] = max(shares["pen"], ink_share)
-    if n_tiles:  # never left out by default, so their shares are of the area
-        shares |= {name: max(shares[name], float(columns[name].mean())) for name in ("blood", "necrosis_like")}
+    if n_tiles:
+        shares |= {name: max(shares[name], float(columns[name].mean())) for name in HINTS}
     least = dict.fromkeys(REASONS[1:], config.flag_from) | OWN_FLAG_FROM
-    flags = [f"{_flag_name(name)} {shares[name]:.0%}" for name in REASONS[1:] if shares[name] >= max(least[name], 1e-9)]
-    if median_sharpness(columns, (reason == 1) | (reason == 2)) < config.min_focus:
+    flags = [
+        f"{FLAG_NAMES.get(name, name)} {shares[name]:.0%}"
+        for name in REASONS[1:]
+        if shares[name] >= max(least[name], 1e-9)
+    ]
+    is_marred = np.isin(reason, [REASONS.index(name) for name in ("pen", "fold", "glass")])
+    if median_sharpness(columns, is_marred) < config.min_focus:
         flags.append("out of focus")
     od = columns["od"][~np.isnan(columns["od"])]
     if len(od) and float(np.median(od)) < config.min_od:
@@ -213,7 +235,3 @@ def slide_flags(
     if int((reason == 0).sum()) < config.min_tiles:
         flags.append("few tiles")
     return flags
-
-
-def _flag_name(name: str) -> str:
-    return name.replace("_", "-")

@@ -14,10 +14,10 @@ MAX_SIDE_PX = 1600
 MAX_STRIP_PX = 400
 MIN_WIDTH_PX = 760  # room for title and legend under a tiny slide
 OUTLINE, TILE, EXCLUDED, INK = (0, 150, 60), (30, 90, 220), (215, 20, 30), (235, 130, 0)
-UNREADABLE, EXCLUSION = (230, 0, 200), (110, 110, 110)
+UNREADABLE, EXCLUSION, DROPPED = (230, 0, 200), (110, 110, 110), (120, 60, 0)
 LEGEND = (
     ("tissue", OUTLINE), ("kept", TILE), ("left out", EXCLUDED), ("ink", INK), ("unreadable", UNREADABLE),
-    ("excluded by hand", EXCLUSION),
+    ("excluded by hand", EXCLUSION), ("not taken for tissue", DROPPED),
 )  # fmt: skip
 MARGIN_PX, TEXT_PX = 8, 18
 MIN_CROSS_PX = 5  # a smaller tile has no room for a cross
@@ -28,6 +28,7 @@ class PreviewMarks:
     """What a preview shows beside outlines and kept tiles; boxes and polygons in level-0 pixels."""
 
     excluded: Int64[np.ndarray, "m 2"] | None = None  # top left corners of tiles left out for their quality
+    dropped: Bool[np.ndarray, "h w"] | None = None  # of the overview: stained, and not taken for tissue
     unreadable: tuple[tuple[float, float, float, float], ...] = ()  # left, top, width, height
     exclusions: tuple[Any, ...] = ()  # polygons drawn by a person: not this
     title: str = ""
@@ -79,6 +80,9 @@ def draw_preview(
     shown = overview.copy()
     if is_ink.any():
         shown[is_ink] = (0.45 * shown[is_ink] + 0.55 * np.array(INK)).astype(np.uint8)
+    if marks is not None and marks.dropped is not None:
+        rims = cv2.findContours(marks.dropped.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
+        cv2.drawContours(shown, rims, -1, DROPPED, max(1, max(shown.shape[:2]) // 500))
     scale = min(MAX_SIDE_PX / max(shown.shape[:2]), 4.0)
     size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
     resampling = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -28,15 +28,29 @@ class SlideStain:
     fit: StainFit
     strip: UInt8[np.ndarray, "h w 3"] | None
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a person should look at: colours that were kept, or turned to the reference in part."""
+        if self.fit.method == "reference":
+            return ("colours kept",)
+        return () if self.fit.strength == 1.0 else (f"colours turned {self.fit.strength:.0%}",)
+
 
 def fit_slide_stain(slide: Slide, tiles: ChosenTiles, masks: Segmentation, config: TilingConfig) -> SlideStain:
     """Read patches and fit the slide's stains on them."""
-    corners = [] if config.stain == "none" else _patch_corners(slide, tiles, masks.is_ink, config.tile_um)
-    patches = list(_readable_patches(slide, corners, min(config.tile_um, PATCH_UM)))
+    patches = [] if config.stain == "none" else slide_patches(slide, tiles, masks, config)
     fit = fit_stain(patches, method=config.stain, glass=masks.glass)
     if not patches:
         return SlideStain(fit, None)
     return SlideStain(fit, colour_strip(patches, None if fit.method == "none" else stain_map(fit, REFERENCE)))
+
+
+def slide_patches(
+    slide: Slide, tiles: ChosenTiles, masks: Segmentation, config: TilingConfig
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Return patches of a slide's tissue, N_PATCHES at most, for what is fitted on its colours; without unreadable ones."""
+    corners = _patch_corners(slide, tiles, masks.is_ink, config.tile_um)
+    return list(_readable_patches(slide, corners, min(config.tile_um, PATCH_UM)))
 
 
 def _patch_corners(

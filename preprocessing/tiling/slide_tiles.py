@@ -96,7 +96,7 @@ def done_status(tiles: SlideTiles, *, classes: tuple[str, ...] = ()) -> SlideSta
         "tissue_mm2": round(tiles.tissue_mm2, 3), "tissue_source": tiles.tissue_source, "n_pieces": tiles.n_pieces,
         "n_tiles": len(tiles.coords), **excluded, "sharpness": _median(tiles.quality.get("sharpness")),
         "flags": "; ".join(tiles.flags),
-        "stain": tiles.stain.method, "stain_fallback": tiles.stain.fallback,
+        "stain": tiles.stain.method, "stain_strength": tiles.stain.strength, "stain_fallback": tiles.stain.fallback,
     }  # fmt: skip
     if classes:
         figures["tissue_classes"] = "; ".join(classes)

@@ -11,7 +11,7 @@ from common.slide_files import file_fingerprint
 from preprocessing.colour.stain_store import fit_arrays, fit_attributes, fit_of
 from preprocessing.tiling.slide_tiles import Exclusions, SlideTiles, trident_attributes
 
-SCHEMA = "tiles/2"
+SCHEMA = "tiles/3"
 QUALITY_PREFIX = "quality_"  # of the arrays that hold quality columns
 
 

@@ -20,7 +20,7 @@ from preprocessing.tiling.tile_choice import ChosenTiles, choose_tiles
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.outline import filled, geojson, outlines
 from preprocessing.tissue.overview_mask import OVERVIEW_MPP
-from preprocessing.tissue.source import SlideTissue, TissueSource, find_slide_tissue
+from preprocessing.tissue.source import SEGMENTED, SlideTissue, TissueSource, find_slide_tissue
 
 
 class RefusedSlideError(SlideError):
@@ -85,7 +85,7 @@ def _slide_tiles(
     return SlideTiles(
         slide_id=origin.slide_id, coords=chosen.coords, tissue_fraction=chosen.tissue_fraction,
         piece=piece_of_tiles(labels, chosen.coords, side=side, slide_px=slide_px), n_pieces=len(tissue.pieces),
-        quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags),
+        quality=chosen.columns, exclusions=chosen.exclusions, flags=(*chosen.flags, *tissue.flags, *stain.flags),
         mpp_x=slide.mpp_x, mpp_y=slide.mpp_y, mpp_source=slide.mpp_source, tile_um=config.tile_um, tile_px=config.tile_px,
         stride_um=config.stride_um or config.tile_um, slide_width=slide.width, slide_height=slide.height,
         tissue_mm2=float(tissue_um2 / 1e6), tissue_source=source.name,
@@ -98,7 +98,8 @@ def _picture(tiles: SlideTiles, tissue: SlideTissue, stain: SlideStain) -> UInt8
     masks, left_out = tissue.masks, tiles.exclusions.coords
     n_tiles = (len(tiles.coords), len(left_out))
     marks = PreviewMarks(
-        excluded=left_out, unreadable=_boxes(masks.is_unreadable, tiles.slide_px), exclusions=tissue.exclusions,
+        excluded=left_out, dropped=masks.is_dropped if tiles.tissue_source == SEGMENTED else None,
+        unreadable=_boxes(masks.is_unreadable, tiles.slide_px), exclusions=tissue.exclusions,
         title=title_line(tiles.slide_id, tiles.mpp_x, tiles.tissue_mm2, n_tiles, list(tiles.flags)), strip=stain.strip,
     )  # fmt: skip
     return draw_preview(

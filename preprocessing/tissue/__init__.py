@@ -5,6 +5,7 @@ Which tiles lie on it is decided in `tiling`, how good they are in `quality`.
     density_bytes.py  optical densities of an overview in bytes, the same on every machine
     mask_shapes.py    connected parts and widths of masks
     pen_strokes.py    strokes of pen on an overview
+    open_fat.py       thin walls that enclose fat cells, and clear ground that only stray light darkens
     overview_mask.py  tissue and glass on an overview
     segmentation.py   the masks of a whole slide, edges looked at twice
     outline.py        tissue outlines as GeoJSON, ours and edited ones

@@ -14,6 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of, scaled, texture
 from preprocessing.tissue.mask_shapes import Mask, closed, components, small_parts
+from preprocessing.tissue.open_fat import open_fat, veil
 from preprocessing.tissue.pen_strokes import find_ink
 
 OVERVIEW_MPP = 8.0
@@ -23,10 +24,12 @@ MIN_GLASS_SHARE = 0.004
 N_GLASS_PIXELS = 60_000  # looked at for the colour of the glass
 WEAK_OD, STRONG_OD = 0.05, 0.17  # distance to the glass: tissue where it hangs together with surely stained pixels
 SMOOTH_UM, CLOSE_SMOOTH_UM = 6.0, 3.0  # of the first pass, and of the closer look at an edge
-CLOSING_UM = 24.0  # joins the thin walls of fat cells
+CLOSING_UM = 24.0  # joins what lies a cell apart; the walls of open fat are joined by themselves
 MAX_HOLE_MM2 = 0.05  # smaller holes are vacuoles and clefts: tissue
 MIN_PIECE_MM2 = 0.03
 MIN_CHROMA = 0.035  # a piece without more colour than this is a shadow, an edge of the cover slip, or dust
+# unless it is so large, textured and not quite grey: pale tissue; 0.031 measured on a whole strip of it
+LARGE_PIECE_MM2, MIN_LARGE_CHROMA, MIN_LARGE_TEXTURE = 1.0, 0.015, 0.012
 MIN_TEXTURE = 0.010  # a piece smoother than this, in optical density over about 24 µm, is a smear or a bubble
 
 
@@ -36,6 +39,7 @@ class Tissue:
 
     is_tissue: Mask
     is_ink: Mask
+    is_dropped: Mask  # stained pieces large enough for tissue that do not look like it: too smooth or without colour
     glass: tuple[float, float, float]
 
 
@@ -57,11 +61,22 @@ def find_tissue(
     glass = glass_colour(overview) if glass is None else glass
     densities = densities_of(overview, glass, SMOOTH_UM / mpp)
     is_ink = find_ink(densities, mpp)
-    is_tissue = _true_pieces(closed(_candidates(densities, is_ink), CLOSING_UM / mpp), densities, mpp)
+    stained = _stained(densities, is_ink, mpp)
+    is_tissue = _true_pieces(stained, densities, mpp)
+    is_dropped = stained & ~is_tissue & ~is_ink
+    is_dropped &= ~small_parts(is_dropped, MIN_PIECE_MM2, mpp)
     if is_ink.any():
         is_tissue &= ~is_ink
         is_tissue &= ~small_parts(is_tissue, MIN_PIECE_MM2, mpp)
-    return Tissue(is_tissue, is_ink, glass)
+    return Tissue(is_tissue, is_ink, is_dropped, glass)
+
+
+def _stained(densities: Densities, is_ink: Mask, mpp: float) -> Mask:
+    """Return what differs from the glass: stained pixels with the gaps between them, and open fat; no stray light."""
+    distance = _distance(densities)
+    distance[is_ink] = 0
+    distance[veil(densities, distance, mpp)] = 0
+    return closed(_candidates(distance), CLOSING_UM / mpp) | open_fat(distance, mpp)
 
 
 def tissue_near_glass(
@@ -69,12 +84,8 @@ def tissue_near_glass(
 ) -> Bool[np.ndarray, "h w"]:
     """Return the tissue of a part of a slide, without the rules on whole pieces: for a closer look at an edge."""
     densities = densities_of(view, glass, CLOSE_SMOOTH_UM / mpp)
-    mask = closed(_candidates(densities, _no_ink(view)), CLOSING_UM / mpp)
+    mask = _stained(densities, np.zeros(view.shape[:2], dtype=bool), mpp)
     return mask | small_parts(~mask, MAX_HOLE_MM2, mpp)
-
-
-def _no_ink(view: UInt8[np.ndarray, "h w 3"]) -> Mask:
-    return np.zeros(view.shape[:2], dtype=bool)
 
 
 def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, float]:
@@ -110,10 +121,8 @@ def _distance(densities: Densities) -> UInt8[np.ndarray, "h w"]:
     return cv2.add(cv2.max(densities.strongest, grey), scaled(densities.chroma, 0.5))
 
 
-def _candidates(densities: Densities, is_ink: Mask) -> Mask:
+def _candidates(distance: UInt8[np.ndarray, "h w"]) -> Mask:
     """Return weakly stained pixels that hang together (8 neighbours) with surely stained ones."""
-    distance = _distance(densities)
-    distance[is_ink] = 0
     weak = cv2.threshold(distance, WEAK_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
     n_labels, labels = components(weak)
     kept = np.zeros(n_labels, dtype=bool)
@@ -167,8 +176,7 @@ def _looks_like_tissue(
             cv2.drawContours(inside, contours, hole, 0, cv2.FILLED, offset=(-left, -top))
         hole = int(hierarchy[0][hole][0])
     place = (slice(top, top + height), slice(left, left + width))
-    return (
-        cv2.countNonZero(inside) * px_mm2 >= MIN_PIECE_MM2
-        and cv2.mean(chroma[place], inside)[0] * OD_STEP >= MIN_CHROMA
-        and cv2.mean(unevenness[place], inside)[0] * OD_STEP >= MIN_TEXTURE
-    )
+    area_mm2 = cv2.countNonZero(inside) * px_mm2
+    colour, uneven = (cv2.mean(plane[place], inside)[0] * OD_STEP for plane in (chroma, unevenness))
+    is_pale_tissue = area_mm2 >= LARGE_PIECE_MM2 and colour >= MIN_LARGE_CHROMA and uneven >= MIN_LARGE_TEXTURE
+    return area_mm2 >= MIN_PIECE_MM2 and ((colour >= MIN_CHROMA and uneven >= MIN_TEXTURE) or is_pale_tissue)

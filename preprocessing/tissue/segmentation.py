@@ -34,6 +34,7 @@ class Segmentation:
     mpp: float  # of the overview
     is_tissue: Bool[np.ndarray, "H W"]
     is_ink: Bool[np.ndarray, "h w"]
+    is_dropped: Bool[np.ndarray, "h w"]  # stained pieces that do not look like tissue
     is_unreadable: Bool[np.ndarray, "h w"]
     glass: tuple[float, float, float]
 
@@ -66,7 +67,7 @@ def segment_slide(slide: Slide, *, second_pass: bool = True) -> Segmentation:
     is_tissue = first.is_tissue & ~survey.is_unreadable
     if second_pass:
         is_tissue = _second_pass(slide, is_tissue, first.is_ink | survey.is_unreadable, first.glass, mpp)
-    return Segmentation(survey.image, mpp, is_tissue, first.is_ink, survey.is_unreadable, first.glass)
+    return Segmentation(survey.image, mpp, is_tissue, first.is_ink, first.is_dropped, survey.is_unreadable, first.glass)
 
 
 def _second_pass(

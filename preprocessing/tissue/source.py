@@ -16,6 +16,10 @@ from preprocessing.tissue.overview_mask import MIN_PIECE_MM2
 from preprocessing.tissue.segmentation import Segmentation, segment_slide, shrunk
 
 SIMPLER_UM = 0.5  # outlines of very many corners are made simpler by this: a part of a pixel of the mask
+MIN_DROPPED_MM2, MIN_DROPPED_SHARE = (
+    0.5,
+    0.02,
+)  # of what is stained and dropped, and of it over the tissue: worth a look
 WHOLE_SHARE = 0.99  # of a slide: all of it but a part of a mask's pixel
 SEGMENTED, EDITED, MASK = "segmented", "edited outline", "mask image"
 
@@ -43,7 +47,7 @@ class SlideTissue:
     masks: Segmentation
     pieces: tuple[Any, ...]
     exclusions: tuple[Any, ...]
-    flags: tuple[str, ...] = ()  # what is odd about a mask image
+    flags: tuple[str, ...] = ()  # what is odd about a mask image, or was dropped by ours
 
 
 def find_source(
@@ -112,6 +116,8 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
     shape = (2 * masks.is_ink.shape[0], 2 * masks.is_ink.shape[1])
     is_tissue = filled(pieces, shape, slide_px=slide_px).view(bool)
     flags = _mask_flags(is_tissue, masks.is_tissue) if source.kind == MASK else ()
+    if source.kind == SEGMENTED:
+        flags = _dropped_flags(masks)
     if exclusions:
         had_tissue = bool(is_tissue.any())
         is_tissue &= ~filled(exclusions, shape, slide_px=slide_px).view(bool)
@@ -123,6 +129,14 @@ def find_slide_tissue(slide: Slide, source: TissueSource, *, second_pass: bool) 
     if masks.is_unreadable.any():
         is_tissue &= ~np.repeat(np.repeat(masks.is_unreadable, 2, axis=0), 2, axis=1)
     return SlideTissue(replace(masks, is_tissue=is_tissue), tuple(pieces), exclusions, flags)
+
+
+def _dropped_flags(masks: Segmentation) -> tuple[str, ...]:
+    """Return how much was stained but does not look like tissue, where it is more than a shadow beside a large piece."""
+    dropped_mm2 = float(masks.is_dropped.sum() * (masks.mpp / 1000) ** 2)
+    tissue_mm2 = float(masks.is_tissue.mean() * masks.is_dropped.size * (masks.mpp / 1000) ** 2)
+    is_much = dropped_mm2 >= max(MIN_DROPPED_MM2, MIN_DROPPED_SHARE * tissue_mm2)
+    return (f"{dropped_mm2:.1f} mm2 not taken for tissue",) if is_much else ()
 
 
 def _mask_flags(is_tissue: Bool[np.ndarray, "H W"], segmented: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ def random_stains(rng):
 def some_fit(seed, method="vahadane"):
     rng = np.random.default_rng(seed)
     spread = np.array([[60.0, 20.0, -15.0], [15.0, 8.0, 7.0]]) + rng.normal(0, 1, (2, 3))
+    matrix, p99 = random_stains(rng), rng.uniform(1, 3, 2)
+    pink = unit([0.9 * matrix[1] + 0.1 * matrix[0]])[0]
     return StainFit(
-        method=method, matrix=random_stains(rng), p99=rng.uniform(1, 3, 2), glass=GLASS, fallback="why", lab=spread
+        method=method, matrix=matrix, p99=p99, glass=GLASS, fallback="why", lab=spread, pink=pink, strength=0.8
     )

@@ -32,29 +32,25 @@ def slow_apply(pixel, matrix, glass, background):
     return [min(255.0, max(0.0, 256 * math.exp(-value) - 1)) for value in moved]
 
 
-def slow_macenko(od, percentile, pure_share, most):
-    """Macenko's two directions by explicit loops over angles; eosin's end moved back by its noise out of the plane."""
-    _, _, right = np.linalg.svd(od, full_matrices=False)
+def slow_macenko(nuclei, ground, nuclear_percentile, ground_percentile):
+    """Macenko's directions by loops over angles: haematoxylin's end among nuclei, eosin's among the ground."""
+    moments = np.zeros((3, 3))
+    for kind in (nuclei, ground):
+        for p in kind:
+            moments += np.outer(p, p) / len(kind)
+    _, _, right = np.linalg.svd(moments)
     first, second = (v if v.sum() >= 0 else -v for v in right[:2])
-    third = np.cross(first, second)
-    angles = [math.atan2(float(p @ second), float(p @ first)) for p in od]
-    low, high = np.percentile(angles, [percentile, 100 - percentile])
 
-    def direction(angle):
-        return math.cos(angle) * first + math.sin(angle) * second
+    def angles(kind):
+        return [math.atan2(float(p @ second), float(p @ first)) for p in kind]
 
-    middle = float(np.median(angles))
-    eosin_is_low = direction(low)[0] < direction(high)[0]
-    out = []
-    for angle, p in zip(angles, od, strict=True):
-        if angle == middle or (angle < middle) == eosin_is_low:
-            out.append(math.asin(float(p @ third) / math.sqrt(float(p @ p))))
-    centre = float(np.median(out))
-    noise = np.percentile([abs(angle - centre) for angle in out], 100 - 2 * percentile / pure_share)
-    noise = min(noise, most * (high - low))
-    ends = [direction(low + noise), direction(high)] if eosin_is_low else [direction(low), direction(high - noise)]
-    ends = [np.maximum(e, 0) / np.linalg.norm(np.maximum(e, 0)) for e in ends]
-    return np.array(sorted(ends, key=lambda e: -e[0]))
+    of_nuclei, of_ground = sorted(angles(nuclei)), sorted(angles(ground))
+    if np.median(of_nuclei) > np.median(of_ground):
+        ends = [np.percentile(of_nuclei, nuclear_percentile), np.percentile(of_ground, ground_percentile)]
+    else:
+        ends = [np.percentile(of_nuclei, 100 - nuclear_percentile), np.percentile(of_ground, 100 - ground_percentile)]
+    directions = [np.maximum(math.cos(angle) * first + math.sin(angle) * second, 0) for angle in ends]
+    return np.array([d / np.linalg.norm(d) for d in directions])
 
 
 def slow_smoothed(od, reach, least):

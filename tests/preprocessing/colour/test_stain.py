@@ -12,16 +12,16 @@ from skimage.color import separate_stains
 from sklearn.linear_model import Lasso
 
 from preprocessing.colour.colour_map import apply_map
-from preprocessing.colour.optical_density import OD_BACKGROUND, optical_density
-from preprocessing.colour.stain import NO_STAIN, REFERENCE, StainFit, _wrong_hue, fit_stain, stain_map
+from preprocessing.colour.optical_density import OD_BACKGROUND
+from preprocessing.colour.stain import GAIN_LIMIT, NO_STAIN, REFERENCE, StainFit, fit_stain, implausible, stain_map
 from preprocessing.colour.stain_matrix import (
-    ANGLE_PERCENTILE,
-    MAX_NOISE_SHARE,
-    PURE_SHARE,
+    GROUND_PERCENTILE,
+    MIN_RED_OF_NUCLEI,
+    NUCLEAR_PERCENTILE,
     SPARSITY,
     macenko_matrix,
     sparse_codes,
-    unit_rows,
+    with_true_haematoxylin,
 )
 from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
 from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, unit
@@ -70,31 +70,33 @@ def test_sparse_codes_equal_scikit_learn():
     assert sparse_codes(od, matrix) == approx(theirs, abs=1e-6)
 
 
-@pytest.mark.parametrize("most", [MAX_NOISE_SHARE, 0.01])
-def test_macenko_equals_its_slow_twin(monkeypatch, most):
-    rng = np.random.default_rng(4)
-    patch = painted_patches(random_stains(rng), rng, n_patches=1)[0]
-    od = optical_density(patch, GLASS).reshape(-1, 3).astype(float)
-    od = od[od.max(axis=1) > OD_BACKGROUND]
-    monkeypatch.setattr("preprocessing.colour.stain_matrix.MAX_NOISE_SHARE", most)
-    assert macenko_matrix(od) == approx(slow_macenko(od, ANGLE_PERCENTILE, PURE_SHARE, most), abs=1e-6)
+@pytest.mark.parametrize("seed", range(4))
+def test_macenko_equals_its_slow_twin(seed):
+    rng = np.random.default_rng(seed)
+    stains = random_stains(rng)
+    nuclei = rng.uniform(0.5, 2, (300, 1)) * stains[0] + rng.uniform(0, 0.3, (300, 1)) * stains[1]
+    ground = rng.uniform(0.3, 1, (700, 1)) * stains[1] + rng.normal(0, 0.01, (700, 3))
+    expected = slow_macenko(nuclei, ground, NUCLEAR_PERCENTILE, GROUND_PERCENTILE)
+    assert macenko_matrix(nuclei, ground) == approx(expected, abs=1e-9)
 
 
-def test_noise_hardly_moves_the_end_of_eosin(monkeypatch):
-    """Half of a tissue is eosin alone, 14 degrees from the other stain; three quarters of what noise does is taken back."""
+def test_a_handful_of_nuclei_weighs_as_much_as_much_ground():
     rng = np.random.default_rng(13)
-    stains = unit([[0.50, 0.75, 0.43], [0.27, 0.83, 0.49]])
-    amounts = np.stack([rng.uniform(0, 1, 20_000) * (rng.random(20_000) < 0.5), rng.uniform(0.5, 1, 20_000)], axis=1)
-    od = amounts @ stains + rng.normal(0, 0.01, (20_000, 3))
-    inwards = unit_rows(stains[[1, 0]] - stains * (stains[0] @ stains[1]))[1]
+    stains = unit([[0.60, 0.71, 0.36], [0.12, 0.88, 0.45]])
+    ground = rng.uniform(0.3, 1, (60_000, 1)) * stains[1] + rng.normal(0, 0.02, (60_000, 3))
+    nuclei = rng.uniform(0.8, 1.6, (200, 1)) * stains[0] + rng.normal(0, 0.02, (200, 3))
+    found = macenko_matrix(nuclei, np.abs(ground))
+    assert np.degrees(np.arccos(np.clip((found * stains).sum(axis=1), -1, 1))).max() < 3
 
-    def error():
-        return np.degrees((macenko_matrix(od)[1] - stains[1]) @ inwards)
 
-    corrected = error()
-    monkeypatch.setattr("preprocessing.colour.stain_matrix.MAX_NOISE_SHARE", 0.0)
-    assert error() < -1.3
-    assert abs(corrected) < abs(error()) / 4
+def test_a_haematoxylin_with_eosin_above_it_is_moved_to_where_one_can_lie():
+    pink, pure = unit([[0.11, 0.89, 0.45]])[0], unit([[0.62, 0.70, 0.36]])[0]
+    covered = unit([0.5 * pure + 0.5 * pink])[0]
+    moved = with_true_haematoxylin(np.stack([covered, pink]), pink)
+    assert moved[0, 0] / moved[0, 1] == approx(MIN_RED_OF_NUCLEI)
+    assert np.linalg.matrix_rank(np.stack([moved[0], covered, pink]), tol=1e-9) == 2  # along the line through both
+    whole = np.stack([pure, pink])
+    assert with_true_haematoxylin(whole, pink) is whole
 
 
 def test_smoothing_equals_its_slow_twin():
@@ -167,7 +169,7 @@ def test_a_slide_without_fit_is_left_alone():
     ("patch", "reason"),
     [
         (np.full((96, 96, 3), 240, np.uint8), "0 stained pixels"),
-        (None, "rejected"),
+        (None, "colours kept"),
     ],
 )
 def test_implausible_slides_fall_back_and_say_why(patch, reason):
@@ -176,7 +178,7 @@ def test_implausible_slides_fall_back_and_say_why(patch, reason):
         od = rng.gamma(3, 0.3, (96, 96, 1)) * np.array([0.58, 0.58, 0.57])
         patch = np.clip(255 * np.exp(-od), 0, 255).astype(np.uint8)
     fit = fit_stain([patch] * 4, method="vahadane")
-    assert fit.method in ("macenko", "reference")
+    assert fit.method == "reference"
     assert reason in fit.fallback
 
 
@@ -219,15 +221,16 @@ def test_the_reference_is_the_median_of_the_2021_tiles(shared_data):
 
 
 def test_spcn_outputs_of_its_authors_are_met(shared_data):
+    """Their second source is so pale that they scale it five times, its noise too; here a stain is scaled three times."""
     folder = shared_data / "stain" / "spcn_original"
-    for number in (1, 2):
+    for number, share in ((1, 0.6), (2, 0.8)):
         source, target = (_image(folder, f"{name}{number}") for name in ("source", "target"))
         normed = _image(folder, f"source{number}_norm")
         fits = [fit_stain(_cut(image), method="vahadane") for image in (source, target)]
         ours = apply_map(source, stain_map(fits[0], replace(fits[1], glass=(255.0, 255.0, 255.0))))
         before = np.abs(source.astype(int) - normed).mean()
         after = np.abs(ours.astype(int) - normed[: ours.shape[0], : ours.shape[1]]).mean()
-        assert after < 0.6 * before, (number, before, after)
+        assert after < share * before, (number, before, after)
 
 
 def _image(folder, stem):
@@ -246,16 +249,11 @@ def _cut(image, side=128):
 def test_a_slide_of_one_pink_hue_keeps_its_colours():
     """Two shades of eosin are no haematoxylin: neither is pink turned to blue, nor noise scaled up."""
     rng = np.random.default_rng(12)
-    shades = unit([[0.32, 0.80, 0.50], [0.05, 0.91, 0.41]])
-    patches = painted_patches(shades, rng)
-    fit = fit_stain(patches, method="vahadane", glass=GLASS)
+    shades = unit([[0.28, 0.82, 0.50], [0.05, 0.91, 0.41]])
+    fit = fit_stain(painted_patches(shades, rng), method="vahadane", glass=GLASS)
     assert fit.method == "reference"
     assert "hardly any red" in fit.fallback
-    mapped = [apply_map(patch, stain_map(fit, REFERENCE)).astype(float) for patch in patches]
-    change = np.mean(
-        [np.abs(after - before.astype(float)).mean() for before, after in zip(patches, mapped, strict=True)]
-    )
-    assert change < 25
+    assert stain_map(fit, REFERENCE).matrix == approx(np.eye(3))
 
 
 def test_glass_becomes_white_even_where_too_little_tissue_is_seen():
@@ -265,12 +263,33 @@ def test_glass_becomes_white_even_where_too_little_tissue_is_seen():
     assert apply_map(np.array([[glass]], np.uint8), stain_map(fit, REFERENCE)).tolist() == [[[255, 255, 255]]]
 
 
-@pytest.mark.parametrize("method", ["vahadane", "macenko"])
-def test_v2_a_second_stain_strongest_in_red_or_blue_is_no_eosin(method):
-    first, reason = [0.65, 0.70, 0.29], "eosin does not absorb green most"
-    patches = painted_patches(unit([first, [0.30, 0.66, 0.69]]), np.random.default_rng(16))
-    fit = fit_stain(patches, method=method, glass=GLASS)
-    assert (fit.method, fit.matrix.tolist()) == ("reference", REFERENCE.matrix.tolist())
-    assert f"{method} rejected: {reason}" in fit.fallback
-    assert _wrong_hue(unit([first, [0.66, 0.62, 0.42]])) == reason  # pixels so red are left out before a fit
-    assert _wrong_hue(unit([first, [0.50, 0.62, 0.60]])) is None
+def test_v2_a_second_stain_strongest_in_red_or_blue_is_no_eosin():
+    first, amounts = [0.65, 0.70, 0.29], np.array([2.0, 1.0])
+
+    def reason(second):
+        return implausible(StainFit(method="macenko", matrix=unit([first, second]), p99=amounts))
+
+    assert reason([0.30, 0.66, 0.69]) == "eosin does not absorb green most"
+    assert reason([0.66, 0.62, 0.42]) == "eosin does not absorb green most"
+    assert "as much red as a haematoxylin (0.90" in reason([0.589, 0.652, 0.477])  # crushed nuclei beside a needle core
+    assert reason([0.50, 0.64, 0.60]) is None
+    assert "hardly stained" in implausible(StainFit(method="macenko", matrix=REFERENCE.matrix, p99=amounts / 12))
+
+
+def test_a_pale_slide_is_not_scaled_up_without_end():
+    source = StainFit(method="macenko", matrix=REFERENCE.matrix, p99=REFERENCE.p99 / 6)
+    mapped = REFERENCE.matrix @ stain_map(source, REFERENCE).matrix
+    assert mapped == approx(GAIN_LIMIT * REFERENCE.matrix)
+
+
+def test_half_the_strength_turns_directions_half_of_the_way():
+    rng = np.random.default_rng(20)
+    source = StainFit(method="macenko", matrix=random_stains(rng), p99=np.array([2.0, 1.0]), strength=0.5)
+    mapped = unit(source.matrix @ stain_map(source, REFERENCE).matrix)
+    assert mapped == approx(unit((source.matrix + REFERENCE.matrix) / 2))
+
+
+def test_a_slide_mapped_to_itself_stays():
+    patches = painted_patches(random_stains(np.random.default_rng(21)), np.random.default_rng(21))
+    fit = fit_stain(patches, method="vahadane", glass=GLASS)
+    assert stain_map(fit, fit).matrix == approx(np.eye(3), abs=1e-9)

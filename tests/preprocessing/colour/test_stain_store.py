@@ -32,7 +32,8 @@ def test_a_fit_comes_back_from_a_file(tmp_path, fit):
     file = read_arrays(tmp_path / "fit.h5")
     found = fit_of(file.arrays, file.attributes)
     assert (found.method, found.glass, found.fallback) == (fit.method, fit.glass, fit.fallback)
-    for name in ("matrix", "p99"):
+    assert found.strength == fit.strength
+    for name in ("matrix", "p99", "basis"):
         assert getattr(found, name).tobytes() == getattr(fit, name).tobytes()
     assert (found.lab is None) if fit.lab is None else np.array_equal(found.lab, fit.lab)
 
@@ -42,6 +43,7 @@ def test_an_aggregate_is_median_and_mean_and_leaves_out_what_was_not_fitted():
     found = aggregate([*fits, REFERENCE, fit_stain([], method="none")])
     assert found.matrix == approx(unit(np.median([fit.matrix for fit in fits], axis=0)))
     assert found.p99 == approx(sum(fit.p99 for fit in fits) / 5)
+    assert found.basis[1] == approx(unit(np.median([fit.pink for fit in fits], axis=0)[None])[0])
     assert found.lab == approx(sum(fit.lab for fit in fits) / 5)
     assert aggregate([fits[0], replace(fits[1], lab=None)]).lab is None
     with pytest.raises(ValueError, match="none of the slides"):
@@ -73,7 +75,10 @@ def test_an_image_is_a_reference(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[1]", '{"schema": "other/1"}', '{"schema": "stain_reference/1", "matrix": [[1, 2]], "p99": [1, 1], "lab": null}'],
+    [
+        "", "[1]", '{"schema": "other/1"}',
+        '{"schema": "stain_reference/2", "matrix": [[1, 2]], "pink": [1, 1, 1], "p99": [1, 1], "lab": null}',
+    ],
 )  # fmt: skip
 def test_files_that_are_no_reference_are_refused(tmp_path, content):
     (tmp_path / "bad.json").write_text(content)

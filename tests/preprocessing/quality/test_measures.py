@@ -158,12 +158,37 @@ def test_smooth_eosinophilic_ground_is_necrosis_like_and_fibres_with_nuclei_are_
     assert measure(picture(2.3 * 0.5 * collagen[..., None] * EOSIN))["necrosis_like"][0] < 0.1
 
 
-def test_a_tile_without_tissue_has_no_sharpness_and_is_not_left_out_for_it():
+def test_a_tile_without_tissue_has_no_sharpness_and_is_called_glass():
     blank = measure(picture(np.zeros((SIDE, SIDE, 3))))
     assert np.isnan(blank["sharpness"][0]) and np.isnan(blank["od"][0])
-    kept, reason = rate_tiles(blank, QualityConfig())
-    assert kept.all() and (reason == 0).all()
-    assert slide_flags(blank, reason, QualityConfig()) == ["few tiles"]
+    assert blank["glass"][0] == 1
+    _, reason = rate_tiles(blank, QualityConfig())
+    assert reason.tolist() == [REASONS.index("glass")]
+    assert slide_flags(blank, reason, QualityConfig()) == ["glass 100%", "few tiles"]
+    assert rate_tiles(blank, QualityConfig(max_glass=1.0))[0].all()
+
+
+def test_a_lumen_in_stray_light_is_glass_and_the_walls_of_fat_cells_are_not():
+    lumen = np.full((SIDE, SIDE, 3), 0.08) + np.random.default_rng(4).normal(0, 0.005, (SIDE, SIDE, 3))
+    assert measure(picture(lumen))["glass"][0] > 0.99
+    y, x = np.mgrid[:SIDE, :SIDE]
+    walls = 0.4 * ((y % 40 < 2) | (x % 40 < 2))[..., None] * EOSIN  # cells of 80 µm, walls of 4 µm
+    found = measure(picture(2.3 * walls))
+    assert found["glass"][0] < 0.95
+    assert rate_tiles(found, QualityConfig())[0].all()
+
+
+def test_folds_leave_nothing_out_unless_asked_and_clots_are_blood():
+    found = columns(fold=(50, 1.0))
+    _, reason = rate_tiles(found, QualityConfig())
+    assert not reason.any()
+    assert slide_flags(found, reason, QualityConfig()) == ["fold-like 50%"]
+    ground = 0.5 * EOSIN * 2.3 * np.ones((SIDE, SIDE, 1))
+    clot = np.where((np.arange(SIDE) < SIDE // 2)[:, None, None], np.array([0.42, 1.25, 1.04]), ground)
+    shares = measure(picture(clot))
+    assert shares["blood"][0] == pytest.approx(0.5, abs=0.03)
+    assert shares["fold"][0] == 0
+    assert measure(picture(ground))["blood"][0] == 0
 
 
 def test_a_tile_out_of_the_block_and_impossible_limits_are_refused():
@@ -177,7 +202,7 @@ def test_a_tile_out_of_the_block_and_impossible_limits_are_refused():
 
 
 def columns(n=100, **changes):
-    ground = {"sharpness": 3.5, "pen": 0.0, "fold": 0.0, "blood": 0.0, "necrosis_like": 0.0, "od": 0.4}
+    ground = {"sharpness": 3.5, "pen": 0.0, "fold": 0.0, "blood": 0.0, "necrosis_like": 0.0, "glass": 0.1, "od": 0.4}
     found = {name: np.full(n, value, np.float32) for name, value in ground.items()}
     for name, (count, value) in changes.items():
         found[name][:count] = value
@@ -190,11 +215,11 @@ def test_each_fault_is_left_out_for_its_reason_and_counted():
     kept, reason = rate_tiles(found, config)
     assert (kept == (reason == 0)).all()
     assert n_excluded(reason) == {
-        "n_excluded_pen": 10, "n_excluded_fold": 10, "n_excluded_blurred": 10, "n_excluded_blood": 0,
+        "n_excluded_pen": 10, "n_excluded_fold": 10, "n_excluded_glass": 0, "n_excluded_blurred": 10, "n_excluded_blood": 0,
         "n_excluded_necrosis_like": 0,
     }  # fmt: skip
     assert slide_flags(found, reason, config) == [
-        "pen 10%", "fold 10%", "blurred 10%", "blood 40%", "necrosis-like 40%"
+        "pen 10%", "fold-like 18%", "blurred 10%", "blood 40%", "few nuclei 40%"
     ]  # fmt: skip
     everything = QualityConfig(min_sharpness=0.0, max_pen=1.0, max_fold=1.0)
     assert rate_tiles(found, everything)[0].all()

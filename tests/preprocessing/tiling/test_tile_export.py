@@ -153,7 +153,8 @@ def test_a_reinhard_slide_needs_a_reference_with_lab(study, tmp_path, capsys):
     assert run(study, tmp_path / "out") == 0
     reference = tmp_path / "old.json"
     reference.write_text(
-        '{"schema": "stain_reference/1", "name": "old", "matrix": [[0.6, 0.7, 0.2], [0.3, 0.8, 0.4]], "p99": [2, 1], "lab": null}'
+        '{"schema": "stain_reference/2", "name": "old", "pink": [0.3, 0.9, 0.4], "matrix": [[0.6, 0.7, 0.2], [0.3, 0.8, 0.4]], '
+        '"p99": [2, 1], "lab": null}'
     )
     assert run(study, tmp_path / "out", "--stain_reference", str(reference)) == 1
     assert "CIELAB" in capsys.readouterr().out

@@ -85,7 +85,7 @@ def test_pen_and_blur_are_left_out_counted_and_flagged(tiled):
     assert shares(tiled, "blur", left_out).min() > 0.3
     both = {tuple(row) for row in tiles.coords.tolist()} & {tuple(row) for row in tiles.exclusions.coords.tolist()}
     assert not both
-    assert set(tiles.quality) == {"sharpness", "pen", "fold", "blood", "necrosis_like", "od"}
+    assert set(tiles.quality) == {"sharpness", "pen", "fold", "blood", "necrosis_like", "glass", "od"}
     assert all(len(values) == len(tiles.coords) for values in tiles.quality.values())
 
 

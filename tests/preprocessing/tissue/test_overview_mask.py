@@ -66,6 +66,58 @@ def test_fat_is_kept():
     assert found[truth].mean() > 0.97
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_open_fat_with_thin_broken_walls_is_bridged_and_a_lumen_beside_it_is_not(gap):
+    """Cells of 100 µm whose walls of 4 µm have gaps, beside stroma; a clear lumen of 0.3 mm2 stays glass."""
+    rng = np.random.default_rng(3)
+    mpp, fine = 8.0, 4  # painted at 2 µm
+    od = np.zeros((400 * fine, 400 * fine))
+    y, x = np.mgrid[: len(od), : len(od)]
+    walls = ((y + 6 * np.sin(x / 40)) % 50 < 2) | ((x + 6 * np.sin(y / 40)) % 50 < 2)
+    walls &= np.kron(rng.random((len(od) // 10, len(od) // 10)), np.ones((10, 10))) >= gap
+    is_fat, is_stroma = (y > 300) & (y < 1300) & (x > 600) & (x < 1400), (x > 200) & (x <= 600) & (y > 300) & (y < 1300)
+    od[is_fat & walls] = 0.5
+    od[is_stroma] = (0.6 + 0.2 * gaussian_filter(rng.standard_normal(od.shape), 2) * 4)[is_stroma]
+    is_lumen = (y - 800) ** 2 + (x - 1000) ** 2 < 170**2
+    od[is_lumen] = 0
+    light = 243 * np.exp(-np.maximum(od, 0)[..., None] * np.array([0.35, 1.0, 0.5])) + rng.normal(0, 1, (*od.shape, 3))
+    image = light.reshape(400, fine, 400, fine, 3).mean(axis=(1, 3)).clip(0, 255).astype(np.uint8)
+    found = find_tissue(image, mpp=mpp).is_tissue
+    wanted, lumen = ((mask[::fine, ::fine]) for mask in ((is_fat | is_stroma) & ~is_lumen, is_lumen))
+    assert found[wanted].mean() > 0.95
+    assert found[lumen].mean() < 0.15
+    assert found[~wanted & ~lumen].mean() < 0.02
+
+
+def test_a_large_pale_piece_is_kept_for_its_texture_and_a_grey_one_is_dropped_and_said():
+    rng = np.random.default_rng(5)
+    shape = (500, 400)
+    texture = gaussian_filter(rng.standard_normal(shape), 1.2)
+    od = np.zeros((*shape, 3))
+    od[50:250, 50:350] = (0.14 + 0.05 * texture / texture.std())[50:250, 50:350, None] * np.array([0.85, 1.0, 0.87])
+    od[300:450, 50:350] = (0.14 + 0.05 * texture / texture.std())[300:450, 50:350, None]  # 2.9 mm2 of grey
+    image = (244 * np.exp(-np.maximum(od, 0)) + rng.normal(0, 0.5, od.shape)).clip(0, 255).astype(np.uint8)
+    found = find_tissue(image, mpp=MPP)
+    assert found.is_tissue[55:245, 55:345].mean() > 0.98
+    assert not found.is_tissue[290:].any()
+    assert found.is_dropped[305:445, 55:345].mean() > 0.9
+    assert not found.is_dropped[:280].any()
+
+
+def test_stray_light_beside_dense_tissue_is_glass():
+    rng = np.random.default_rng(6)
+    od = np.full((300, 300), 0.7) + 0.15 * rng.standard_normal((300, 300))
+    y, x = np.mgrid[:300, :300]
+    lumen = (y - 150) ** 2 + (x - 150) ** 2 < 40**2  # 0.32 mm2
+    od[lumen] = 0.08
+    od[:20] = 0
+    image = (243 * np.exp(-np.maximum(od, 0)[..., None] * np.array([0.6, 1.0, 0.7]))).clip(0, 255).astype(np.uint8)
+    image = (image + rng.normal(0, 1, image.shape)).clip(0, 255).astype(np.uint8)
+    found = find_tissue(image, mpp=MPP).is_tissue
+    assert found[lumen].mean() < 0.2
+    assert found[30:][~lumen[30:]].mean() > 0.97
+
+
 @pytest.mark.parametrize("colour", [(40, 60, 190), (30, 140, 80), (28, 28, 34)])
 def test_pen_on_glass_and_across_tissue_is_left_out(colour):
     image, truth = overview()

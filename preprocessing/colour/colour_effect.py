@@ -1,0 +1,81 @@
+"""What a colour map does to a slide: hue of its pink ground, nuclei and red cells before and after, and what goes wrong.
+
+A fit is judged by this, not only by its angles: vectors that look like haematoxylin and eosin can still turn collagen
+violet or make colours of noise. Hues are atan2(b, a) in CIELAB, degrees; the pink of H&E lies near -25, nuclei near -50.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from preprocessing.colour.cielab import hue_and_chroma
+from preprocessing.colour.tissue_kinds import TissueKinds
+
+MIN_BLOCKS = 50  # of a kind, to judge it
+MAX_BLOCKS = 8_000  # of a kind; more tell no more
+VIOLET_HUE = -42.0  # pink ground beyond this reads as violet or blue
+MAX_TURNED = 0.3  # share of the pink ground that becomes violet
+PINK_RANGE = (-36.0, 5.0)
+RED_CELL_RANGE = (-38.0, 80.0)
+MIN_APART = 8.0  # nuclei are bluer than the pink ground by so much, if they were not before
+MAX_NOISE = 5.5  # by how much a difference of colour, no matter which, may grow
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourEffect:
+    """Median hues before and after a map, in degrees (NaN where a slide has too little of a kind)."""
+
+    pink: tuple[float, float]
+    nuclei: tuple[float, float]
+    red_cells: tuple[float, float]
+    turned: float  # share of the pink ground that was no violet and becomes it
+    noise: float  # largest factor by which a colourful difference of densities grows
+
+
+def effect_of(kinds: TissueKinds, matrix: Float64[np.ndarray, "3 3"]) -> ColourEffect:
+    """Return what a map (densities @ matrix) does to the kinds of tissue of a slide."""
+    pink, nuclei, red_cells = (_thinned(od) for od in (kinds.pink, _cores(kinds.nuclei), kinds.red_cells))
+    before, after = _hues(pink), _hues(pink @ matrix)
+    is_turned = (before > VIOLET_HUE) & (after <= VIOLET_HUE)
+    colourful = np.eye(3) - np.full((3, 3), 1 / 3)
+    return ColourEffect(
+        pink=_medians(pink, matrix), nuclei=_medians(nuclei, matrix),
+        red_cells=_medians(red_cells, matrix), turned=float(is_turned.mean()) if len(is_turned) else 0.0,
+        noise=float(np.linalg.svd(colourful @ matrix @ colourful)[1][0]),
+    )  # fmt: skip
+
+
+def fault_of(effect: ColourEffect) -> str | None:
+    """Return what is wrong with a map, or None. What a slide shows too little of is not judged; NaN compares false."""
+    pink, nuclei, red_cells = effect.pink, effect.nuclei, effect.red_cells
+    if effect.noise > MAX_NOISE:
+        return f"differences of colour grow {effect.noise:.1f} times, noise with them"
+    if effect.turned > MAX_TURNED:
+        return f"{effect.turned:.0%} of the pink ground turns violet"
+    if pink[1] < min(PINK_RANGE[0], pink[0]) or pink[1] > max(PINK_RANGE[1], pink[0]):
+        return f"the pink ground has a hue of {pink[1]:.0f} degrees (before {pink[0]:.0f})"
+    if red_cells[1] < min(RED_CELL_RANGE[0], red_cells[0]) or red_cells[1] > max(RED_CELL_RANGE[1], red_cells[0]):
+        return f"red cells have a hue of {red_cells[1]:.0f} degrees (before {red_cells[0]:.0f})"
+    if pink[1] - nuclei[1] < min(MIN_APART, pink[0] - nuclei[0]):
+        return f"nuclei (hue {nuclei[1]:.0f}) are no longer bluer than the ground ({pink[1]:.0f})"
+    return None
+
+
+def _thinned(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
+    return od[:: max(1, -(-len(od) // MAX_BLOCKS))]
+
+
+def _cores(nuclei: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
+    """Return the darker half of the nuclei in red: a block on an edge is half ground."""
+    return nuclei[nuclei[:, 0] >= np.median(nuclei[:, 0])] if len(nuclei) else nuclei
+
+
+def _medians(od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "3 3"]) -> tuple[float, float]:
+    if len(od) < MIN_BLOCKS:
+        return float("nan"), float("nan")
+    return float(np.median(_hues(od))), float(np.median(_hues(od @ matrix)))
+
+
+def _hues(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:
+    return hue_and_chroma(od)[0]

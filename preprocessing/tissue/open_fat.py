@@ -1,0 +1,56 @@
+"""Open fat and clear ground on an overview: walls that enclose glass belong to tissue, a veil of stray light does not.
+
+Fat cells are 50 to 120 µm wide and empty after processing; what is left are walls a few µm thick, with gaps. A lumen or cleft
+beside dense tissue is as empty, but has no walls in it; light scattered from beside gives it the density of pale tissue.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, texture
+from preprocessing.tissue.mask_shapes import closed
+
+WALL_OD = 0.03  # distance to the glass: a wall of 3 µm in a pixel of 8 µm
+THICK_UM = 24.0  # what a disk of this radius fits into is no wall
+CELL_RADIUS_UM = 60.0  # of the largest fat cells
+AROUND_UM = 200.0  # over which walls are counted: three or four cells
+MIN_WALL_SHARE = 0.12  # of that square
+VEIL_OD = 0.14  # distance to the glass; stray light beside dense tissue has a density of 0.06 to 0.09
+MAX_VEIL_CHROMA = 0.06
+MAX_VEIL_TEXTURE = 0.012  # over about 56 µm; pale myxoid ground has more
+DENSE_OD, DENSE_UM = 0.35, 200.0  # mean density of a square that scatters light
+SCATTER_UM = 400.0  # as far as it does
+VEIL_RADIUS_UM = 24.0  # a smaller clear place is not told from the gaps of pale tissue
+
+
+def open_fat(distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
+    """Return where thin walls enclose empty cells: the walls with all between them.
+
+    Args:
+        distance: how far each pixel is from the glass, in OD_STEP.
+        mpp: µm a pixel.
+    """
+    wall = cv2.threshold(distance, WALL_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
+    thick = cv2.morphologyEx(wall, cv2.MORPH_OPEN, _square(THICK_UM / mpp))
+    thin = cv2.subtract(wall, cv2.dilate(thick, _square(THICK_UM / 2 / mpp)))
+    side = 2 * max(1, round(AROUND_UM / 2 / mpp)) + 1
+    share = cv2.blur(thin * np.uint8(200), (side, side), borderType=cv2.BORDER_REFLECT_101)
+    is_walled = share >= round(200 * MIN_WALL_SHARE)
+    return closed((thin > 0) & is_walled, CELL_RADIUS_UM / mpp) & is_walled
+
+
+def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
+    """Return clear ground beside dense tissue: hardly any density or colour, and smooth, over more than VEIL_RADIUS_UM."""
+    uneven = cv2.blur(texture(densities, mpp), (3, 3))
+    is_clear = (distance < VEIL_OD / OD_STEP) & (densities.chroma < MAX_VEIL_CHROMA / OD_STEP)
+    side = 2 * max(1, round(DENSE_UM / 2 / mpp)) + 1
+    dense = cv2.threshold(cv2.blur(distance, (side, side)), DENSE_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
+    is_clear &= cv2.dilate(dense, _square(SCATTER_UM / mpp)).view(bool)
+    is_clear &= uneven <= MAX_VEIL_TEXTURE / OD_STEP
+    return cv2.morphologyEx(is_clear.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp)).view(bool)
+
+
+def _square(radius: float) -> UInt8[np.ndarray, "n n"]:
+    side = 2 * max(1, round(radius)) + 1
+    return np.ones((side, side), np.uint8)
