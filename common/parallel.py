@@ -60,7 +60,7 @@ def over_slides(
         function: an importable function; a SlideError it raises is its slide's failure.
         jobs: a name and the (picklable) arguments of each.
         workers: number of processes; 0 runs everything in this process (for debugging, no time limit).
-        timeout_s: processor seconds after which a job is ended; so is one that stands still as long (common/time_limits.py).
+        timeout_s: processor seconds after which a job is ended; so is one that stands still as long.
         title: shown beside the progress bar.
 
     Raises:

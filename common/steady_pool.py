@@ -1,7 +1,7 @@
 """A pool of spawned worker processes that is made anew when it breaks.
 
 pebble's pool restarts a dead worker and ends one past its time limit, which is one of processor time here
-(common/time_limits.py); but where one is killed before it took its first job,
+(common/running/time_limits.py); but where one is killed before it took its first job,
 the whole pool breaks, and every job that waits fails with it. Here those jobs are handed to a new pool.
 """
 
@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any
 
 from common.running.log_file import in_worker, log_path
-from common.time_limits import TimeLimits
+from common.running.time_limits import TimeLimits
 
 if TYPE_CHECKING:
     from pebble import ProcessPool

@@ -23,13 +23,8 @@ ANNOTATION, ANNOTATION_ID = "annotation", "PathAnnotationObject"  # of QuPath: i
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")  # of GeoJSON: what can hold an area
 MARK = "sarcoma_mil_geometry_sha256"
 GEOMETRIES = (*AREAS, "Point", "MultiPoint", "LineString", "MultiLineString")
-LISTS_OF = {
-    "MultiPoint": 1,
-    "LineString": 1,
-    "MultiLineString": 2,
-    "Polygon": 2,
-    "MultiPolygon": 3,
-}  # around a position
+# around a position
+LISTS_OF = {"MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 MAX_CORNERS = 20_000  # of a polygon that is drawn as it is
 SHIFT = 4  # fractional bits of a polygon's corners when it is filled
 

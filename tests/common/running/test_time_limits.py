@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.parallel import over_slides
-from common.time_limits import WALL_FACTOR, TimeLimits, Used, processor_seconds
+from common.running.time_limits import WALL_FACTOR, TimeLimits, Used, processor_seconds
 
 needs_proc = pytest.mark.skipif(processor_seconds(os.getpid()) is None, reason="this system tells no processor times")
 
