@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from preprocessing.tissue.ring_numbers import has_numbers
+
 TISSUE_COLOUR = (0, 160, 80)
 SIMPLIFY_PX = 0.6  # of the mask
 EXCLUSION_CLASSES = frozenset(
@@ -23,8 +25,6 @@ ANNOTATION, ANNOTATION_ID = "annotation", "PathAnnotationObject"  # of QuPath: i
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")  # of GeoJSON: what can hold an area
 MARK = "sarcoma_mil_geometry_sha256"
 GEOMETRIES = (*AREAS, "Point", "MultiPoint", "LineString", "MultiLineString")
-# around a position
-LISTS_OF = {"MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 MAX_CORNERS = 20_000  # of a polygon that is drawn as it is
 SHIFT = 4  # fractional bits of a polygon's corners when it is filled
 
@@ -189,30 +189,12 @@ def _area_of(geometry: dict[str, Any], origin: tuple[int, int]) -> Any:
     from shapely.geometry import shape
 
     # shapely ends the whole process on some texts in the place of numbers
-    if not _has_numbers(geometry):
+    if not has_numbers(geometry):
         raise ValueError(f"a {geometry['type']} in it is none (its coordinates are no lists of numbers)")
     try:
         return make_valid(translate(force_2d(shape(geometry)), *origin))
     except (ShapelyError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"a {geometry['type']} in it is none ({error})") from error
-
-
-def _has_numbers(geometry: Any) -> bool:
-    if not isinstance(geometry, dict) or not isinstance(geometry.get("type"), str):
-        return False
-    if geometry["type"] == "GeometryCollection":
-        members = geometry.get("geometries")
-        return isinstance(members, list) and all(map(_has_numbers, members))
-    return _has_positions(geometry.get("coordinates"), LISTS_OF.get(geometry["type"], 0))
-
-
-def _has_positions(coordinates: Any, n_lists: int) -> bool:
-    """Say whether coordinates are numbers in as many lists as their geometry has; none of these may be empty inside."""
-    if not isinstance(coordinates, list):
-        return False
-    if n_lists:
-        return all(part and _has_positions(part, n_lists - 1) for part in coordinates)
-    return len(coordinates) >= 2 and all(type(number) in (int, float) for number in coordinates)
 
 
 def clipped(polygons: Sequence[Any], slide_px: tuple[int, int], *, tolerance: float) -> list[Any]:
