@@ -32,9 +32,13 @@ OUTLINE = (0, 150, 60)
 GLASS_OD, GLASS_SD = 0.08, 0.01
 
 
-def largest_lumen_mm2(overview: np.ndarray, glass: tuple[float, float, float], is_tissue: np.ndarray, mpp: float) -> float:
+def largest_lumen_mm2(
+    overview: np.ndarray, glass: tuple[float, float, float], is_tissue: np.ndarray, mpp: float
+) -> float:
     """Return the area of the largest clear, even place inside the tissue."""
-    od = np.maximum(np.log((np.array(glass) + 1) / (overview.astype(np.float32) + 1)), 0).mean(axis=2).astype(np.float32)
+    od = (
+        np.maximum(np.log((np.array(glass) + 1) / (overview.astype(np.float32) + 1)), 0).mean(axis=2).astype(np.float32)
+    )
     mean, square = (cv2.blur(plane, (3, 3)) for plane in (od, od * od))
     is_clear = (mean < GLASS_OD) & (np.maximum(square - mean**2, 0) < GLASS_SD**2) & is_tissue
     n_labels, _, stats, _ = cv2.connectedComponentsWithStats(is_clear.astype(np.uint8), connectivity=4)
@@ -47,8 +51,13 @@ def main() -> None:
     parser.add_argument("--mpp", type=Path)
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    scales = {} if arguments.mpp is None else pd.read_csv(arguments.mpp, dtype={"slide_id": str}).set_index("slide_id")["mpp"]
-    print("| slide | tissue mm2 | pieces over 1 mm2 | of outlined fat found | largest lumen in tissue, mm2 |\n|---|---|---|---|---|")
+    scales = (
+        {}
+        if arguments.mpp is None
+        else pd.read_csv(arguments.mpp, dtype={"slide_id": str}).set_index("slide_id")["mpp"]
+    )
+    print("| slide | tissue mm2 | pieces over 1 mm2 | of outlined fat found | largest lumen in tissue, mm2 |")
+    print("|---|---|---|---|---|")
     pictures = []
     for name, path in sorted(find_slides(arguments.slides).items()):
         scale = None if name not in scales else (float(scales[name]),) * 2
