@@ -26,6 +26,7 @@ from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
+from mil.training.held_out.cross_fitting import cross_fit
 from mil.training.task import FoldInputs, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
@@ -106,11 +107,16 @@ def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
     """Train one fold and its baselines, and predict its patients."""
     task, targets, bags, config = inputs.task, inputs.targets, inputs.bags, inputs.config
     fold = FoldInputs(read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config)
-    fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
-    rows = task.predict_fold(fitted.head, bags.read, plan, targets)
+    try:
+        fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
+        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets))
+    except StudyError as error:
+        raise StudyError(f"{plan.place}: {error}") from error
+    rows = crossed.rows
     record = FoldRecord(
         repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
         stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history), history=fitted.history,
+        untrained_loss=fitted.untrained_loss, trained_loss=fitted.trained_loss, n_inner_folds=crossed.n_inner_folds,
         model_file="", covariate_medians=inputs.covariates.medians(plan.train),
         scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
         patients=FoldPatients(train=plan.train, val=plan.val, test=plan.test),
