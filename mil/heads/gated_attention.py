@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mil.heads.shared.attention_pooling import AttentionPooledHead
+from mil.heads.attention_pooling import AttentionPooledHead
 
 
 @dataclass(frozen=True, kw_only=True)

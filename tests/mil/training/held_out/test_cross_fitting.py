@@ -17,7 +17,7 @@ from mil.training.held_out.inner_folds import inner_folds
 from mil.training.survival_task import SurvivalTargets
 from mil.training.task import FoldRows
 from splits.fold_plan import FoldPlan
-from tests.mil.training.test_fitting import CONFIG, classes_of, inputs, key_tile_bags
+from tests.helpers.key_tile_bags import CONFIG, classes_of, inputs, key_tile_bags
 
 FAST = dataclasses.replace(CONFIG, epochs=4, cross_fit=3)
 

@@ -11,7 +11,7 @@ from mil.tasks.subtype import SUBTYPE
 from mil.tasks.survival import SURVIVAL
 from mil.training.fitting import fit
 from mil.training.survival_task import SurvivalTargets
-from tests.mil.training.test_fitting import CONFIG, bag, classes_of, inputs, key_tile_bags
+from tests.helpers.key_tile_bags import CONFIG, bag, classes_of, inputs, key_tile_bags
 
 
 def survival(n=40, seed=0):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mil.heads.shared.projected import ProjectedHead
+from mil.heads.projected import ProjectedHead
 
 GROUP = 16  # bags whose weights stand in one matrix: the zeros in it cost less than a call for each bag
 

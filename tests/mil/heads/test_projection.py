@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from mil.heads import projected, projection
+from mil.heads.attention_pooling import running_pool
 from mil.heads.head import Rows
 from mil.heads.registry import make_head
-from mil.heads.shared import projected, projection
-from mil.heads.shared.attention_pooling import running_pool
 from mil.training.packed import predict, standardise
 from mil.training.training_settings import TrainConfig
-from tests.mil.training.test_fitting import bag
+from tests.helpers.key_tile_bags import bag
 
 SIZES = (5, 1, 900, 37)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mil.heads.head import Head, Rows, owners
-from mil.heads.shared.projection import project
+from mil.heads.projection import project
 
 WHOLE_BLOCK = 8192  # tiles whose hidden vectors are held at once where a bag of any size is predicted
 
