@@ -1,4 +1,4 @@
-"""What this machine has: processors to work on, memory."""
+"""What this machine has, processors to work on and memory, and how threads wait on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from pathlib import Path
 def default_workers() -> int:
     """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def wait_passively() -> None:
+    """Let threads that wait for work sleep, before PyTorch starts; what the user set stays.
+
+    By default they spin, and two trainings at once on two processors take fifteen times as long as one.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(os.environ):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def memory_gb() -> float | None:

@@ -1,7 +1,8 @@
 """Train an attention-MIL head on patient bags in cross-validation, and report what it is worth out of fold.
 
---task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties). The inner
-validation part of each fold decides when to stop; the test part is only predicted. A mean-pool baseline runs beside it.
+--task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties). Every head is
+trained on all training patients of its fold over a fixed schedule; the test part is only predicted. A mean-pool baseline runs
+beside it.
 Before it trains it looks for leaks between the parts, and stops at one (--audit only prints what it found).
 Leaves runs/<task>/<name>/: report.html, metrics.json, audit.json, predictions.csv, settings.yaml, run.json, figures/, models/.
 """
@@ -17,6 +18,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
 from common.failures import command
+from common.machine import wait_passively
 from common.settings import parse_config
 from mil.training.training_settings import TrainConfig
 
@@ -25,6 +27,7 @@ from mil.training.training_settings import TrainConfig
 def main(argv: Sequence[str] | None = None) -> int:
     """Look for leaks, train, evaluate, report."""
     config = parse_config(TrainConfig, argv, section="train", description=__doc__)
+    wait_passively()
     from mil.report.drawing import keep_home_clean
 
     keep_home_clean()

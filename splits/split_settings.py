@@ -38,8 +38,8 @@ class SplitConfig:
     folds: int = option(5, help="number of folds; every patient is tested once a repeat", group="folds")
     repeats: int = option(1, help="how often to deal anew; monte_carlo: number of test parts", group="folds")
     val_fraction: float = option(
-        0.2, help="share of a fold's training patients that decide when to stop, 0 (a fixed last epoch) to 0.5",
-        group="folds",
+        0.2, help="share of a fold's training patients in its inner validation part, which chooses the epoch where train.py has "
+        "--patience, and else trains like the rest; 0 to 0.5", group="folds",
     )  # fmt: skip
     test_fraction: float = option(0.2, help="monte_carlo: share of patients in a test part", group="folds")
     external: str | None = option(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def audit_run(prepared: PreparedRun) -> Audit:
     """Audit the folds of a run: of the patients that take part, their slides and embeddings, as the run takes them."""
-    folds, bags, study = prepared.plans, prepared.bags, prepared.study
+    folds, bags, study = prepared.split_plans, prepared.bags, prepared.study
     patients = sorted({patient for plan in folds for patient in (*plan.train, *plan.val, *plan.test)})
     slides_of = {patient: bags.slides_of(patient) for patient in patients}
     patient_of = {slide: patient for patient, slides in slides_of.items() for slide in slides}
@@ -174,7 +174,7 @@ def _site_checks(
         patients=list(known.index), site_names=names.tolist(), class_names=class_names.tolist(),
         sites=site_codes.astype(np.int64), classes=class_codes.astype(np.int64), n_unknown=int((~is_known).sum()),
     )  # fmt: skip
-    folds, seed = prepared.plans, prepared.config.seed
+    folds, seed = prepared.split_plans, prepared.config.seed
     by_class = check_site_by_class(sites, seed)
     is_confounded = by_class.verdict != OK
     across = check_sites_across_folds(sites, folds, is_confounded=is_confounded, seed=seed)

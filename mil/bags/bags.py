@@ -66,6 +66,7 @@ class BagStore:
         self._folder, self.provenance = folder, provenance
         self._limit, self._held = limit_bytes, 0
         self._bags: OrderedDict[str, Bag] = OrderedDict()
+        self._fingerprints: dict[str, list[str]] = {}
 
     @property
     def patients(self) -> list[str]:
@@ -77,8 +78,11 @@ class BagStore:
         return list(self._slides[patient_id])
 
     def fingerprint(self, patient_id: str) -> list[str]:
-        """What identifies a patient's features: the checksums of its files."""
-        return [self._fingerprint(self._folder.files[slide]) for slide in self._slides[patient_id]]
+        """What identifies a patient's features: the checksums of its files, looked up once."""
+        if patient_id not in self._fingerprints:
+            files = [self._folder.files[slide] for slide in self._slides[patient_id]]
+            self._fingerprints[patient_id] = [self._fingerprint(path) for path in files]
+        return list(self._fingerprints[patient_id])
 
     def _fingerprint(self, path: Path) -> str:
         is_ours = self.provenance.layout == OWN
@@ -181,7 +185,7 @@ def _read_bag(patient_id: str, slides: Sequence[str], folder: FeatureFolder) -> 
     return Bag(
         patient_id=patient_id,
         slide_ids=tuple(part.slide_id for part in parts),
-        tiles=np.concatenate([part.features for part in parts]),
+        tiles=parts[0].features if len(parts) == 1 else np.concatenate([part.features for part in parts]),
         slide_of_tile=np.repeat(np.arange(len(parts)), [len(part.features) for part in parts]).astype(np.int64),
         coords=np.concatenate([part.coords for part in parts]) if is_placed else np.empty((0, 2), np.int64),
         coords_unit=units.pop() if is_placed else "unknown",

@@ -51,7 +51,7 @@ def resampled_probabilities(
 
 
 def temperatures(run: FinishedRun) -> dict[tuple[int, int], tuple[float, int]]:
-    """Return each fold's temperature and how many inner validation patients it was fitted on."""
+    """Return each fold's temperature and how many held-out training patients it was fitted on."""
     fitted = {}
     for key, rows in by_fold(run.validation, ATTENTION):
         temperature = fit_temperature(rows[run.probability_columns].to_numpy(), run.codes(rows["truth"]))
@@ -61,7 +61,7 @@ def temperatures(run: FinishedRun) -> dict[tuple[int, int], tuple[float, int]]:
 
 
 def calibrated_predictions(run: FinishedRun) -> pd.DataFrame | None:
-    """Return the attention model's predictions, each fold's scaled by its own temperature; None without validation."""
+    """Return the attention model's predictions, each fold's scaled by its own temperature; None where nobody was held out."""
     fitted, columns = temperatures(run), run.probability_columns
     own = run.predictions[run.predictions["model"] == ATTENTION].copy()
     for key, rows in by_fold(own, ATTENTION):
@@ -97,7 +97,7 @@ def calibration_of(
 
 
 def conformal_of(run: FinishedRun, labels: Int[np.ndarray, " n"], plan: Resampling) -> Conformal | None:
-    """Return coverage and size of prediction sets, out of fold; None without inner validation."""
+    """Return coverage and size of prediction sets, out of fold; None where nobody was held out."""
     tested = run.predictions[run.predictions["model"] == ATTENTION]
     known = dict(by_fold(run.validation, ATTENTION))
     if not known or any(key not in known for key, _ in by_fold(tested, ATTENTION)):
@@ -116,7 +116,7 @@ def _sets(
     run: FinishedRun, tested: pd.DataFrame, known: dict[tuple[int, int], pd.DataFrame],
     thresholds_of: conformal.Thresholds, labels: Int[np.ndarray, " n"], plan: Resampling,
 ) -> SetMetrics:  # fmt: skip
-    """Return the prediction sets of one kind of threshold, each fold's from its own inner validation part."""
+    """Return the prediction sets of one kind of threshold, each fold's from its own held-out training patients."""
     columns = run.probability_columns
     sets, n_always = np.zeros((len(tested), len(columns)), dtype=bool), 0
     for key, rows in by_fold(tested, ATTENTION):

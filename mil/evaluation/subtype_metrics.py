@@ -67,7 +67,7 @@ class Scaled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldTemperature:
-    """A fold's temperature and on how many inner validation patients it was fitted."""
+    """A fold's temperature and on how many training patients, held out of training, it was fitted."""
 
     repeat: int
     fold: int
@@ -77,7 +77,7 @@ class FoldTemperature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Reliability before and after temperature scaling; `calibrated` is None without inner validation."""
+    """Reliability before and after temperature scaling; `calibrated` is None where nobody was held out."""
 
     n_bins: int
     raw: Reliability
@@ -127,7 +127,7 @@ class Selective:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubtypeMetrics(RunMetrics):
-    """The metrics of a subtype run; `conformal` is None without inner validation."""
+    """The metrics of a subtype run; `conformal` is None where nobody was held out."""
 
     main: ClassVar[str] = "macro_auroc"
 

@@ -1,9 +1,12 @@
 """Heads: packed bags of embeddings to one output vector a patient, by name.
 
-What a head is trained for, and by which loss, stands in `training`.
+What a head is trained for, and by which loss, stands in `training`. Heads beside the default stand in `library`.
 
-    head.py             the contract: packed tiles in, outputs and attention out, standardisation inside
-    segments.py         operations inside the bags of a pack
-    gated_attention.py  gated attention pooling, the default
-    registry.py         name to head and its own settings; made from a run's settings, rebuilt from a model file
+    head.py               the contract: packed tiles in, outputs and attention out, standardisation inside
+    projection.py         the first layer: half-precision tiles cast, clipped and multiplied in blocks that stay in the cache
+    projected.py          heads on top of it: packs, bags as they are held, bags larger than memory
+    attention_pooling.py  attention pooling with one or several branches, and its running maximum over blocks
+    segments.py           operations inside the bags of a pack
+    gated_attention.py    gated attention pooling, the default
+    registry.py           name to head and its own settings; made from a run's settings, rebuilt from a model file
 """

@@ -1,15 +1,32 @@
-"""The heads by name: made from the settings of a run, and rebuilt from the record in a model file."""
+"""The heads by name: made from the settings of a run, and rebuilt from the record in a model file.
+
+`module:function` names a head of one's own: a function without arguments that returns a `RegisteredHead`. It is called only
+where a user names it on the command line; a model file that names one loads no code.
+"""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from common.failures import StudyError
 from common.guards.names import nearest
 from mil.heads.gated_attention import GatedAttentionHead, GatedAttentionSettings
 from mil.heads.head import Head
+from mil.heads.library.acmil import AcmilHead, AcmilSettings
+from mil.heads.library.additive import AdditiveHead, AdditiveSettings
+from mil.heads.library.attention import AttentionHead, AttentionSettings
+from mil.heads.library.clam import ClamMultiHead, ClamSettings, ClamSingleHead
+from mil.heads.library.dsmil import DsmilHead, DsmilSettings
+from mil.heads.library.max_pool import MaxHead, MaxSettings
+from mil.heads.library.mean_mlp import MeanHead, MeanSettings
+from mil.heads.library.mean_sd import MeanSdHead, MeanSdSettings
+from mil.heads.library.prototypes import PrototypeHead, PrototypeSettings
+from mil.heads.library.transformer import TransformerHead, TransformerSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,21 @@ class RegisteredHead:
 
 
 HEADS: dict[str, RegisteredHead] = {
-    GatedAttentionHead.name: RegisteredHead(GatedAttentionHead, GatedAttentionSettings),
+    head.name: RegisteredHead(head, settings)
+    for head, settings in (
+        (GatedAttentionHead, GatedAttentionSettings),
+        (AttentionHead, AttentionSettings),
+        (MeanHead, MeanSettings),
+        (MaxHead, MaxSettings),
+        (MeanSdHead, MeanSdSettings),
+        (AdditiveHead, AdditiveSettings),
+        (ClamSingleHead, ClamSettings),
+        (ClamMultiHead, ClamSettings),
+        (DsmilHead, DsmilSettings),
+        (TransformerHead, TransformerSettings),
+        (AcmilHead, AcmilSettings),
+        (PrototypeHead, PrototypeSettings),
+    )
 }
 
 
@@ -42,11 +73,31 @@ def head_named(name: str) -> RegisteredHead:
     Raises:
         StudyError: there is none of that name; the message lists those there are.
     """
-    if name not in HEADS:
-        raise StudyError(
-            f"--head {name!r} is no head{nearest(name, sorted(HEADS))}; there are {', '.join(sorted(HEADS))}"
-        )
-    return HEADS[name]
+    if name in HEADS:
+        return HEADS[name]
+    if ":" in name:
+        HEADS[name] = _own_head(name)
+        return HEADS[name]
+    raise StudyError(
+        f"--head {name!r} is no head{nearest(name, sorted(HEADS))}; there are {', '.join(sorted(HEADS))}, and module:function "
+        "for one of your own"
+    )
+
+
+def _own_head(name: str) -> RegisteredHead:
+    """Return what the user's function returns, its class under the name that the user gave."""
+    module, _, function = name.partition(":")
+    wanted = "wanted a function without arguments that returns a mil.heads.registry.RegisteredHead"
+    sys.path.append(str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # the user's code may raise anything
+        raise StudyError(f"--head {name}: cannot be loaded ({type(error).__name__}: {error}); {wanted}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not isinstance(found, RegisteredHead):
+        raise StudyError(f"--head {name}: returned {type(found).__name__}, {wanted}")
+    return RegisteredHead(type(found.head.__name__, (found.head,), {"name": name}), found.settings)
 
 
 def make_head(name: str, options: object, *, n_inputs: int, n_outputs: int) -> Head:
@@ -83,5 +134,10 @@ def rebuild_head(record: Mapping[str, Any]) -> Head:
     Raises:
         StudyError: there is no head of that name.
     """
+    if ":" in record["name"] and record["name"] not in HEADS:
+        raise StudyError(
+            f"the model's head is {record['name']}, code of its maker's own, which a model file does not load; name it by --head "
+            "if you trust it"
+        )
     entry = head_named(record["name"])
     return entry.head(entry.settings(**record["settings"]), n_inputs=record["n_inputs"], n_outputs=record["n_outputs"])

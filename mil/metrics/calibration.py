@@ -220,7 +220,7 @@ def calibration_metrics(
 def fit_temperature(probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> float | None:
     """Return the temperature that minimises the log loss (Guo et al. 2017, ICML, arXiv 1706.04599), 0.05 to 20.
 
-    The patients are those of the inner validation part. None when there are none. A few of them, all predicted right, would
+    The patients are training patients held out of training. None when there are none. A few of them, all predicted right, would
     ask for a temperature of 0 and make every prediction certain: a log-normal prior around 1 (SD 0.5 of the logarithm)
     holds against it, and matters little from a hundred patients on.
     """

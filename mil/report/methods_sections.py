@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
-from mil.report.blocks import Block, Code, Flow, Folded, Heading, Paragraph, Section, counted, illustration, note, table
+from mil.report.blocks import (
+    Block,
+    Code,
+    Flow,
+    Folded,
+    Heading,
+    Paragraph,
+    Section,
+    counted,
+    illustration,
+    note,
+    number,
+    table,
+)
 from mil.report.task import Pictures
 from mil.runs.audit_record import Audit
 from mil.runs.facts import RunFacts
@@ -96,11 +109,14 @@ def _tiles(facts: RunFacts) -> str:
 
 def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
     """Return how patients were folded and how each fold was trained."""
-    head = ["repeat", "fold", "train", "validation", "test", "stopped by", "epoch kept", "epochs run", "model"]
+    head = [
+        "repeat", "fold", "train", "validation", "test", "stopped by", "epoch kept", "epochs run", "loss untrained", "trained",
+        "model",
+    ]  # fmt: skip
     rows = [
         [
             fold.repeat, fold.fold, fold.n_train, fold.n_val, fold.n_test, fold.stopped_by, fold.best_epoch, fold.n_epochs,
-            fold.model_file,
+            number(fold.untrained_loss), number(fold.trained_loss), fold.model_file,
         ]
         for fold in facts.folds
     ]  # fmt: skip
@@ -108,9 +124,12 @@ def folds_section(facts: RunFacts, pictures: Pictures) -> Section:
     words = (
         f"Splits “{split.name}”: {counted(split.n_repeats, 'repeat')} of {counted(split.n_folds, 'fold')}, by patient. "
         f"{'Numbers below are of slides. ' if facts.patient_of else ''}"
-        f"{_stopping(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
+        f"{_stopping(facts)} {_held_out(facts)} No test patient chose an epoch, a setting, a cut-off, a temperature or a scale."
     )
-    caption = "Training of each fold: loss on the training part (pale), on the inner validation part (dashed), epoch kept (dot)."
+    parts = "loss on the training part (pale)"
+    if any(fold.n_val for fold in facts.folds):
+        parts += ", on the inner validation part (dashed)"
+    caption = f"Training of each fold: {parts}, epoch kept (dot)."
     body: tuple[Block, ...] = (Paragraph(words=words), table(head, rows), *illustration("training", caption, pictures))
     return Section(key="folds", title="Folds", items="12a, 12c, 21", body=body)
 
@@ -119,14 +138,42 @@ def _stopping(facts: RunFacts) -> str:
     """Say how the epoch of each fold was kept."""
     n_folds, n_judged = len(facts.folds), sum(fold.n_val > 0 for fold in facts.folds)
     if n_judged == 0:
-        return "Training ran to a last epoch that was fixed beforehand; there was no inner validation part."
-    kept = "The epoch kept was chosen on the inner validation part, which is taken from the training patients"
+        lengths = sorted({fold.n_epochs for fold in facts.folds})
+        epochs = f" for {' or '.join(map(str, lengths))} epochs" if lengths else ""
+        return (
+            f"Every head was trained{epochs}, a length fixed beforehand, on all training patients, and its last weights are kept; "
+            "there was no inner validation part."
+        )
+    kept = (
+        "The epoch kept was chosen on the inner validation part, which is taken from the training patients, among those of the "
+        "later half of the schedule"
+    )
     return f"{kept}." if n_judged == n_folds else f"{kept}, in {n_judged} folds; the others ran to the last epoch."
+
+
+def _held_out(facts: RunFacts) -> str:
+    """Say where temperatures, prediction sets, cut-offs and scales come from."""
+    wanted = "What needs patients whom a model never saw (temperatures, prediction sets, cut-offs and scale of risks)"
+    n_inner = sorted({fold.n_inner_folds for fold in facts.folds} - {0})
+    if n_inner:
+        return (
+            f"{wanted} comes from {' or '.join(map(str, n_inner))} inner models a fold, each trained like the fold's own on the "
+            "other inner folds of its training patients (cross-fitting)."
+        )
+    if any(fold.n_val for fold in facts.folds):
+        return f"{wanted} comes from the inner validation part; cut-offs and scale of risks from the training patients."
+    return (
+        f"{wanted} is left out (--cross_fit 0); cut-offs and scale of risks are those of the training patients' own, which a "
+        "model spreads too far."
+    )
 
 
 def _chosen_epochs(facts: RunFacts) -> dict[str, str]:
     if not any(fold.n_val for fold in facts.folds):
-        return {"epochs": "fixed beforehand: all were run", "patience": "not used: no inner validation part"}
+        return {
+            "epochs": "fixed beforehand: all were run",
+            "patience": "fixed beforehand: no inner part chose an epoch",
+        }
     return {
         "epochs": "most epochs; the epoch kept was chosen on the inner validation part",
         "patience": "fixed beforehand; acts on the inner validation part",
@@ -208,7 +255,7 @@ def repeat_section(facts: RunFacts) -> Section:
         note(
             f"Settings of the first {'two' if of_images else 'three'} stand in the {'' if of_images else 'tile, '}feature and "
             "split files. The numbers of this page stand in metrics.json, run.json and audit.json beside it, every patient's "
-            "prediction in predictions.csv, those of the inner validation parts in validation_predictions.csv, and the data "
+            "prediction in predictions.csv, those of training patients held out in validation_predictions.csv, and the data "
             "of each figure in figures/."
         ),
         Folded(title="Versions", table=table(["package", "version"], list(facts.versions.items()))),

@@ -89,7 +89,7 @@ def _calibration(metrics: SubtypeMetrics, pictures: Pictures) -> Section:
         [
             NAMES[name],
             with_interval(metrics.attention[name]),
-            "no inner validation" if scaled is None else with_interval(scaled.calibration[name]),
+            "nobody held out" if scaled is None else with_interval(scaled.calibration[name]),
             *(with_interval(other[name]) for other in metrics.baselines.values()),
             number(metrics.chance.get(name)),
         ]
@@ -110,8 +110,8 @@ def _calibration(metrics: SubtypeMetrics, pictures: Pictures) -> Section:
     if scaled is not None:
         body.append(
             note(
-                "Temperatures are fitted on the inner validation part of each fold, held near 1 by a prior where it is "
-                "small. They change no decision and no AUROC inside a "
+                "Temperatures are fitted on predictions of training patients held out in each fold (inner folds, or the "
+                "inner validation part), held near 1 by a prior where they are few. They change no decision and no AUROC inside a "
                 "fold. Fixed beforehand: discrimination is that of the unscaled probabilities; pooled over folds, the macro AUROC "
                 f"of the scaled ones is {with_interval(scaled.macro_auroc)}."
             )
@@ -123,7 +123,7 @@ def _fitted(classes: dict[str, ClassMetrics], calibration: Calibration) -> list[
     """Return the intercept of each class and the temperature of each fold."""
     intercepts = [[name, number(own.calibration_intercept)] for name, own in classes.items()]
     temperatures = [[own.repeat, own.fold, own.n_val, number(own.temperature)] for own in calibration.temperatures]
-    head = ["repeat", "fold", "validation patients", "temperature"]
+    head = ["repeat", "fold", "patients held out", "temperature"]
     return [
         table(["class", "calibration intercept"], intercepts), *([table(head, temperatures)] if temperatures else []),
     ]  # fmt: skip
@@ -152,11 +152,11 @@ def _sets(own: Conformal, classes: Sequence[str]) -> Section:
     wanted = f"{own.coverage_wanted:.0%}"
     words = (
         f"The subtypes that cannot be ruled out for a patient, so that {wanted} of the sets hold the truth: in each class, "
-        "or on average with one threshold. Thresholds come from the inner validation part of each fold. A class with fewer "
-        f"than {own.least_patients} validation patients in a fold stands in every set of that fold: coverage comes first, "
+        "or on average with one threshold. Thresholds come from training patients held out in each fold. A class with fewer "
+        f"than {own.least_patients} of them in a fold stands in every set of that fold: coverage comes first, "
         "and the sets become large (counted under “never ruled out”: classes times folds). The promise takes test and "
-        "validation patients for exchangeable; the same validation part also chose the epoch, so the coverage found here "
-        "is the one to trust."
+        "held-out patients for exchangeable. Inner models have fewer patients than the model of the fold, and an inner validation "
+        "part, where there is one, also chose the epoch: so the coverage found here is the one to trust."
     )
     return Section(
         key="sets", title=f"Prediction sets, {wanted} coverage", items="15, 23a", body=(table(head, rows), note(words))

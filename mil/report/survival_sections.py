@@ -26,7 +26,8 @@ from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
 from mil.runs.run_store import FinishedRun
 
 CAPTIONS = {
-    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients; "
+    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients "
+    "(predicted out of fold, where inner folds were made); "
     "bands: 95 % limits (Greenwood's variance on the scale of log(-log)); small bars: censored patients.",
     "scores": "Risk score and follow-up of every patient, out of fold.",
 }
@@ -83,8 +84,9 @@ def _risk_groups(groups: RiskGroups) -> Paragraph:
         words=f"High risk: {counted(groups.n_high, 'patient')}, {counted(groups.events_high, 'event')}; low risk: "
         f"{counted(groups.n_low, 'patient')}, {counted(groups.events_low, 'event')}; "
         f"log-rank p {p_value(groups.log_rank_p)}. The cut-off of each fold is the median "
-        "log-hazard of its training patients. Scores of different folds are put on one scale by the mean and SD of their "
-        "training patients; the C-index within folds needs no such scale."
+        "log-hazard of its training patients, as inner models predict those they never saw (or, without inner folds, as its own "
+        "model does). Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds needs "
+        "no such scale."
     )
 
 

@@ -55,13 +55,14 @@ def draw_training(folds: Sequence[FoldFacts]) -> Picture:
     for fold in folds:
         colour, marker = style_of(fold.fold).colour, style_of(fold.fold).marker
         epochs = [epoch.epoch for epoch in fold.history]
-        axes.plot(epochs, [epoch.train_loss for epoch in fold.history], color=colour, linewidth=0.9, alpha=0.45)
+        trained = [epoch.train_loss for epoch in fold.history]
+        axes.plot(epochs, trained, color=colour, linewidth=0.9, alpha=0.45)
         losses = [epoch.val_loss for epoch in fold.history if epoch.val_loss is not None]
         if losses:
             axes.plot(epochs, losses, color=colour, linewidth=1.4, linestyle="--")
-            label = f"fold {fold.fold}" if fold.repeat == 0 else None
-            kept = losses[fold.best_epoch - 1]
-            axes.plot(fold.best_epoch, kept, marker, color=colour, markersize=6, label=label)
+        label = f"fold {fold.fold}" if fold.repeat == 0 else None
+        kept = (losses or trained)[fold.best_epoch - 1]
+        axes.plot(fold.best_epoch, kept, marker, color=colour, markersize=6, label=label)
         rows += [[fold.repeat, fold.fold, epoch.epoch, epoch.train_loss, epoch.val_loss] for epoch in fold.history]
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
@@ -70,5 +71,6 @@ def draw_training(folds: Sequence[FoldFacts]) -> Picture:
     return Picture(
         figure=figure, names=["repeat", "fold", "epoch", "training loss", "validation loss"], rows=rows,
         title="Training of each fold",
-        description=f"Loss against the epoch for {len(folds)} folds: training part pale, inner validation part dashed.",
+        description=f"Loss against the epoch for {len(folds)} folds: training part pale"
+        f"{', inner validation part dashed' if any(fold.n_val for fold in folds) else ''}.",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 from mil.runs.record import Scalar
 
-RUN_SCHEMA, FOLD_SCHEMA = "run/2", "fold/3"  # 2 and 3: with their own checksums, and those of the tables
+RUN_SCHEMA, FOLD_SCHEMA = "run/3", "fold/4"  # 3 and 4: trained to the last epoch, losses before and after, inner folds
 TRAIN_AGAIN = "train again with python mil/train.py"
 
 
@@ -49,6 +49,9 @@ class FoldFacts:
     n_train_events: int | None
     model_sha256: str
     fingerprint: str
+    untrained_loss: float | None = None  # of the training patients, whole bags
+    trained_loss: float | None = None
+    n_inner_folds: int = 0  # whose models predicted the training patients out of fold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

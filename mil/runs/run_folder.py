@@ -53,12 +53,12 @@ class RunFolder:
 
     @property
     def validation(self) -> Path:
-        """Predictions of the inner validation parts."""
+        """Predictions of training patients by models that never saw them."""
         return self.root / "validation_predictions.csv"
 
     @property
     def follow_up(self) -> Path:
-        """Risk and follow-up of each fold's training patients."""
+        """Risk and follow-up of each fold's training patients, the risk out of fold where inner folds were made."""
         return self.root / "training_follow_up.csv"
 
     @property

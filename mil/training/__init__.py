@@ -6,10 +6,10 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     preparation.py          what a run works on, checked before it trains
     cohort_flow.py          who left the analysis where, and why
     classification_task.py  classes as a task: an epoch, validation, rows of predictions
-    survival_task.py        survival as a task: the whole cohort's exact gradient, validation, rows of predictions
+    survival_task.py        survival as a task: event-stratified batches or the exact gradient of all, rows of predictions
     partial_likelihood.py   Cox's loss with Efron ties in closed form
-    packed.py               bags packed one after the other: drawing, standardising, predicting them
-    fitting.py              training of one fold, and when it stops
+    packed.py               bags for training and prediction: drawing, standardising, predicting them
+    fitting.py              training of one fold over its whole schedule
     cross_validation.py     all folds, resumable, out of fold
     baseline.py             penalised logistic and Cox regression
     covariates.py           clinical covariates of the baseline without slides

@@ -19,11 +19,15 @@ from mil.runs.model_file import Model
 from mil.training.baseline import fit_classifier
 from mil.training.cohort_flow import known_patients
 from mil.training.image_predictions import image_rows
-from mil.training.packed import ReadBag, in_blocks, pack, predict
+from mil.training.packed import ReadBag, draw, predict
+from mil.training.recipe.batches import stratified_batches
+from mil.training.recipe.schedule import epochs_for_steps
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, ImageTable, Row, TargetCounts
+from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
 
 MAX_GRADIENT = 5.0
+STEPS = 450  # fewest of a training: 30 epochs of 120 patients, 8 a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,32 +131,36 @@ class SubtypeTraining:
     def train_epoch(
         self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[ClassTargets], rng: np.random.Generator
     ) -> float:
-        """Train one epoch: class-balanced cross-entropy, a few patients a step; return the mean loss."""
+        """Train one epoch: class-balanced, smoothed cross-entropy, a few patients of all classes a step; return the mean loss."""
         targets, config, train = fold.targets, fold.config, fold.train
         weights = torch.from_numpy(class_weights(targets.of(train), targets.n_classes)).float()
-        order = [train[index] for index in rng.permutation(len(train))]
         total = 0.0
-        for block in in_blocks(order, config.batch_patients):
-            tiles, bag_of_tile = pack(fold.read, block, config.max_tiles, rng)
-            truth = torch.from_numpy(targets.of(block))
-            outputs = head(tiles, bag_of_tile, len(block))
-            losses = torch.nn.functional.cross_entropy(outputs, truth, reduction="none")
-            loss = (weights[truth] * losses).sum() / len(block)
+        for batch in stratified_batches(train, targets.labels, config.batch_patients, rng):
+            truth = torch.from_numpy(targets.of(batch))
+            outputs, extra = head.taught(draw(fold.read, batch, config.max_tiles, rng), truth)
+            losses = torch.nn.functional.cross_entropy(
+                outputs, truth, reduction="none", label_smoothing=config.label_smoothing
+            )
+            loss = (weights[truth] * losses).sum() / len(batch) + extra
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
             optimiser.step()
-            total += float(loss.detach()) * len(block)
+            total += float(loss.detach()) * len(batch)
         return total / len(train)
 
     def validation_loss(self, head: Head, fold: FoldInputs[ClassTargets]) -> float:
-        """Return the cross-entropy of the validation patients, weighted as in training."""
+        """Return the cross-entropy of the validation patients, weighted as in training, not smoothed."""
         targets = fold.targets
-        weights = torch.from_numpy(class_weights(targets.of(fold.train), targets.n_classes))
+        weights = torch.from_numpy(class_weights(targets.of(fold.train or fold.val), targets.n_classes))
         truth = torch.from_numpy(targets.of(fold.val))
         outputs = torch.from_numpy(predict(head, fold.read, fold.val))
         losses = torch.nn.functional.cross_entropy(outputs, truth, reduction="none")
         return float((weights[truth] * losses).sum() / weights[truth].sum())
+
+    def epochs_for(self, n_train: int, config: TrainConfig) -> int:
+        """Return 30, and in small cohorts so many that there are 450 steps (measured: benchmarks/README.md)."""
+        return epochs_for_steps(STEPS, n_train, config.batch_patients)
 
     def prediction_columns(self, targets: ClassTargets) -> list[str]:
         """Return the columns: the truth, and a probability a class."""

@@ -7,7 +7,7 @@ fold and ends with the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
+from mil.training.held_out.cross_fitting import cross_fit
 from mil.training.task import FoldInputs, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
@@ -41,6 +42,7 @@ class RunInputs:
     bags: BagStore
     config: TrainConfig
     covariates: Covariates = field(default_factory=Covariates)
+    owners: Mapping[str, str] = field(default_factory=dict)  # slide to patient, where bags are slides
 
     @property
     def columns(self) -> list[str]:
@@ -104,12 +106,19 @@ def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
 def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
     """Train one fold and its baselines, and predict its patients."""
     task, targets, bags, config = inputs.task, inputs.targets, inputs.bags, inputs.config
-    fold = FoldInputs(read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config)
-    fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
-    rows = task.predict_fold(fitted.head, bags.read, plan, targets)
+    fold = FoldInputs(
+        read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config, owners=inputs.owners
+    )
+    try:
+        fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
+        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets))
+    except StudyError as error:
+        raise StudyError(f"{plan.place}: {error}") from error
+    rows = crossed.rows
     record = FoldRecord(
         repeat=plan.repeat, fold=plan.fold, n_train=len(plan.train), n_val=len(plan.val), n_test=len(plan.test),
         stopped_by=fitted.stopped_by, best_epoch=fitted.best_epoch, n_epochs=len(fitted.history), history=fitted.history,
+        untrained_loss=fitted.untrained_loss, trained_loss=fitted.trained_loss, n_inner_folds=crossed.n_inner_folds,
         model_file="", covariate_medians=inputs.covariates.medians(plan.train),
         scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
         patients=FoldPatients(train=plan.train, val=plan.val, test=plan.test),

@@ -1,7 +1,7 @@
-"""Fitting one fold: a head on the bags of the training patients, by the epochs of its task.
+"""Fitting one fold: a head on the bags of its training patients, by the epochs of its task, over a fixed schedule.
 
-The inner validation part decides when to stop, or, without one, training runs to its last epoch. No test patient is ever
-seen here.
+All epochs are run and the last weights are kept. Only where it is asked for (`patience`) does an inner validation part choose
+among the later epochs. No test patient is ever seen here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from mil.heads.head import Head
 from mil.heads.registry import make_head
 from mil.runs.facts import Epoch
 from mil.training.packed import standardise
-from mil.training.task import FoldInputs, TrainingTask
+from mil.training.recipe.learning import check_learnt, loss_of_training
+from mil.training.recipe.schedule import EPOCHS, first_choice, rate_at
+from mil.training.task import FoldInputs, FollowsCohort, TrainingTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,11 @@ class Fitted:
     """A trained head and how the training went."""
 
     head: Head
-    best_epoch: int
+    best_epoch: int  # whose weights it has: the last one, unless inner validation chose
     stopped_by: str
     history: tuple[Epoch, ...]
+    untrained_loss: float  # on the training patients, of whole bags
+    trained_loss: float
 
 
 def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) -> Fitted:
@@ -42,7 +46,7 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
 
     Raises:
         ValueError: a class without training patient, or no event among them.
-        StudyError: the loss became infinite.
+        StudyError: the loss became infinite, or did not fall.
     """
     config = fold.config
     torch.set_num_threads(config.threads)
@@ -52,24 +56,43 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
     n_inputs = fold.read(fold.train[0]).tiles.shape[1]
     head = make_head(config.head, config, n_inputs=n_inputs, n_outputs=task.n_outputs(fold.targets))
     standardise(head, fold.read, fold.train)
+    head.prepare(lambda patient: fold.read(patient).tiles, fold.train, rng)
+    before = loss_of_training(task, head, fold)
+    n_epochs = epochs_of(task, fold)
     rate = config.learning_rate * task.learning_rate_factor
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay)
-    best, best_epoch, best_loss, history = copy.deepcopy(head.state_dict()), 0, np.inf, []
-    for epoch in range(1, config.epochs + 1):
+    best, best_epoch, best_loss, history = None, 0, np.inf, []
+    for epoch in range(1, n_epochs + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * rate_at(epoch, n_epochs)
         head.train()
         train_loss = task.train_epoch(head, optimiser, fold, rng)
         val_loss = task.validation_loss(head, fold) if fold.val else None
         _check_sound(head, epoch, train_loss, val_loss, learning_rate=config.learning_rate)
         history.append(Epoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss))
-        if val_loss is None or val_loss < best_loss:
-            best, best_epoch = copy.deepcopy(head.state_dict()), epoch
-            best_loss = np.inf if val_loss is None else val_loss
+        if val_loss is None or not config.patience or epoch < first_choice(n_epochs):
+            continue
+        if val_loss < best_loss:
+            best, best_epoch, best_loss = copy.deepcopy(head.state_dict()), epoch, val_loss
         elif epoch - best_epoch >= config.patience:
             break
-    head.load_state_dict(best)
+    if best is not None:
+        head.load_state_dict(best)
     head.eval()
-    stopped_by = "fixed last epoch" if not fold.val else "epoch limit" if epoch == config.epochs else "inner validation"
-    return Fitted(head=head, best_epoch=best_epoch, stopped_by=stopped_by, history=tuple(history))
+    after = loss_of_training(task, head, fold)
+    check_learnt(head, fold, before, after, kept=f"epoch {best_epoch or epoch} of {n_epochs}")
+    stopped_by = "fixed last epoch" if not fold.val else "epoch limit" if epoch == n_epochs else "inner validation"
+    return Fitted(
+        head=head, best_epoch=best_epoch or epoch, stopped_by=stopped_by, history=tuple(history), untrained_loss=before,
+        trained_loss=after,
+    )  # fmt: skip
+
+
+def epochs_of(task: TrainingTask[Any], fold: FoldInputs[Any]) -> int:
+    """Return how many epochs are run: what the user named, else what follows from the cohort."""
+    if fold.config.epochs:
+        return fold.config.epochs
+    return task.epochs_for(len(fold.train), fold.config) if isinstance(task, FollowsCohort) else EPOCHS
 
 
 def _check_sound(head: Head, epoch: int, train_loss: float, val_loss: float | None, *, learning_rate: float) -> None:

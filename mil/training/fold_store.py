@@ -72,7 +72,7 @@ def read_models(folder: RunFolder, plans: Sequence[FoldPlan]) -> Iterator[tuple[
 
 
 def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], columns: Sequence[str]) -> None:
-    """Write what all folds predicted: out of fold, for the inner validation part, and, where kept, for training patients."""
+    """Write what all folds predicted: out of fold, for patients held out of training, and, where kept, for training patients."""
     tables = {
         folder.predictions: [record.predictions for record in records],
         folder.validation: [record.validation for record in records],

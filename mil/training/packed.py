@@ -1,4 +1,4 @@
-"""Bags packed one after the other: drawing, standardising and predicting them."""
+"""Bags for training and prediction: drawing their tiles, standardising them, predicting them whole."""
 
 from __future__ import annotations
 
@@ -6,52 +6,66 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Num
 from torch import Tensor
 
 from mil.bags.bags import Bag
-from mil.heads.head import Head
+from mil.heads.head import Head, Rows, owners
 
 MIN_STD = 1e-4
+SUMMED = 4096  # tiles brought to double precision at once
 ReadBag = Callable[[str], Bag]
 
 
 def standardise(head: Head, read: ReadBag, train: Sequence[str]) -> None:
     """Set the head's input mean and standard deviation from the training patients, each patient counting alike."""
-    first, second = 0.0, 0.0
+    first, second = np.zeros(head.n_inputs), np.zeros(head.n_inputs)
     for patient in train:
-        tiles = read(patient).tiles.astype(np.float64)
-        first = first + tiles.mean(axis=0) / len(train)
-        second = second + (tiles**2).mean(axis=0) / len(train)
+        sums, squares = _moments(read(patient).tiles)
+        first += sums / len(train)
+        second += squares / len(train)
     std = np.sqrt(np.maximum(second - np.square(first), MIN_STD**2))
-    head.mean.copy_(torch.from_numpy(np.asarray(first)).float())
+    head.mean.copy_(torch.from_numpy(first).float())
     head.inverse_std.copy_(torch.from_numpy(1 / std).float())
 
 
+def _moments(
+    tiles: Num[np.ndarray, "tile dim"],
+) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
+    """Return the means of the tiles and of their squares, in bounded memory."""
+    sums, squares = np.zeros(tiles.shape[1]), np.zeros(tiles.shape[1])
+    for start in range(0, len(tiles), SUMMED):
+        own = tiles[start : start + SUMMED].astype(np.float64)
+        sums += own.sum(axis=0)
+        squares += np.einsum("td,td->d", own, own)
+    return sums / len(tiles), squares / len(tiles)
+
+
 def predict(head: Head, read: ReadBag, patients: Sequence[str]) -> Float64[np.ndarray, "n out"]:
-    """Return the outputs for whole bags, one patient at a time."""
+    """Return the outputs for whole bags, one patient at a time; a bag is held as it was read and never copied."""
     head.eval()
-    rows = []
     with torch.inference_mode():
-        for patient in patients:
-            tiles = torch.from_numpy(read(patient).tiles.astype(np.float32))
-            rows.append(head(tiles, torch.zeros(len(tiles), dtype=torch.int64), 1)[0].double().numpy())
+        rows = [head.of_bag(torch.from_numpy(read(patient).tiles)).double().numpy() for patient in patients]
     return np.stack(rows) if rows else np.empty((0, head.n_outputs))
+
+
+def draw(read: ReadBag, patients: Sequence[str], max_tiles: int, rng: np.random.Generator) -> list[Rows]:
+    """Return the bags of patients, each thinned at random to `max_tiles`; nothing is copied."""
+    bags = []
+    for patient in patients:
+        tiles = torch.from_numpy(read(patient).tiles)
+        is_large = len(tiles) > max_tiles
+        chosen = np.sort(rng.choice(len(tiles), max_tiles, replace=False)) if is_large else None
+        bags.append(Rows(tiles, None if chosen is None else torch.from_numpy(chosen)))
+    return bags
 
 
 def pack(
     read: ReadBag, patients: Sequence[str], max_tiles: int, rng: np.random.Generator
 ) -> tuple[Float[Tensor, "tile dim"], Int[Tensor, " tile"]]:
-    """Return the tiles of several bags one after the other, each thinned at random to `max_tiles`."""
-    tiles, sizes = [], []
-    for patient in patients:
-        own = read(patient).tiles
-        if len(own) > max_tiles:
-            own = own[np.sort(rng.choice(len(own), max_tiles, replace=False))]
-        tiles.append(own)
-        sizes.append(len(own))
-    bag_of_tile = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    return torch.from_numpy(np.concatenate(tiles).astype(np.float32)), bag_of_tile
+    """Return the tiles of several bags one after the other as one matrix, each thinned at random to `max_tiles`."""
+    bags = draw(read, patients, max_tiles, rng)
+    return torch.cat([bag.block(0, len(bag)).float() for bag in bags]), owners([len(bag) for bag in bags])
 
 
 def in_blocks(patients: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from common.cohort import Cohort, read_cohort
@@ -36,7 +36,8 @@ class PreparedRun:
     targets: Any  # of the task's own kind
     excluded: dict[str, str]  # patient to reason
     splits: pd.DataFrame
-    plans: list[FoldPlan]
+    split_plans: list[FoldPlan]  # as the splits name the parts
+    plans: list[FoldPlan]  # as they are trained: the inner validation part trains too, unless it is to choose the epoch
     bags: BagStore
     usable: list[str]
     missing_slides: list[str]
@@ -57,8 +58,9 @@ class PreparedRun:
     def inputs(self) -> RunInputs:
         """What every fold works on."""
         return RunInputs(
-            task=self.task, targets=self.targets, bags=self.bags, config=self.config, covariates=self.covariates
-        )
+            task=self.task, targets=self.targets, bags=self.bags, config=self.config, covariates=self.covariates,
+            owners=self.patient_of,
+        )  # fmt: skip
 
 
 def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> PreparedRun:
@@ -85,13 +87,14 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     excluded = excluded | without_features
     usable = set(bags.patients) - set(excluded)
     task.check_usable(targets, usable, cohort.path)
-    plans = plan_folds(splits, usable)
+    split_plans = plan_folds(splits, usable)
+    plans = [_with_all_to_train(plan, config) for plan in split_plans]
     check_plans(plans, targets, task)
     return PreparedRun(
         study=study, folder=folder, config=config, task=task, table=table, cohort=cohort,
         patient_of=patient_of, targets=targets, excluded=excluded,
-        splits=splits, plans=plans, bags=bags, usable=sorted(usable), missing_slides=missing_slides, covariates=covariates,
-        shares=shares,
+        splits=splits, split_plans=split_plans, plans=plans, bags=bags, usable=sorted(usable),
+        missing_slides=missing_slides, covariates=covariates, shares=shares,
     )  # fmt: skip
 
 
@@ -116,6 +119,11 @@ def _folds_of_slides(splits: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     slides = cohort.slides[["patient_id", "slide_id"]]
     own = splits.merge(slides, on="patient_id").drop(columns="patient_id").rename(columns={"slide_id": "patient_id"})
     return own.sort_values(["repeat", "fold", "patient_id"], kind="stable")[list(splits.columns)].reset_index(drop=True)
+
+
+def _with_all_to_train(plan: FoldPlan, config: TrainConfig) -> FoldPlan:
+    """Return a fold whose inner validation part trains like the rest, unless it is asked to choose the epoch."""
+    return plan if config.patience else replace(plan, train=tuple(sorted((*plan.train, *plan.val))), val=())
 
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Survival as a task: one step an epoch along the exact gradient of the whole cohort's partial likelihood (Cox, Efron)."""
+"""Survival as a task: Cox's partial likelihood (Efron ties) of event-stratified batches, or of the whole cohort at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import Model
 from mil.training.baseline import fit_cox
 from mil.training.cohort_flow import known_patients
-from mil.training.packed import ReadBag, in_blocks, pack, predict
+from mil.training.held_out.risk_scale import placed, scale_of, scaled_by_held_out
+from mil.training.packed import ReadBag, draw, in_blocks, predict
 from mil.training.partial_likelihood import efron_gradient, efron_loss
+from mil.training.recipe.batches import risk_set_size, stratified_batches
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
 from splits.fold_plan import FoldPlan
 
@@ -50,7 +52,7 @@ class SurvivalTraining:
     name: str
     columns: tuple[str, ...] = ("time", "event")
     possible_covariates: tuple[str, ...] = ()
-    learning_rate_factor: float = 3.0  # one step an epoch: larger steps
+    learning_rate_factor: float = 1 / 3  # a partial likelihood is noisier than a class
 
     def find_targets(self, cohort: Cohort) -> tuple[SurvivalTargets, dict[str, str]]:
         """Return time and event of each patient, and the patients without.
@@ -121,7 +123,34 @@ class SurvivalTraining:
     def train_epoch(
         self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[SurvivalTargets], rng: np.random.Generator
     ) -> float:
-        """Train one epoch: a single step along the exact gradient of the whole cohort; return the loss."""
+        """Train one epoch: a step for each batch of patients at risk together, or one for the whole cohort; return the loss.
+
+        Every patient is in one batch; events are spread evenly over them, and each has one.
+        """
+        if not fold.config.risk_set_patients:
+            return self._exact_step(head, optimiser, fold, rng)
+        events, total, weight = fold.targets.events, 0.0, 0
+        size = risk_set_size(fold.config.risk_set_patients, len(fold.train), sum(events[each] for each in fold.train))
+        for batch in stratified_batches(fold.train, events, size, rng):
+            time, event = fold.targets.of(batch)
+            if not event.any():
+                continue
+            outputs, extra = head.taught(draw(fold.read, batch, fold.config.max_tiles, rng), None)
+            risks = outputs[:, 0].detach().double().numpy()
+            if not np.isfinite(risks).all():
+                return float("nan")
+            coefficients = torch.from_numpy(efron_gradient(risks, time, event)).to(outputs.dtype)
+            optimiser.zero_grad()
+            ((outputs[:, 0] * coefficients).sum() + extra).backward()
+            torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
+            optimiser.step()
+            total, weight = total + efron_loss(risks, time, event) * int(event.sum()), weight + int(event.sum())
+        return total / weight
+
+    def _exact_step(
+        self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[SurvivalTargets], rng: np.random.Generator
+    ) -> float:
+        """Take one step along the exact gradient of the whole cohort."""
         seeds = rng.integers(2**31, size=(len(fold.train), 2))
         optimiser.zero_grad()
         loss = cohort_gradient(head, fold, seeds)
@@ -132,12 +161,13 @@ class SurvivalTraining:
     def validation_loss(self, head: Head, fold: FoldInputs[SurvivalTargets]) -> float:
         """Return the cross-validated partial likelihood (Verweij and van Houwelingen 1993, Stat Med 12:2305), negative.
 
-        l(training and validation) - l(training): a few validation patients alone have hardly an event to rank.
+        l(training and validation) - l(training): a few validation patients alone have hardly an event to rank. Without
+        training patients it is that of the validation patients by themselves.
         """
 
         def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
             time, event = fold.targets.of(patients)
-            return efron_loss(risks, time, event) * event.sum()
+            return efron_loss(risks, time, event) * event.sum() if patients else 0.0
 
         both = [*fold.train, *fold.val]
         risks = predict(head, fold.read, both)[:, 0]
@@ -150,7 +180,7 @@ class SurvivalTraining:
         return ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "high_risk"]
 
     def predict_fold(self, head: Head, read: ReadBag, plan: FoldPlan, targets: SurvivalTargets) -> FoldRows:
-        """Return test and inner validation predictions, and the training risks that put them on a scale."""
+        """Return test and held-out predictions, and the training risks that put them on a scale."""
         train_risk = predict(head, read, plan.train)[:, 0]
         scale = scale_of(train_risk)
         tested, held, trained = (
@@ -165,6 +195,10 @@ class SurvivalTraining:
         return FoldRows(
             predictions=tested, validation=held, training=trained, scale=ScaleFacts(**scale), n_train_events=n_events
         )
+
+    def scaled_by_held_out(self, rows: FoldRows, parts: Sequence[FoldRows]) -> FoldRows:
+        """Return the rows of a fold with scale, cut-off and training risks of its held-out training patients."""
+        return scaled_by_held_out(rows, parts)
 
     def baseline_rows(
         self, plan: FoldPlan, targets: SurvivalTargets, inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -197,9 +231,9 @@ def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np
     train, config = fold.train, fold.config
 
     def forward(start: int, block: list[str]) -> Tensor:
-        tiles, bag_of_tile = pack(fold.read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
+        bags = draw(fold.read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
         torch.manual_seed(int(seeds[start, 1]))  # the same dropout in both passes
-        return head(tiles, bag_of_tile, len(block))[:, 0]
+        return head.of_bags(bags)[:, 0]
 
     starts = range(0, len(train), config.batch_patients)
     blocks = list(in_blocks(train, config.batch_patients))
@@ -216,15 +250,6 @@ def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np
     return efron_loss(risks, time, event)
 
 
-def scale_of(train_risk: Float64[np.ndarray, " n"]) -> dict[str, float]:
-    """Return what puts a fold's risks on a common scale, and the cut-off: from its training patients alone."""
-    return {
-        "mean": float(train_risk.mean()),
-        "sd": float(max(train_risk.std(), 1e-9)),
-        "cutoff": float(np.median(train_risk)),
-    }
-
-
 def survival_rows(
     plan: FoldPlan,
     patients: Sequence[str],
@@ -232,14 +257,14 @@ def survival_rows(
     risks: Float64[np.ndarray, " n"],
     *,
     model: str,
-    scale: dict[str, float],
+    scale: Mapping[str, float],
 ) -> list[Row]:
     """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
     return [
         {
             "repeat": plan.repeat, "fold": plan.fold, "patient_id": patient, "model": model,
             "time": targets.times[patient], "event": targets.events[patient], "log_hazard": float(risk),
-            "score": float((risk - scale["mean"]) / scale["sd"]), "high_risk": int(risk > scale["cutoff"]),
+            **placed(float(risk), scale),
         }
         for patient, risk in zip(patients, risks, strict=True)
     ]  # fmt: skip

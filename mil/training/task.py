@@ -32,9 +32,10 @@ class FoldInputs(Generic[Targets]):
 
     read: ReadBag
     train: Sequence[str]
-    val: Sequence[str]  # the inner validation part; empty for a fixed last epoch
+    val: Sequence[str]  # the inner validation part, where one is to choose the epoch; else empty
     targets: Targets
     config: TrainConfig
+    owners: Mapping[str, str] = field(default_factory=dict)  # slide to patient, where bags are slides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class FoldRows:
     """What the attention model of one fold predicts, a row a patient, and what else goes into the fold's record."""
 
     predictions: list[Row]  # of the test patients
-    validation: list[Row]
+    validation: list[Row]  # of patients held out of training: the inner validation part, or those of inner folds
     training: list[Row] | None = None  # None: the task keeps no table of them
     scale: ScaleFacts | None = None  # what puts its scores on one scale with those of other folds
     n_train_events: int | None = None
@@ -135,10 +136,10 @@ class TrainingTask(Protocol[Targets]):
     def train_epoch(
         self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[Targets], rng: np.random.Generator
     ) -> float:
-        """Train a head in training mode for one epoch and return the loss."""
+        """Train a head in training mode for one epoch and return the loss; the optimiser's rate is that of the epoch."""
 
     def validation_loss(self, head: Head, fold: FoldInputs[Targets]) -> float:
-        """Return the loss of the inner validation part, which decides when to stop."""
+        """Return the loss of the inner validation part; without training patients that of these patients by themselves."""
 
     def prediction_columns(self, targets: Targets) -> list[str]:
         """Return the columns of the tables of predictions."""
@@ -161,3 +162,24 @@ class TrainingTask(Protocol[Targets]):
         self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: Targets
     ) -> ImageTable | None:
         """Return predictions by image of the test patients of each fold by its model; None where the task has none."""
+
+
+@runtime_checkable
+class UsesHeldOut(Protocol):
+    """A task whose rows rest on predictions of training patients by models that never saw them, where there are any."""
+
+    def scaled_by_held_out(self, rows: FoldRows, parts: Sequence[FoldRows]) -> FoldRows:
+        """Return the rows of a fold on the scale of its held-out training patients.
+
+        Args:
+            rows: as the fold's own model gives them.
+            parts: what each inner model says of the patients it never saw (`validation`) and of its own (`training`).
+        """
+
+
+@runtime_checkable
+class FollowsCohort(Protocol):
+    """A task whose number of epochs follows from the size of the cohort, where the user names none."""
+
+    def epochs_for(self, n_train: int, config: TrainConfig) -> int:
+        """Return the epochs for so many training patients."""

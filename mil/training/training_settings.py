@@ -32,20 +32,46 @@ class TrainConfig:
     audit: bool = option(False, help="print what could leak between the parts, and stop before training", group="study")
     seed: int = option(0, help="seed of weights, order and dropout", group="training")
     epochs: int = option(
-        60, help="most epochs (survival: one step each, over the whole training part)", group="training"
+        0,
+        group="training",
+        help="epochs; all are run, and the last weights are kept; 0: 30, and for subtypes more in a small cohort, up to 450 steps",
     )
-    patience: int = option(15, help="epochs without a better inner validation before stopping", group="training")
-    learning_rate: float = option(3e-4, help="AdamW's learning rate (survival takes 3 times as much)", group="training")
+    learning_rate: float = option(
+        3e-3,
+        help="AdamW's highest rate, after the warm-up (survival takes a third); falls to 0 by a cosine",
+        group="training",
+    )
+    label_smoothing: float = option(
+        0.1, help="share of each label that is spread over all classes, 0 to 0.9 (subtype)", group="training"
+    )
+    cross_fit: int = option(
+        3,
+        group="training",
+        help="inner folds of the training patients for predictions out of fold: temperatures, prediction sets and risk cut-offs "
+        "come from them; 0: none",
+    )
+    patience: int = option(
+        0,
+        group="training",
+        help="let the inner validation part of the splits choose: stop after so many epochs without a better one, never before "
+        "half of --epochs; 0: it is trained on like the rest",
+    )
     weight_decay: float = option(1e-2, help="AdamW's weight decay", group="training")
     head: str = option("gated_attention", help="name of the head", group="head")
-    dropout: float = option(0.25, help="share of inputs and hidden units left out, 0 to 0.9", group="head")
+    dropout: float = option(0.25, help="share of hidden units left out in training, 0 to 0.9", group="head")
     hidden: int = option(128, help="hidden width of the head", group="head")
     attention: int = option(64, help="width of the attention branches", group="head")
     max_tiles: int = option(
         4096, help="tiles drawn from a bag an epoch in training; evaluation takes all", group="training"
     )
     batch_patients: int = option(
-        8, help="patients a step (subtype), or a block of the gradient (survival)", group="training"
+        8, help="patients a step (subtype), or a block of the exact gradient (survival)", group="training"
+    )
+    risk_set_patients: int = option(
+        32,
+        group="training",
+        help="most patients a step (survival; a quarter of them where these are fewer), events spread evenly; 0: one step an "
+        "epoch by the exact gradient of all",
     )
     covariates: str | None = option(
         None,
@@ -61,11 +87,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("epochs", "patience", "hidden", "attention", "max_tiles", "batch_patients", "threads"):
+        for name in ("hidden", "attention", "max_tiles", "batch_patients", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is a number from 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout <= 0.9:
-            raise ValueError(f"--dropout is a fraction from 0 to 0.9, got {self.dropout}")
+        for name in ("dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) <= 0.9:
+                raise ValueError(f"--{name} is a fraction from 0 to 0.9, got {getattr(self, name)}")
+        if self.epochs < 0:
+            raise ValueError(f"--epochs is a number from 1, or 0 for the default, got {self.epochs}")
+        if self.patience < 0:
+            raise ValueError(f"--patience is a number of epochs, or 0 for none, got {self.patience}")
+        if self.cross_fit < 0 or self.cross_fit == 1:
+            raise ValueError(f"--cross_fit is a number of inner folds from 2, or 0 for none, got {self.cross_fit}")
+        if self.risk_set_patients < 0 or self.risk_set_patients == 1:
+            raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
         if self.bootstrap < 100:

@@ -48,7 +48,7 @@ def test_a_run_of_an_earlier_version_is_refused(tmp_path):
     subtype_run(folder.root)
     known = json.loads(folder.facts.read_text())
     folder.facts.write_text(json.dumps({name: value for name, value in known.items() if name != "schema"}))
-    with pytest.raises(StudyError, match=r"run\.json: schema missing, not run/2; train again"):
+    with pytest.raises(StudyError, match=r"run\.json: schema missing, not run/3; train again"):
         read_run(folder)
     folder.facts.write_text(json.dumps({name: value for name, value in known.items() if name != "folds"}))
     with pytest.raises(StudyError, match=r"run\.json: the file lacks folds; train again"):

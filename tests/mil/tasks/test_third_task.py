@@ -29,7 +29,7 @@ from tests.helpers.feature_study import make_feature_study
 pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
 
 CONFIG = TrainConfig(
-    epochs=30, hidden=16, attention=8, learning_rate=6e-3, dropout=0.0, threads=1, learning_curve="0.5"
+    epochs=30, hidden=16, attention=8, learning_rate=2e-2, dropout=0.0, threads=1, learning_curve="0.5"
 )
 
 

@@ -9,55 +9,19 @@ from pytest import approx
 from sklearn.metrics import roc_auc_score
 
 from features.store.provenance import Provenance
-from mil.bags.bags import Bag
 from mil.heads.registry import head_named, make_head
 from mil.metrics.concordance import c_index
 from mil.runs.model_file import read_model, write_model
 from mil.tasks.subtype import SUBTYPE
 from mil.tasks.survival import SURVIVAL
-from mil.training.classification_task import ClassTargets
 from mil.training.fitting import fit
 from mil.training.packed import predict, standardise
 from mil.training.survival_task import SurvivalTargets, cohort_gradient
-from mil.training.task import FoldInputs
-from mil.training.training_settings import TrainConfig
-
-CLASSES = ["A", "B", "C"]
-CONFIG = TrainConfig(epochs=40, hidden=16, attention=8, dropout=0.1, learning_rate=3e-3, threads=1)
+from tests.helpers.key_tile_bags import CONFIG, bag, classes_of, inputs, key_tile_bags
 
 
 def new_head(n_outputs=3, **options):
     return make_head(CONFIG.head, dataclasses.replace(CONFIG, **options), n_inputs=12, n_outputs=n_outputs)
-
-
-def classes_of(labels):
-    return ClassTargets(labels=labels, classes=CLASSES)
-
-
-def inputs(bags, train, val, targets, config=CONFIG):
-    return FoldInputs(read=bags.__getitem__, train=train, val=val, targets=targets, config=config)
-
-
-def bag(patient, tiles):
-    n = len(tiles)
-    return Bag(
-        patient_id=patient, slide_ids=("s",), tiles=tiles.astype(np.float16),
-        slide_of_tile=np.zeros(n, np.int64), coords=np.zeros((n, 2), np.int64),
-    )  # fmt: skip
-
-
-def key_tile_bags(n_patients=48, n_classes=3, seed=0):
-    """Bags of noise in which a few key tiles tell the class; returns bags, labels and where the keys are."""
-    rng = np.random.default_rng(seed)
-    bags, labels, keys = {}, {}, {}
-    for index in range(n_patients):
-        patient = f"p{index:02d}"
-        tiles, label = rng.normal(size=(int(rng.integers(20, 40)), 12)), index % n_classes
-        is_key = np.arange(len(tiles)) < 5
-        tiles[is_key, 0] += 4
-        tiles[is_key, 1 + label] += 3
-        bags[patient], labels[patient], keys[patient] = bag(patient, tiles), label, is_key
-    return bags, labels, keys
 
 
 def test_standardisation_comes_from_training_patients_alike():

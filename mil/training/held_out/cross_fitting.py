@@ -1,0 +1,61 @@
+"""A model for each inner fold, trained like the fold's own, and what it predicts for the patients it never saw.
+
+Nothing sees a test patient: inner folds are parts of the training patients. The fold's own model has all of them, so what
+is fitted on these predictions (temperature, cut-off, thresholds) leans to the careful side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.failures import StudyError
+from mil.training.fitting import fit
+from mil.training.held_out.inner_folds import inner_folds
+from mil.training.task import FoldInputs, FoldRows, TrainingTask, UsesHeldOut
+from splits.fold_plan import FoldPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossFitted:
+    """What a fold predicts, with what its inner models predict out of fold, and how many of these there were."""
+
+    rows: FoldRows
+    n_inner_folds: int
+
+
+def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], rows: FoldRows) -> CrossFitted:
+    """Return a fold's rows with predictions of its training patients by inner models; as they are where there are none.
+
+    Args:
+        task: how to learn.
+        plan: the fold.
+        fold: its inputs. With an inner validation part of its own nothing is added.
+        rows: what its own model predicts.
+
+    Raises:
+        StudyError: an inner model learnt nothing.
+    """
+    config = fold.config
+    plans = [] if fold.val or not config.cross_fit else _inner(task, plan, fold)
+    parts = []
+    for number, inner in enumerate(plans):
+        inputs = replace(fold, train=inner.train, val=())
+        try:
+            fitted = fit(task, inputs, seed=[config.seed, plan.repeat, plan.fold, 1 + number])
+        except StudyError as error:
+            raise StudyError(
+                f"inner fold {number} of {len(plans)}, for predictions out of fold (--cross_fit): {error}"
+            ) from error
+        parts.append(task.predict_fold(fitted.head, fold.read, inner, fold.targets))
+    if not parts:
+        return CrossFitted(rows=rows, n_inner_folds=0)
+    held = replace(rows, validation=[row for part in parts for row in part.validation])
+    if isinstance(task, UsesHeldOut):
+        held = task.scaled_by_held_out(held, parts)
+    return CrossFitted(rows=held, n_inner_folds=len(parts))
+
+
+def _inner(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any]) -> Sequence[FoldPlan]:
+    return inner_folds(plan, task.strata(fold.targets), fold.config.cross_fit, fold.config.seed, fold.owners)
