@@ -47,7 +47,7 @@ def leak(study):
     write_feature_bag(study.feature_file(CONFIG.encoder, f"{other}-0"), copy)
 
 
-def test_a_notebooks_training_stops_at_a_leak_and_leaves_nothing(study):
+def test_u6_a_notebooks_training_stops_at_a_leak_and_leaves_nothing(study):
     leak(study)
     task = TASKS[CONFIG.task]
     prepared = prepare(study, CONFIG, task.training)

@@ -47,7 +47,7 @@ def kept(path, where):
         "time > -1 and age != age": "", "age / (time - time) > 0": "", "subtype == subtype": "abd",
     }.items(),
 )  # fmt: skip
-def test_s1_conditions_choose_rows_and_a_missing_value_never_does(path, where, patients):
+def test_s1_t6_conditions_choose_rows_and_a_missing_value_never_does(path, where, patients):
     if patients:
         assert kept(path, where) == patients
     else:

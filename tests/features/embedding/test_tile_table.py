@@ -121,7 +121,7 @@ def test_two_missing_images_are_one_reason_that_names_both(tmp_path):
     assert reason == f"2 images are not there: {tmp_path / 'away.png'}, {tmp_path / 'gone.png'}"
 
 
-def test_fields_lie_over_the_whole_image_and_what_is_unused_is_counted():
+def test_t13_fields_lie_over_the_whole_image_and_what_is_unused_is_counted():
     assert field_corners(1024, 512, 512).tolist() == [[0, 0], [512, 0]]
     assert field_corners(224, 224, 224).tolist() == [[0, 0]]
     # 417 holds one field and 161 px: a second one, which shares 95 px; of 312 the middle
@@ -150,7 +150,7 @@ def test_fields_are_whole_even_and_never_share_more_than_half(width, height, sid
         assert max(before, behind) < side / 2  # nowhere does half a field lie idle
 
 
-def test_a_field_smaller_than_wanted_is_the_whole_short_side_scaled_up(tmp_path):
+def test_t13_a_field_smaller_than_wanted_is_the_whole_short_side_scaled_up(tmp_path):
     write_image(tmp_path / "a.png", side=224)
     (patient,) = read_tile_table(write_table(tmp_path / "key.csv", ["p,a.png,A,TRAIN,False"]))
     images = usable_images(patient, 256)
@@ -166,7 +166,7 @@ def test_a_field_smaller_than_wanted_is_the_whole_short_side_scaled_up(tmp_path)
     assert np.array_equal(tile, np.asarray(wanted))
 
 
-def test_notes_are_a_line_a_cause_over_all_bags(tmp_path):
+def test_t13_notes_are_a_line_a_cause_over_all_bags(tmp_path):
     for name, side in (("a", 224), ("b", 250), ("c", 300)):
         write_image(tmp_path / "tiles" / "x" / f"{name}.png", side=side)
     rows = [f"{name},tiles/x/{name}.png,A,TRAIN,False" for name in "abc"]
@@ -196,7 +196,7 @@ def test_a_table_without_any_image_is_one_fault_that_names_the_folder(tmp_path):
         check_images_are_there(paths, tmp_path)
 
 
-def test_slides_of_a_table_are_bags_with_labels_of_their_own(tmp_path):
+def test_t14_slides_of_a_table_are_bags_with_labels_of_their_own(tmp_path):
     header = "patient_ID,slide_id,Path,Label,training_set"
     table = write_table(
         tmp_path / "key.csv", ["p,s1,a.png,A,TRAIN", "p,s2,b.png,B,TRAIN", "q,t1,c.png,B,valid"], header
