@@ -19,6 +19,7 @@ _PLACES = {  # name: the module that has it
     "TrainedRun": "mil.training_run",
     "audit_study": "mil.training_run",
     "evaluate_study": "mil.evaluation_run",
+    "train_heads": "mil.heads_run",
     "train_study": "mil.training_run",
 }
 __all__ = list(_PLACES)

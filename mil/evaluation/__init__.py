@@ -16,4 +16,5 @@ The formulas are in `metrics`, pictures and words in `report`; nothing is traine
     image_metrics.py           metrics by image for tile tables
     learning_curve.py          the main metric over growing parts of the training patients
     comparison.py              two runs on the same patients
+    heads_comparison.py        several heads on the same folds
 """

@@ -81,7 +81,7 @@ def _sections(
 ) -> list[Section]:
     facts, results = run.facts, []
     if not isinstance(metrics, NotEvaluated):
-        results = [*result_sections(metrics, svgs, run.comparison, task), *image_section(metrics, svgs)]
+        results = [*result_sections(metrics, svgs, run.comparison, run.heads, task), *image_section(metrics, svgs)]
         results = [in_words_of(each, metrics.unit) for each in results]
     return [
         cohort_section(facts, metrics, task.outcome_counts(facts)),

@@ -6,14 +6,15 @@ from typing import Any
 
 from mil.evaluation.metrics_record import RunMetrics
 from mil.report.blocks import Block, Paragraph, Section, counted, illustration, note, number, table, with_interval
-from mil.report.comparison_section import comparison_section
+from mil.report.comparison_section import comparison_section, heads_section
 from mil.report.task import Pictures, ReportTask, Wording
 from mil.runs.comparison_record import Comparison
 from mil.runs.figure_names import ATTENTION, CALIBRATION, MEAN_POOL, MODEL_NAMES, NAMES
+from mil.runs.heads_record import Heads
 
 
 def result_sections(
-    metrics: RunMetrics, pictures: Pictures, compared: Comparison | None, task: ReportTask[Any]
+    metrics: RunMetrics, pictures: Pictures, compared: Comparison | None, heads: Heads | None, task: ReportTask[Any]
 ) -> list[Section]:
     """Return the sections of an evaluated run."""
     return [
@@ -22,6 +23,7 @@ def result_sections(
         _folds(metrics, task),
         *_subgroups(metrics, task.wording),
         *_learning_curve(metrics, pictures),
+        *([] if heads is None or len(heads.heads) < 2 else [heads_section(heads)]),
         *([] if compared is None else [comparison_section(compared)]),
     ]
 

@@ -6,7 +6,9 @@ from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.metrics.bootstrap import TOO_FEW, Interval
 from mil.runs.comparison_record import Comparison, FoldTest
 from mil.runs.figure_names import MEAN_POOL, MODEL_NAMES, NAMES
+from mil.runs.heads_record import HeadResult, Heads
 
+MAX_P = 0.05  # of a difference between heads that is not called noise, adjusted for their number
 SHOWN = (
     "macro_auroc", "macro_average_precision", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece",
     "c_index", "c_index_within_folds", "uno_c", "integrated_brier",
@@ -96,6 +98,29 @@ def _against(model: str, other: Interval, difference: Interval) -> str:
         f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other.value)}): the difference "
         f"is {_number(difference.value)} ({_span(difference)})."
     )
+
+
+def heads_words(own: HeadResult) -> str:
+    """Say whether chance explains the difference of a head to the first."""
+    difference = own.difference
+    if difference is None or difference.low is None or difference.high is None:
+        return "not tested"
+    if difference.low <= 0 <= difference.high or (own.p_holm is not None and own.p_holm > MAX_P):
+        return "within noise"
+    return "better" if difference.low > 0 else "worse"
+
+
+def heads_table(heads: Heads) -> str:
+    """Return the comparison of several heads as text."""
+    lines = [f"\nheads on the same folds: {NAMES[heads.metric]}, difference to the first (95 % interval)"]
+    for own in heads.heads:
+        figure = f"{own.head[:28]:28s} {_number(own.figure.value):>6s} ({_span(own.figure)})"
+        difference = own.difference
+        paired = (
+            "" if difference is None else f"   {_number(difference.value)} ({_span(difference)}): {heads_words(own)}"
+        )
+        lines.append(figure + paired)
+    return "\n".join(lines)
 
 
 def comparison_table(compared: Comparison) -> str:

@@ -7,6 +7,7 @@ How the numbers in them come about is not known here.
     run_tables.py         its tables: their checksums and their rules
     facts.py              what is known of a run and its folds: run.json, models/*.json
     audit_record.py       what audit.json holds, written and read back
+    heads_record.py       what heads.json holds, written and read back
     comparison_record.py  what comparison.json holds, written and read back
     record.py             frozen dataclasses as JSON and back, strictly
     model_file.py         safetensors with JSON: no pickle

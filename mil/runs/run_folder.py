@@ -87,6 +87,11 @@ class RunFolder:
         return self.root / "comparison.json"
 
     @property
+    def heads(self) -> Path:
+        """The comparison of several heads on the same folds."""
+        return self.root / "heads.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.root / "report.html"

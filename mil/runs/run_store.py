@@ -16,6 +16,7 @@ from mil.runs.audit_record import Audit, read_audit
 from mil.runs.comparison_record import Comparison, current_comparison
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.figure_names import ATTENTION, BASELINES, PRIOR
+from mil.runs.heads_record import Heads, current_heads
 from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_tables import KEYS, check_rows, check_sums
@@ -39,6 +40,7 @@ class FinishedRun:
     shares: Mapping[float, pd.DataFrame]  # predictions of the learning curve
     audit: Audit | None
     comparison: Comparison | None  # with another run, while it holds
+    heads: Heads | None = None  # other heads on the same folds, while it holds
 
     @property
     def task(self) -> str:
@@ -102,6 +104,7 @@ def read_run(folder: RunFolder) -> FinishedRun:
         },
         audit=read_audit(folder),
         comparison=current_comparison(folder),
+        heads=current_heads(folder),
     )
 
 

@@ -8,7 +8,7 @@ from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
-    "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb",
+    "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
 )  # fmt: skip
 
 
@@ -58,6 +58,12 @@ class TrainConfig:
     )
     weight_decay: float = option(1e-2, help="AdamW's weight decay", group="training")
     head: str = option("gated_attention", help="name of the head", group="head")
+    heads: str | None = option(
+        None,
+        help="train these heads too, such as mean_mlp,max_pool, each as a run of its own on the same folds, and compare them with "
+        "--head",
+        group="head",
+    )
     dropout: float = option(0.25, help="share of hidden units left out in training, 0 to 0.9", group="head")
     hidden: int = option(128, help="hidden width of the head", group="head")
     attention: int = option(64, help="width of the attention branches", group="head")
