@@ -18,7 +18,7 @@ from features.store.provenance import MUST_AGREE, UNKNOWN, Provenance, Stated
 
 LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
 OWN, CLAM, TRIDENT, STAMP, SLIDEFLOW, TILE_NAMES = "sarcoma-mil", "clam", "trident", "stamp", "slideflow", "tile-names"
-SLIDE_VECTOR = "one vector of the whole slide"
+SLIDE_VECTORS = "slide vectors"  # one embedding a slide (TITAN, PRISM, CHIEF, GigaPath ...), whoever wrote it
 NO_COORDS = np.empty((0, 2), np.int64)
 DAMAGED = "it is truncated or damaged; copy it again, or make it again with the tool that wrote it"
 
@@ -107,15 +107,18 @@ def coordinate_stride(coords: Num[np.ndarray, "n 2"]) -> float | None:
 
 
 def embedding_rows(path: Path, array: Any, *, is_header: bool) -> tuple[np.ndarray, int]:
-    """Return the embeddings (none of them for a header) and their number; a leading axis of one bag is dropped."""
+    """Return the embeddings (none of them for a header) and their number; a leading axis of one bag is dropped, one vector is a
+    bag of one.
+    """
     shape = array.shape
     if len(shape) == 3 and shape[0] == 1:
         array, shape = array[0, :0] if is_header else array[0], shape[1:]
     if shape == (0,):
         return np.empty((0, 0), np.float32), 0
+    if len(shape) == 1:  # one vector of the whole slide
+        array, shape = (array[:0].reshape(0, *shape) if is_header else array[:][None]), (1, *shape)
     if len(shape) != 2:
-        what = SLIDE_VECTOR if len(shape) == 1 else f"an array of shape {shape}"
-        raise ValueError(f"{path}: it holds {what}; wanted the embeddings of tiles (tiles, width)")
+        raise ValueError(f"{path}: it holds an array of shape {shape}; wanted the embeddings of tiles (tiles, width)")
     rows = np.asarray(array[:0] if is_header else array[:])
     if rows.dtype.kind != "f":
         raise ValueError(f"{path}: embeddings of type {rows.dtype}; wanted floating-point numbers")

@@ -3,6 +3,7 @@
 | layout | known by | coordinates |
 |---|---|---|
 | sarcoma-mil | file attribute schema "features/..." | level-0 corners |
+| slide vectors | one vector in `features` or `feats`, alone or beside the places of many tiles | none |
 | stamp | `feats` (or `patch_embeddings`) | micrometres; level 0 once the slide's mpp is known |
 | trident | `features`, and `patch_size_level0` on `coords` | level-0 corners; sides and magnifications on `coords` |
 | tile-names | `features` and `metadata` (names of tile images) | none |
@@ -26,6 +27,7 @@ from features.exchange.bag import (
     MICROMETRES,
     NO_COORDS,
     OWN,
+    SLIDE_VECTORS,
     STAMP,
     TILE_NAMES,
     TRIDENT,
@@ -124,6 +126,16 @@ def _trident(source: Source, file: h5py.File) -> ExchangeBag:
     )  # fmt: skip
 
 
+def _slide_vector(source: Source, file: h5py.File) -> ExchangeBag:
+    array = file["features" if "features" in file else "feats"]
+    features, n_tiles = embedding_rows(source.path, array, is_header=source.is_header)
+    stated = array.attrs.get("encoder", file.attrs.get("encoder", file.attrs.get("extractor", UNKNOWN)))
+    return ExchangeBag(
+        slide_id=source.slide_id, layout=SLIDE_VECTORS, features=features, coords=NO_COORDS, coords_unit=UNKNOWN,
+        n_tiles=n_tiles, attributes=foreign_attributes(encoder=str(_plain(stated))), mpp=source.mpp,
+    )  # fmt: skip
+
+
 def _clam(source: Source, file: h5py.File) -> ExchangeBag:
     features, n_tiles = embedding_rows(source.path, file["features"], is_header=source.is_header)
     has_coords = "coords" in file
@@ -145,7 +157,9 @@ def _stamp(source: Source, file: h5py.File) -> ExchangeBag:
     mpp = source.mpp
     kind = str(_plain(file.attrs.get("feat_type", "tile")))
     if kind != "tile":
-        raise ValueError(f"{source.path}: it holds one vector of the whole {kind}; wanted STAMP's features of tiles")
+        raise ValueError(
+            f"{source.path}: it holds one vector of the whole {kind}; wanted STAMP's features of tiles or slides"
+        )
     features, n_tiles = embedding_rows(
         source.path, file["feats" if "feats" in file else "patch_embeddings"], is_header=source.is_header
     )
@@ -177,6 +191,24 @@ def _is_own(file: h5py.File) -> bool:
     return str(file.attrs.get("schema", "")).startswith("features/")
 
 
+def _is_slide_vector(file: h5py.File) -> bool:
+    import h5py
+
+    array = file.get("features", file.get("feats"))
+    if not isinstance(array, h5py.Dataset) or str(_plain(file.attrs.get("feat_type", "slide"))) not in (
+        "slide",
+        "tile",
+    ):
+        return False
+    if array.ndim == 1:
+        return array.shape != (0,)
+    if array.ndim != 2 or array.shape[0] != 1:
+        return False
+    coords = file.get("coords")
+    has_many_places = isinstance(coords, h5py.Dataset) and coords.ndim == 2 and coords.shape[0] > 1
+    return has_many_places or str(_plain(file.attrs.get("feat_type", ""))) == "slide"
+
+
 def _is_stamp(file: h5py.File) -> bool:
     return "feats" in file or "patch_embeddings" in file
 
@@ -206,6 +238,7 @@ class Hdf5Format:
 
 FORMATS = (  # the first that fits is taken: the one that asks for least comes last
     Hdf5Format(OWN, _is_own, _own),
+    Hdf5Format(SLIDE_VECTORS, _is_slide_vector, _slide_vector),
     Hdf5Format(STAMP, _is_stamp, _stamp),
     Hdf5Format(TRIDENT, _is_trident, _trident),
     Hdf5Format(TILE_NAMES, _is_tile_names, _tile_names),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.guards.hdf5_files import reading_hdf5
-from features.exchange.bag import CLAM, DAMAGED, OWN, SLIDE_VECTOR, ExchangeBag, Source
+from features.exchange.bag import CLAM, DAMAGED, OWN, ExchangeBag, Source
 from features.exchange.hdf5_readers import read_hdf5
 from features.exchange.record import check_unchanged, find_record, with_record
 from features.exchange.tensor_readers import read_tensor
@@ -64,11 +64,6 @@ def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
 
 
 def _check_values(path: Path, bag: ExchangeBag) -> None:
-    if len(bag.features) == 1 < len(bag.coords):
-        raise ValueError(
-            f"{path}: it holds {SLIDE_VECTOR} beside the places of its {len(bag.coords)} tiles (a slide-level embedding); wanted "
-            "the embeddings of tiles: give the folder of the tile encoder that it was made from"
-        )
     if len(bag.coords) and len(bag.coords) != len(bag.features):
         raise ValueError(f"{path}: {len(bag.features)} embeddings and {len(bag.coords)} coordinates; {DAMAGED}")
     if not np.isfinite(bag.features).all():

@@ -22,6 +22,7 @@ from mil.heads.library.additive import AdditiveHead, AdditiveSettings
 from mil.heads.library.attention import AttentionHead, AttentionSettings
 from mil.heads.library.clam import ClamMultiHead, ClamSettings, ClamSingleHead
 from mil.heads.library.dsmil import DsmilHead, DsmilSettings
+from mil.heads.library.linear import LinearHead, LinearSettings
 from mil.heads.library.max_pool import MaxHead, MaxSettings
 from mil.heads.library.mean_mlp import MeanHead, MeanSettings
 from mil.heads.library.mean_sd import MeanSdHead, MeanSdSettings
@@ -42,6 +43,7 @@ HEADS: dict[str, RegisteredHead] = {
     for head, settings in (
         (GatedAttentionHead, GatedAttentionSettings),
         (AttentionHead, AttentionSettings),
+        (LinearHead, LinearSettings),
         (MeanHead, MeanSettings),
         (MaxHead, MaxSettings),
         (MeanSdHead, MeanSdSettings),

@@ -293,16 +293,15 @@ def test_e7_a_slide_level_embedding_beside_the_places_of_tiles_is_called_one(tmp
             file[features], file[coords] = rng.normal(size=(1, 768)).astype(np.float32), rng.integers(0, 9000, (7, 2))
             if folder == "t":
                 file[coords].attrs.update({"patch_size": 256, "patch_size_level0": 512})
-        with pytest.raises(ValueError, match="one vector of the whole slide") as refused:
-            open_folder(tmp_path / folder).read("s1")
-        assert "copy it again" not in str(refused.value)
+        bag = open_folder(tmp_path / folder).read("s1")
+        assert (bag.layout, bag.n_tiles, bag.features.shape, len(bag.coords)) == ("slide vectors", 1, (1, 768), 0)
+        assert open_folder(tmp_path / folder).header("s1").layout == "slide vectors"
     peer_clam(tmp_path / "c", n=1)
     with h5py.File(tmp_path / "c" / "h5_files" / "s1.h5", "r+") as file:
         assert len(open_folder(tmp_path / "c" / "h5_files").read("s1").features) == 1  # a slide of one tile
         file["coords"].resize((3, 2))
         file["coords"][:] = [[0, 0], [512, 0], [0, 512]]
-    with pytest.raises(ValueError, match="slide-level embedding"):
-        open_folder(tmp_path / "c" / "h5_files").read("s1")
+    assert open_folder(tmp_path / "c" / "h5_files").read("s1").layout == "slide vectors"
 
 
 def test_stamp_needs_the_scale_for_level_0_and_says_so(tmp_path):
@@ -332,10 +331,28 @@ def test_older_stamp_files_are_read_by_its_own_rules(tmp_path):
         file["coords"] = np.array([[0, 0], [224, 448], [672, 224]])
     bag = open_folder(tmp_path).read("old")
     assert (bag.tile_um, bag.coords_unit, bag.coords.tolist()) == (256.0, "um", [[0, 0], [256, 512], [768, 256]])
-    for kind in ("slide", "patient"):
-        peer_stamp(tmp_path / "one.h5", attributes={"feat_type": kind})
-        with pytest.raises(ValueError, match=f"one vector of the whole {kind}"):
-            open_folder(tmp_path).read("one")
+    peer_stamp(tmp_path / "one.h5", attributes={"feat_type": "patient"})
+    with pytest.raises(ValueError, match="one vector of the whole patient"):
+        open_folder(tmp_path).read("one")
+
+
+@pytest.mark.parametrize("shape", [(768,), (1, 768)])
+def test_slide_vectors_of_every_tool_are_bags_of_one(tmp_path, shape):
+    vector = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:  # TRIDENT
+        file["features"], file["coords"] = vector, np.zeros((9, 2), np.int64)
+        file["features"].attrs["encoder"] = "titan"
+    with h5py.File(tmp_path / "b.h5", "w") as file:  # STAMP
+        file["feats"] = vector
+        file.attrs.update({"feat_type": "slide", "encoder": "titan"})
+    for name in ("a", "b"):
+        bag = open_folder(tmp_path).read(name)
+        assert (bag.layout, bag.n_tiles, bag.attributes["encoder"]) == ("slide vectors", 1, "titan")
+        assert np.array_equal(bag.features, vector.reshape(1, 768))
+    if len(shape) == 1:
+        (tmp_path / "pt").mkdir()
+        torch.save(torch.from_numpy(vector), tmp_path / "pt" / "c.pt")
+        assert open_folder(tmp_path / "pt").read("c").layout == "slide vectors"
 
 
 def test_slideflow_is_read_with_corners_from_centres(tmp_path):
@@ -385,7 +402,7 @@ def test_damaged_and_foreign_files_get_one_clear_message(tmp_path, monkeypatch):
         file["x"] = np.ones(3)
     (tmp_path / "e").mkdir()
     with h5py.File(tmp_path / "e" / "s1.h5", "w") as file:
-        file["features"] = np.ones(768, np.float32)
+        file["features"] = np.ones((2, 3, 4), np.float32)
     (tmp_path / "f").mkdir()
     with h5py.File(tmp_path / "f" / "s1.h5", "w") as file:
         file["features"], file["coords"] = np.full((3, 2), np.nan, np.float32), np.zeros((3, 2), int)
@@ -397,7 +414,7 @@ def test_damaged_and_foreign_files_get_one_clear_message(tmp_path, monkeypatch):
     for folder, message in {
         "a": "not a complete HDF5 file", "b/pt_files": "not a file of one tensor", "c": "not a file of one tensor",
         "d": "no layout known here: it holds x", "b/patches": "coordinates and no embeddings",
-        "e": "one vector of the whole slide", "f": "3 of 3 embeddings are not finite", "g": "3 embeddings and 2 coordinates",
+        "e": "an array of shape", "f": "3 of 3 embeddings are not finite", "g": "3 embeddings and 2 coordinates",
         "h": "wanted one tensor .*, found list",
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=message):
