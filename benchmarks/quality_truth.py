@@ -22,6 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from preprocessing.quality.closer_look import measure_slide
 from preprocessing.quality.measures import QualityConfig, rate_tiles, slide_flags
 from preprocessing.reading.slide import open_slide
+from preprocessing.synthetic.further_layout import FurtherKinds
 from preprocessing.synthetic.layout import SlideRecipe, lay_out
 from preprocessing.synthetic.painter import COARSE_UM
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
@@ -46,7 +47,8 @@ PALE = 0.55
 def recipes(n_slides: int, seed: int) -> list[SlideRecipe]:
     """Return slides of each kind in turn; patients, sites and stains are those of a cohort of this seed."""
     pool = [slide for patient in make_cohort(30, seed) for slide in patient.slides]
-    plain = {"pen": "", "is_blurred": False, "is_pale": False, "has_fold": False, "is_single_level": False}
+    plain: dict[str, object] = {each.name: each.default for each in dataclasses.fields(FurtherKinds)}
+    plain |= {"pen": "", "is_blurred": False, "is_pale": False, "has_fold": False, "is_single_level": False}
     chosen = []
     for index in range(n_slides):
         kind = list(KINDS)[index % len(KINDS)]

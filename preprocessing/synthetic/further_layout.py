@@ -58,18 +58,22 @@ class FurtherKinds:
 
 
 def lay_out_further(
-    kinds: FurtherKinds, n_pieces: int, tissue: Float32[np.ndarray, "h w"], rng: np.random.Generator
+    kinds: FurtherKinds,
+    n_pieces: int,
+    tissue: Float32[np.ndarray, "h w"],
+    necrosis: Float32[np.ndarray, "h w"],
+    rng: np.random.Generator,
 ) -> dict[str, Float32[np.ndarray, "h w"]]:
     """Return a coarse field, positive inside, for each kind the slide has; a lumen is to be cut out of the tissue.
 
-    No two kinds overlap, but a pale piece may hold any of them.
+    No two kinds overlap, but a pale piece may hold any of them. Necrosis stays as large as it was: survival hangs on it.
     """
     fields = dict[str, Float32[np.ndarray, "h w"]]()
-    free = tissue.copy()
+    free = np.minimum(tissue, -necrosis)
     if kinds.lumen_share > 0:
         fields["lumen"] = _lumina(tissue, kinds.lumen_share, rng)
         free = np.minimum(free, -fields["lumen"])
-    n_tissue = max(int((free > 0).sum()), 1)
+    n_tissue = int((np.minimum(tissue, -fields["lumen"]) > 0).sum()) if "lumen" in fields else int((tissue > 0).sum())
     for kind, scale_um in SCALES_UM.items():
         share = float(getattr(kinds, f"{kind}_share"))
         is_free = free > 0

@@ -57,7 +57,7 @@ def write_truth(path: Path, recipe: SlideRecipe, layout: Layout, recipe_text: st
     }
     regions["fat"] = np.minimum(np.minimum(layout.fields["fat"], -layout.fields["necrosis"]), tissue)
     further = {name: layout.fields[name] for name in FURTHER if name in layout.fields}
-    for name in ("tumour", "necrosis", "fat"):  # a further kind takes the place of what was there
+    for name in ("tumour", "fat"):  # a further kind takes the place of what was there
         for kind in set(SCALES_UM) & set(further):
             regions[name] = np.minimum(regions[name], -further[kind])
     regions |= further

@@ -84,6 +84,16 @@ def test_each_kind_has_its_share_and_none_overlap():
     assert ((fields["shadow"] > 0) & (fields["tissue"] > 0)).sum() == 0
 
 
+def test_necrosis_stays_as_large_as_it_was():
+    plain, further = (
+        lay_out(wanted, np.random.default_rng(wanted.seed)).fields
+        for wanted in (recipe(), recipe(hyaline_share=0.4, clot_share=0.2, open_fat_share=0.2))
+    )
+    np.testing.assert_array_equal(plain["necrosis"], further["necrosis"])
+    for kind in ("hyaline", "clot", "open_fat"):
+        assert not ((further[kind] > 0) & (further["necrosis"] > 0)).any()
+
+
 def test_a_lumen_of_03_mm2_is_among_them():
     from scipy.ndimage import label
 
