@@ -2,8 +2,10 @@
 
     python benchmarks/tissue_truth.py --slides DIR [--number 100] [--seed 11]
 
-Paints the slides into DIR once (pale, pen, single level, blurred, fatty, several pieces, plain), then scores each method:
-Dice to the painted tissue (pen left out of both), share of pen-covered tiles kept, share of painted fat found as tissue.
+Paints the slides into DIR once (plain, pale, pen, single level, blurred, fatty, several pieces, red cells, hyaline and
+myxoid ground, open fat, lumina, pale strips, edge shadows), then scores each method: Dice to the painted tissue (pen left
+out of both), share of pen-covered tiles kept, share of each painted part found as tissue, and lumina over 0.3 mm2 of which
+half and more is called tissue.
 """
 
 import argparse
@@ -30,7 +32,12 @@ from preprocessing.tissue.overview_mask import OVERVIEW_MPP
 from preprocessing.tissue.segmentation import segment_slide, shrunk
 from tests.reference.slow_overview import slow_overview
 
-KINDS = {"plain": 14, "pale": 20, "pen": 20, "single level": 12, "blurred": 12, "fatty": 12, "several pieces": 10}
+KINDS = {
+    "plain": 8, "pale": 10, "pen": 12, "single level": 7, "blurred": 7, "fatty": 8, "several pieces": 6,
+    "red cells": 7, "hyaline": 7, "open fat": 8, "lumina": 9, "pale strips": 7, "edge shadow": 4,
+}  # fmt: skip
+PARTS = ("fat", "open_fat", "pale_piece", "clot", "red_cells", "hyaline", "myxoid", "lumen", "shadow")
+LARGE_LUMEN_MM2 = 0.3
 TILE_UM = 256.0
 MIN_TISSUE = 0.5
 PEN_COVERED = 0.25  # share of a tile under the pen
@@ -57,7 +64,15 @@ def recipe(kind: str, number: int, seed: int) -> SlideRecipe:
         "blurred": {"is_blurred": True},
         "fatty": {"fat_share": float(rng.uniform(0.5, 0.8)), "tumour_share": 0.25},
         "several pieces": {"n_pieces": int(rng.integers(2, 4))},
-    }
+        "red cells": {"clot_share": float(rng.uniform(0.05, 0.2)), "red_cells_share": float(rng.uniform(0.02, 0.1))},
+        "hyaline": {"hyaline_share": float(rng.uniform(0.2, 0.5)), "myxoid_share": float(rng.uniform(0.1, 0.4))},
+        "open fat": {"open_fat_share": float(rng.uniform(0.4, 0.85))},
+        "lumina": {"lumen_share": float(rng.uniform(0.1, 0.25))},
+        "pale strips": {
+            "n_pieces": 2, "n_pale_pieces": 1 + number % 2, "width_mm": 2.9, "fat_share": 0.0, "necrosis_share": 0.0,
+        },
+        "edge shadow": {"shadow": float(rng.uniform(0.1, 0.35))},
+    }  # fmt: skip
     return replace(slide, **{"intensities": plain, **changes[kind]})  # type: ignore[arg-type]
 
 
@@ -105,7 +120,7 @@ METHODS: dict[str, Method] = {"ours": ours, "CLAM rule": without_ink(clam_rule),
 
 def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, object]]:
     """The figures of one slide, a row a method."""
-    truth = {name: read_truth_mask(truth_path, name, OVERVIEW_MPP) for name in ("tissue", "pen", "fat")}
+    truth = {name: read_truth_mask(truth_path, name, OVERVIEW_MPP) for name in ("tissue", "pen", *PARTS)}
     rows: list[dict[str, object]] = []
     with open_slide(slide_path) as slide:
         overview = slow_overview(slide, OVERVIEW_MPP)
@@ -121,14 +136,28 @@ def score(kind: str, slide_path: Path, truth_path: Path) -> list[dict[str, objec
                 has_ink |= columns["pen"] > MAX_PEN
             kept_set = set(map(tuple, kept[~has_ink].tolist()))
             found, wanted = mask & ~truth["pen"], truth["tissue"] & ~truth["pen"]
-            fat = truth["fat"] & wanted
+            parts = {
+                f"{part}_{what}": int(mask_of.sum())
+                for part in PARTS
+                for what, mask_of in (("n", truth[part] & ~truth["pen"]), ("found", truth[part] & found))
+            }
             rows.append({
                 "kind": kind, "slide": slide_path.stem, "method": method,
                 "dice": 2 * (found & wanted).sum() / max(1, found.sum() + wanted.sum()),
                 "n_pen": len(pen_tiles), "pen_kept": sum(tuple(tile) in kept_set for tile in pen_tiles.tolist()),
-                "n_fat": int(fat.sum()), "fat_found": int((fat & mask).sum()),
+                **lumina(truth["lumen"], found), **parts,
             })  # fmt: skip
     return rows
+
+
+def lumina(is_lumen: np.ndarray, is_found: np.ndarray) -> dict[str, int]:
+    """Count the large lumina, and those of which half and more is called tissue."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(is_lumen)
+    sizes, taken = (np.bincount(labels.ravel(), weights=weight)[1:] for weight in (None, is_found.ravel()))
+    is_large = sizes * (OVERVIEW_MPP / 1000) ** 2 > LARGE_LUMEN_MM2
+    return {"n_lumina": int(is_large.sum()), "lumina_as_tissue": int((is_large & (taken >= 0.5 * sizes)).sum())}
 
 
 def main() -> None:
@@ -159,7 +188,11 @@ def main() -> None:
         kept, pen = own["pen_kept"].sum(), own["n_pen"].sum()
         print(f"\n{method}: Dice median {own['dice'].median():.4f}, worst {worst['dice']:.4f} ({worst['slide']})")
         print(f"  pen-covered tiles kept {kept} of {pen} ({kept / pen:.2%})")
-        print(f"  fat found as tissue {own['fat_found'].sum() / own['n_fat'].sum():.2%}")
+        print(
+            f"  lumina over {LARGE_LUMEN_MM2} mm2 called tissue {own['lumina_as_tissue'].sum()} of {own['n_lumina'].sum()}"
+        )
+        shares = {part: own[f"{part}_found"].sum() / max(own[f"{part}_n"].sum(), 1) for part in PARTS}
+        print("  found as tissue: " + ", ".join(f"{part} {share:.2%}" for part, share in shares.items()))
         print(by_kind.to_string())
 
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from preprocessing.synthetic.painter import (
-    smooth_noise,
-)
-
-COARSE_UM = 8.0  # the layout's pixel
+from preprocessing.synthetic.further_layout import STREAM, FurtherKinds, lay_out_further
+from preprocessing.synthetic.painter import COARSE_UM, smooth_noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlideRecipe:
+class SlideRecipe(FurtherKinds):
     """All that decides a synthetic slide's pixels."""
 
     slide_id: str
@@ -48,7 +45,7 @@ class Layout:
 
 
 def lay_out(recipe: SlideRecipe, rng: np.random.Generator) -> Layout:
-    """Place tissue, tumour, necrosis, fat, pen, blur and fold as smooth fields."""
+    """Place tissue, tumour, necrosis, fat, pen, blur and fold as smooth fields, and the further kinds a slide has."""
     shape = (round(recipe.height_mm * 1000 / COARSE_UM), round(recipe.width_mm * 1000 / COARSE_UM))
     tissue = _tissue_field(shape, recipe.n_pieces, rng)
     is_tissue = tissue > 0
@@ -65,7 +62,11 @@ def lay_out(recipe: SlideRecipe, rng: np.random.Generator) -> Layout:
         fields["blur"] = (0.22 * max(shape) - np.hypot(y - centre[0], x - centre[1])).astype(np.float32)
     if recipe.has_fold:
         fields["fold"] = _fold_field(shape, rng)
-    return Layout(fields)
+    further = lay_out_further(recipe, recipe.n_pieces, tissue, necrosis, np.random.default_rng([*recipe.seed, STREAM]))
+    if "lumen" in further:  # what is clear is no tissue; the lumen itself ends with the tissue
+        fields["tissue"] = np.minimum(tissue, -further["lumen"])
+        further["lumen"] = np.minimum(further["lumen"], tissue)
+    return Layout(fields | further)
 
 
 def _tissue_field(shape: tuple[int, int], n_pieces: int, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:

@@ -63,6 +63,18 @@ NECROSIS_LOOK = Look(
 FAT_LOOK = Look(
     eosin=0.22, haematoxylin=0.01, fibre=0.04, turn_um=300, is_fascicular=False, nuclei=(("fibroblast", 90.0),)
 )
+HYALINE_LOOK = Look(
+    eosin=0.62, haematoxylin=0.07, fibre=0.05, turn_um=500, is_fascicular=False, nuclei=(("fibroblast", 50.0),),
+    mottle=0.06, grain=0.025,
+)  # fmt: skip
+MYXOID_LOOK = Look(
+    eosin=0.20, haematoxylin=0.05, fibre=0.06, turn_um=160, is_fascicular=False,
+    nuclei=(("stellate", 90.0), ("fibroblast", 60.0)), mottle=0.04, grain=0.03,
+)  # fmt: skip
+CRUSHED_LOOK = Look(  # its ground is the second haematoxylin's, too
+    eosin=0.45, haematoxylin=0.0, fibre=0.12, turn_um=120, is_fascicular=False,
+    nuclei=(("cigar", 900.0), ("fibroblast", 900.0)), mottle=0.1, grain=0.06,
+)  # fmt: skip
 TUMOUR_LOOKS = {
     "DDLPS": Look(
         eosin=0.42, haematoxylin=0.04, fibre=0.16, turn_um=200, is_fascicular=False,

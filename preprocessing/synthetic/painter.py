@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float32, Int32, UInt8
 from preprocessing.synthetic.looks import FAT_LOOK, NECROSIS_LOOK, NUCLEI, STROMA_LOOK, TUMOUR_LOOKS, Look, Nucleus
 
 PAINT_MPP = 0.5  # µm a pixel of everything painted here
+COARSE_UM = 8.0  # µm a pixel of a layout
 GLASS, STROMA, TUMOUR, NECROSIS, FAT = range(5)  # region codes
 TEXTURE_PX = 1024
 BLOCK_PX = 128  # what is worked on at once: it stays in the processor's cache
@@ -121,7 +122,7 @@ def paint(
     for code, look in looks.items():
         is_here = regions == code
         if is_here.any():
-            _paint_ground(canvas, is_here, look, rng)
+            paint_ground(canvas, is_here, look, rng)
     if (regions == FAT).any():
         _clear_vacuoles(canvas, regions == FAT, radius_um=(26, 48), spacing_um=74, rng=rng)
     if subtype == "DDLPS":
@@ -132,8 +133,8 @@ def paint(
         crowding = 0.75 + 0.6 * mitotic_density if code == TUMOUR else 1.0
         darkness = 0.92 + 0.25 * mitotic_density if code == TUMOUR else 1.0
         for kind, number in look.nuclei:
-            _stamp_nuclei(canvas, regions == code, kind, number * crowding, darkness, rng)
-    _stamp_nuclei(canvas, regions == TUMOUR, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
+            stamp_nuclei(canvas, regions == code, kind, number * crowding, darkness, rng)
+    stamp_nuclei(canvas, regions == TUMOUR, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
     return canvas
 
 
@@ -148,7 +149,8 @@ def _varied(look: Look, rng: np.random.Generator) -> Look:
     )
 
 
-def _paint_ground(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator) -> None:
+def paint_ground(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator) -> None:
+    """Paint the ground of a look where it is, in place: fibres, slow and fine unevenness."""
     shape = is_here.shape
     step = 16  # coarse fields at 8 µm a pixel
     coarse = (-(-shape[0] // step), -(-shape[1] // step))
@@ -184,7 +186,7 @@ def _blocks(
                 yield block, ((rows % TEXTURE_PX).astype(np.int32), (columns % TEXTURE_PX).astype(np.int32))
 
 
-def _places(
+def places(
     is_here: Bool[np.ndarray, "h w"], spacing_px: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of a jittered grid inside a region: even, never regular."""
@@ -198,7 +200,7 @@ def _places(
     return y[kept], x[kept]
 
 
-def _stamp_nuclei(
+def stamp_nuclei(
     canvas: Canvas,
     is_here: Bool[np.ndarray, "h w"],
     kind: str,
@@ -206,15 +208,16 @@ def _stamp_nuclei(
     darkness: float,
     rng: np.random.Generator,
 ) -> None:
-    rows, columns = _places(is_here, 1000 / np.sqrt(per_mm2) / PAINT_MPP, rng)
+    """Stamp nuclei of a kind (of NUCLEI) into a region, in place, along its fibres; none over a vacuole."""
+    rows, columns = places(is_here, 1000 / np.sqrt(per_mm2) / PAINT_MPP, rng)
     orientation = canvas.orientation[rows, columns].astype(int) + rng.integers(-1, 2, len(rows))
     variants = rng.integers(0, N_VARIANTS, len(rows))
     height, width = is_here.shape
     strength = (darkness * rng.uniform(0.8, 1.15, len(rows))).astype(np.float32)
     # a nucleus does not lie in the middle of a vacuole
     on_ground = canvas.eosin[rows, columns] > 0.04
-    places = [each.tolist() for each in (rows, columns, orientation, variants, strength, on_ground)]
-    for y, x, angle, variant, dark, is_on in zip(*places, strict=True):
+    stamps = [each.tolist() for each in (rows, columns, orientation, variants, strength, on_ground)]
+    for y, x, angle, variant, dark, is_on in zip(*stamps, strict=True):
         sprite = sprites(kind, angle % N_ORIENTATIONS)[variant]
         reach = sprite.shape[0] // 2
         if not is_on or y < reach or x < reach or y + reach >= height or x + reach >= width:
@@ -231,7 +234,7 @@ def _clear_vacuoles(
     spacing_um: float,
     rng: np.random.Generator,
 ) -> None:
-    rows, columns = _places(is_here, spacing_um / PAINT_MPP, rng)
+    rows, columns = places(is_here, spacing_um / PAINT_MPP, rng)
     height, width = is_here.shape
     for y, x in zip(rows, columns, strict=True):
         radius = rng.uniform(*radius_um) / PAINT_MPP
@@ -251,7 +254,7 @@ def _clear_vacuoles(
 def _paint_vessels(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> None:
     """Draw the curved, thick-walled vessels of myxofibrosarcoma with nuclei along them."""
     height, width = is_here.shape
-    rows, columns = _places(is_here, 170 / PAINT_MPP, rng)
+    rows, columns = places(is_here, 170 / PAINT_MPP, rng)
     reach = 9
     dy, dx = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     wall = (0.42 * np.exp(-((np.hypot(dy, dx) / 6.5) ** 4))).astype(np.float32)

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from common.files import replacing
+from preprocessing.synthetic.further_layout import FURTHER, STREAM
+from preprocessing.synthetic.further_painter import Layer, paint_further
 from preprocessing.synthetic.layout import Layout, SlideRecipe
 from preprocessing.synthetic.painter import (
     FAT,
@@ -29,7 +31,8 @@ PEN_COLOURS = {"blue": (40, 60, 190), "green": (30, 140, 80), "black": (28, 28, 
 def render(recipe: SlideRecipe, layout: Layout, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """Return the slide as the scanner of its site would give it, at the recipe's mpp."""
     shape = (round(recipe.height_mm * 1000 / PAINT_MPP), round(recipe.width_mm * 1000 / PAINT_MPP))
-    fine = {name: enlarge(field, shape) for name, field in layout.fields.items()}
+    further = {name: field for name, field in layout.fields.items() if name in FURTHER}
+    fine = {name: enlarge(field, shape) for name, field in layout.fields.items() if name not in FURTHER}
     regions = np.zeros(shape, np.uint8)
     regions[fine["tissue"] > 0] = STROMA
     regions[(fine["tissue"] > 0) & (fine["fat"] > 0)] = FAT
@@ -37,13 +40,16 @@ def render(recipe: SlideRecipe, layout: Layout, rng: np.random.Generator) -> UIn
     regions[(fine["tissue"] > 0) & (fine["necrosis"] > 0)] = NECROSIS
     assert GLASS == 0
     canvas = paint(regions, recipe.subtype, mitotic_density=recipe.mitotic_density, rng=rng)
+    layers = paint_further(
+        canvas, further, recipe, stain_matrix(recipe)[1], np.random.default_rng([*recipe.seed, STREAM, 1])
+    )
     haematoxylin, eosin = canvas.haematoxylin, canvas.eosin
     eosin *= 1 - 0.8 * np.clip(haematoxylin / 0.6, 0, 1)  # a nucleus takes the place of cytoplasm
-    for density in (haematoxylin, eosin):
+    for density in (haematoxylin, eosin, *(density for _, density in layers)):
         _soften(density, fine.get("blur"))
         if "fold" in fine:
             np.multiply(density, 1 + 0.9 * np.clip(fine["fold"] / 2, 0, 1), out=density)
-    image = _develop(recipe, haematoxylin, eosin, fine.get("pen"))
+    image = _develop(recipe, haematoxylin, eosin, layers, fine.get("pen"))
     return _scan(image, recipe, rng)
 
 
@@ -65,6 +71,7 @@ def _develop(
     recipe: SlideRecipe,
     haematoxylin: Float32[np.ndarray, "h w"],
     eosin: Float32[np.ndarray, "h w"],
+    layers: list[Layer],
     pen: Float32[np.ndarray, "h w"] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Turn densities into light (Beer and Lambert), strip by strip, then draw the pen on the cover slip."""
@@ -75,6 +82,8 @@ def _develop(
         for channel in range(3):
             light = absorbed[channel, 0].astype(np.float32) * haematoxylin[strip]
             light += absorbed[channel, 1].astype(np.float32) * eosin[strip]
+            for colour, density in layers:
+                light -= colour[channel].astype(np.float32) * density[strip]
             np.exp(light, out=light)
             light *= recipe.glass[channel]
             if pen is not None:

@@ -4,14 +4,16 @@ Densities become light by Beer and Lambert: I = glass * 10^-(H * h + E * e), wit
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from common.files import settings_text
-from preprocessing.synthetic.layout import COARSE_UM, Layout, SlideRecipe, lay_out
+from preprocessing.synthetic.further_layout import FURTHER, SCALES_UM, FurtherKinds
+from preprocessing.synthetic.layout import Layout, SlideRecipe, lay_out
+from preprocessing.synthetic.painter import COARSE_UM
 from preprocessing.synthetic.scanner import render, stain_matrix, write_pyramid
 
 
@@ -20,7 +22,7 @@ def make_slide(recipe: SlideRecipe, slide_path: Path, truth_path: Path) -> str:
 
     Returns "made" or "kept".
     """
-    recipe_text = settings_text({**asdict(recipe), "painter": 4})
+    recipe_text = settings_text({**recipe_settings(recipe), "painter": 4})
     if truth_path.is_file() and slide_path.is_file() and _made_from(truth_path) == recipe_text:
         return "kept"
     rng = np.random.default_rng(recipe.seed)
@@ -29,6 +31,12 @@ def make_slide(recipe: SlideRecipe, slide_path: Path, truth_path: Path) -> str:
     write_pyramid(slide_path, image, recipe.mpp, is_single_level=recipe.is_single_level)
     write_truth(truth_path, recipe, layout, recipe_text)  # last: its presence says that the slide is whole
     return "made"
+
+
+def recipe_settings(recipe: SlideRecipe) -> dict[str, object]:
+    """Return a recipe's values; a further kind the slide does not have is left out, as before there were any."""
+    unset = {field.name for field in fields(FurtherKinds) if getattr(recipe, field.name) == field.default}
+    return {name: value for name, value in asdict(recipe).items() if name not in unset}
 
 
 def _made_from(truth_path: Path) -> str:
@@ -48,6 +56,11 @@ def write_truth(path: Path, recipe: SlideRecipe, layout: Layout, recipe_text: st
         name: np.minimum(field, tissue) for name, field in (("tumour", tumour), ("necrosis", layout.fields["necrosis"]))
     }
     regions["fat"] = np.minimum(np.minimum(layout.fields["fat"], -layout.fields["necrosis"]), tissue)
+    further = {name: layout.fields[name] for name in FURTHER if name in layout.fields}
+    for name in ("tumour", "fat"):  # a further kind takes the place of what was there
+        for kind in set(SCALES_UM) & set(further):
+            regions[name] = np.minimum(regions[name], -further[kind])
+    regions |= further
     truth = {
         "slide_id": recipe.slide_id,
         "mpp": recipe.mpp,

@@ -5,7 +5,7 @@ planted in the slides (mitotic density, necrosis share), and to a lesser degree 
 (seed, i) alone, so neither the number of patients nor of workers changes what a patient looks like.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -103,7 +103,11 @@ def _patient(index: int, subtype: str, seed: int) -> SyntheticPatient:
     patient_id = f"SYN-{index:03d}"
     n_slides = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
     slides = tuple(
-        _slide(f"{patient_id}-{number + 1}", subtype, site, mitotic_density, necrosis_share, (seed, 2, index, number))
+        _with_further_kinds(
+            _slide(
+                f"{patient_id}-{number + 1}", subtype, site, mitotic_density, necrosis_share, (seed, 2, index, number)
+            )
+        )
         for number in range(n_slides)
     )
     return SyntheticPatient(
@@ -145,6 +149,23 @@ def _slide(
         is_blurred=bool(rng.random() < 0.10), is_pale=is_pale, has_fold=bool(rng.random() < 0.08),
         is_single_level=bool(rng.random() < 0.03),
     )  # fmt: skip
+
+
+def _with_further_kinds(slide: SlideRecipe) -> SlideRecipe:
+    """Give two slides in five something real slides hold beside tumour: red cells, hyaline ground, open fat or a lumen.
+
+    Drawn apart from all else, and alike for all subtypes: they say nothing of a patient.
+    """
+    rng = np.random.default_rng([*slide.seed, 3])
+    kind = int(rng.integers(10))
+    first, second = (float(value) for value in rng.uniform(0, 1, 2))
+    shares = (
+        {"clot_share": 0.02 + 0.06 * first, "red_cells_share": 0.01 + 0.04 * second},
+        {"hyaline_share": 0.08 + 0.12 * first},
+        {"open_fat_share": 0.08 + 0.12 * first},
+        {"lumen_share": 0.06 + 0.06 * first},
+    )
+    return replace(slide, **shares[kind]) if kind < len(shares) else slide
 
 
 def cohort_rows(patients: tuple[SyntheticPatient, ...]) -> list[dict[str, object]]:

@@ -116,6 +116,22 @@ def test_cohorts_have_ties_censoring_sites_and_a_hazard_that_tells():
     )
 
 
+def test_some_slides_hold_what_real_ones_do_and_no_subtype_more_of_it():
+    patients = make_cohort(400, 1)
+    names = ("clot_share", "hyaline_share", "open_fat_share", "lumen_share")
+    held = {
+        subtype: np.mean(
+            [any(getattr(s, n) > 0 for n in names) for p in patients if p.subtype == subtype for s in p.slides]
+        )
+        for subtype in ("DDLPS", "LMS", "UPS")
+    }
+    assert all(0.28 < share < 0.52 for share in held.values()), held
+    slides = [slide for patient in patients for slide in patient.slides]
+    for name in names:
+        assert 0.05 < np.mean([getattr(slide, name) > 0 for slide in slides]) < 0.15, name
+        assert max(getattr(slide, name) for slide in slides) <= 0.2
+
+
 def test_a_patient_is_the_same_in_any_study_size():
     few, many = make_cohort(60, 3), make_cohort(60, 3)
     assert few == many
