@@ -10,7 +10,7 @@ MODEL_NAMES = {
     PRIOR: "class prior",
 }
 
-NAMES = {
+_DISCRIMINATION = {
     "macro_auroc": "macro AUROC",
     "weighted_auroc": "weighted AUROC",
     "macro_average_precision": "macro average precision",
@@ -20,17 +20,21 @@ NAMES = {
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
     "cohen_kappa": "Cohen's kappa",
+}
+_CALIBRATION = {
     "brier": "Brier score",
     "log_loss": "log loss",
     "ece": "calibration error (ECE)",
     "calibration_slope": "calibration slope",
+}
+_SURVIVAL = {
     "c_index": "C-index",
     "c_index_within_folds": "C-index within folds",
     "uno_c": "Uno's C",
     "integrated_brier": "integrated Brier score",
 }
-DISCRIMINATION = tuple(NAMES)[:9]
-CALIBRATION = tuple(NAMES)[9:13]
+NAMES = _DISCRIMINATION | _CALIBRATION | _SURVIVAL  # in the order of tables
+DISCRIMINATION, CALIBRATION = tuple(_DISCRIMINATION), tuple(_CALIBRATION)
 LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier"})
 
 

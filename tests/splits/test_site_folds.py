@@ -223,6 +223,25 @@ def test_a_class_with_too_few_patients_is_named_even_where_each_is_at_a_site_of_
     assert said is None if left == 3 else f"without the largest, {left} patient(s) are left to train on" in said
 
 
+@pytest.mark.parametrize("n_sites", [10, 11])
+def test_ten_sites_of_a_class_are_named_and_dots_stand_for_the_others(n_sites, monkeypatch):
+    monkeypatch.setattr("splits.site_methods.MIN_LEFT", 99)  # too few are left of any class
+    sites = [f"H{number:02d}" for number in range(n_sites)]
+    patients = pd.DataFrame({"subtype": "SS", "site": sites}, index=[f"p{site}" for site in sites])
+    named = ", ".join(f"{site} (1)" for site in sites[:10]) + (" ..." if n_sites > 10 else "")
+    left = f"without the largest, {n_sites - 1} patient(s) are left to train on"
+    assert site_obstacle(patients, 2) == f"SS lives at {n_sites} site(s): {named}; {left}"
+
+
+@pytest.mark.parametrize("n_unknown", [5, 6])
+def test_five_patients_without_site_are_named_and_dots_stand_for_the_others(n_unknown):
+    names = [f"p{number}" for number in range(8)]
+    site = [None] * n_unknown + ["A"] * (8 - n_unknown)
+    patients = pd.DataFrame({"subtype": "SS", "site": site}, index=names)
+    dots = " ..." if n_unknown > 5 else ""
+    assert site_obstacle(patients, 2) == f"{n_unknown} patient(s) have no site: p0, p1, p2, p3, p4{dots}"
+
+
 def test_a_class_at_one_site_is_named_with_its_folds(tmp_path, capsys):
     table = site_table()
     table["subtype"] = table["subtype"].where(table["site"] != "H00", "RARE")

@@ -143,6 +143,7 @@ def test_d7_another_encoder_or_run_is_not_kept_off(tmp_path, capsys):
     study = make_feature_study(tmp_path / "study", n_patients=24)
     table = tmp_path / "key.csv"
     table.write_text("patient_ID,Path,Label\nA,a.png,x\n")
+    (tmp_path / "a.png").touch()  # a table none of whose images is there is refused before anything is locked
     own = ["--study", str(tmp_path / "new"), "--tiles", str(table), "--encoder", "efficientnet_lite0"]
     with alone(tmp_path / "new", "features of efficientnet_lite0", what="own.py"):
         assert extract(own) == 2
