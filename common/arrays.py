@@ -74,20 +74,27 @@ def writing_arrays(
         seal(partial)
 
 
+@contextmanager
+def _reading(path: Path, arrays: Sequence[str] | None) -> Iterator[Any]:
+    """Open a file for reading these arrays (None: all); whatever keeps it from being read is a ValueError with its name."""
+    try:
+        with reading_hdf5(path, arrays=arrays) as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
+        ) from error
+
+
 def read_arrays(path: Path, *, names: Sequence[str] | None = None) -> ArrayFile:
     """Read an array file whole, or only the named arrays and all attributes.
 
     Raises:
         ValueError: the file does not open, an array is missing, or (when all are read) the checksum differs.
     """
-    try:
-        with reading_hdf5(path, arrays=names) as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
-    except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
-        ) from error
+    with _reading(path, names) as file:
+        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        arrays = {name: file[name][()] for name in (list(file) if names is None else names)}
     if names is None and SEALED not in attributes and attributes.get("content_sha256") != _content_sha256(arrays):
         raise ValueError(
             f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
@@ -101,8 +108,12 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 
 def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """Read only the shapes of the arrays."""
-    with reading_hdf5(path, arrays=()) as file:
+    """Read only the shapes of the arrays.
+
+    Raises:
+        ValueError: the file does not open, or holds something else than arrays.
+    """
+    with _reading(path, ()) as file:
         return {name: file[name].shape for name in file}
 
 
@@ -141,15 +152,10 @@ def verified_attributes(path: Path) -> Mapping[str, Any]:
     Raises:
         ValueError: the file does not open, or the checksum differs.
     """
-    try:
-        with reading_hdf5(path) as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            is_sealed = SEALED in attributes  # then every byte was compared
-            digest = attributes.get("content_sha256") if is_sealed else _content_sha256(file)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
-        ) from error
+    with _reading(path, None) as file:
+        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        is_sealed = SEALED in attributes  # then every byte was compared
+        digest = attributes.get("content_sha256") if is_sealed else _content_sha256(file)
     if attributes.get("content_sha256") != digest:
         raise ValueError(
             f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
@@ -177,4 +183,6 @@ def _content_sha256(arrays: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8")
+    if isinstance(value, np.ndarray):
+        return value.tolist()  # no attribute of ours; a list can be compared with what is wanted
     return value.item() if isinstance(value, np.generic) else value

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import h5py
 
 SEALED = "file_sha256"  # the attribute that says where the checksum stands
+OF_DAMAGE = (AttributeError, IndexError, OverflowError, TypeError, ValueError)  # what h5py raises of it, beside its usual
 
 
 @contextmanager
@@ -35,18 +36,24 @@ def reading_hdf5(path: Path, *, arrays: Collection[str] | None = None) -> Iterat
 
     Raises:
         ValueError: its checksum differs; it names other files, or claims more than it holds; the array is named.
-        OSError: it is no HDF5 file, or damaged.
+        OSError: it is no HDF5 file, or damaged: also where reading in the caller's block meets a name, a type or a member
+            of another kind than it can be. A ValueError of that block that begins with the path passes as it is.
     """
     import h5py
 
     is_sealed = check_seal(path)
     if not is_sealed:
         probe(path, arrays)
-    with h5py.File(path, "r") as file:
-        if SEALED in file.attrs and not is_sealed:
-            raise ValueError(
-                f"{path}: the checksum at its end is lost (checksum differs); delete it and rerun the step"
-            )
-        for _ in check_arrays(path, file):
-            pass
-        yield file
+    try:
+        with h5py.File(path, "r") as file:
+            if SEALED in file.attrs and not is_sealed:
+                raise ValueError(
+                    f"{path}: the checksum at its end is lost (checksum differs); delete it and rerun the step"
+                )
+            for _ in check_arrays(path, file):
+                pass
+            yield file
+    except OF_DAMAGE as error:
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
+            raise
+        raise OSError(f"what is in it is not of the kind it should be: {error}") from error

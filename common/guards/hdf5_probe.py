@@ -174,9 +174,12 @@ def _read_through(path: Path, arrays: Sequence[str] | None) -> str:
 
     try:
         with h5py.File(path, "r") as file:
-            for place, member in check_arrays(path, file):
-                _read_attributes(member)
-                if isinstance(member, h5py.Dataset) and (arrays is None or place in arrays):
+            for place, found in check_arrays(path, file):
+                is_array = isinstance(found, h5py.h5d.DatasetID)
+                member = h5py.Dataset(found) if is_array else h5py.Group(found) if _is_group(found) else None
+                if member is not None:
+                    _read_attributes(member)
+                if is_array and (arrays is None or place in arrays):
                     with suppress(OSError, TypeError, ValueError, RuntimeError):
                         _read_array(member)
     except MemoryError:
@@ -184,6 +187,12 @@ def _read_through(path: Path, arrays: Sequence[str] | None) -> str:
     except Exception:
         return ""
     return ""
+
+
+def _is_group(found: Any) -> bool:
+    import h5py
+
+    return isinstance(found, h5py.h5g.GroupID)
 
 
 def _read_attributes(member: Any) -> None:

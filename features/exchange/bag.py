@@ -20,6 +20,7 @@ LEVEL0, MICROMETRES, CENTRES = "level-0 px", "um", "level-0 px of tile centres"
 OWN, CLAM, TRIDENT, STAMP, SLIDEFLOW, TILE_NAMES = "sarcoma-mil", "clam", "trident", "stamp", "slideflow", "tile-names"
 SLIDE_VECTORS = "slide vectors"  # one embedding a slide (TITAN, PRISM, CHIEF, GigaPath ...), whoever wrote it
 NO_COORDS = np.empty((0, 2), np.int64)
+MAX_SIZE = 1e9  # of a tile, pixels or micrometres
 DAMAGED = "it is truncated or damaged; copy it again, or make it again with the tool that wrote it"
 
 
@@ -123,6 +124,22 @@ def embedding_rows(path: Path, array: Any, *, is_header: bool) -> tuple[np.ndarr
     if rows.dtype.kind != "f":
         raise ValueError(f"{path}: embeddings of type {rows.dtype}; wanted floating-point numbers")
     return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32), shape[0]
+
+
+def stated_size(path: Path, name: str, value: Any) -> float:
+    """Return a size that a file states, a number above 0; one in a list or a text counts too.
+
+    Raises:
+        ValueError: it is none; the file and the attribute are named.
+    """
+    values = value if isinstance(value, str) else np.asarray(value).ravel().tolist()
+    try:
+        (number,) = [float(text) for text in ([values] if isinstance(values, str) else values)]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number <= MAX_SIZE:
+        raise ValueError(f"{path}: {name} is {str(value)[:60]!r}; wanted a number above 0")
+    return number
 
 
 def foreign_attributes(**known: Stated) -> dict[str, Stated]:

@@ -12,10 +12,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,9 +38,10 @@ from features.exchange.bag import (
     embedding_rows,
     foreign_attributes,
     stamp_footprint,
+    stated_size,
 )
 from features.store.feature_store import SCHEMA, read_feature_bag
-from features.store.provenance import UNKNOWN, Stated
+from features.store.provenance import UNKNOWN
 
 if TYPE_CHECKING:
     import h5py
@@ -96,13 +97,15 @@ def _own(source: Source, file: h5py.File) -> ExchangeBag:
         arrays = {"features": own.features, "coords": own.coords}
         arrays |= {"unreadable": own.unreadable, "image_index": own.image_index}
     if "mpp_x" in attributes:
-        mpp = (float(attributes["mpp_x"]), float(attributes["mpp_y"]))
+        mpp = (_size(source, "mpp_x", attributes["mpp_x"]), _size(source, "mpp_y", attributes["mpp_y"]))
     tile_um, tile_px = _number(attributes.get("tile_um")), _number(attributes.get("tile_px"))
-    footprint = coords_attributes.get("patch_size_level0")
-    if footprint is None and "images" in attributes:  # a tile table: corners are pixels of the images themselves
+    footprint = None
+    if "patch_size_level0" in coords_attributes:
+        footprint = _size(source, "patch_size_level0 of coords", coords_attributes["patch_size_level0"])
+    elif "images" in attributes:  # a tile table: corners are pixels of the images themselves
         footprint = tile_px
         tile_um = tile_px * mpp[0] if mpp and tile_px else None
-    elif footprint is None and tile_um and mpp:
+    elif tile_um and mpp:
         footprint = round(tile_um / mpp[0])
     return ExchangeBag(
         slide_id=source.slide_id, layout=OWN, coords_unit=LEVEL0, n_tiles=n_tiles, mpp=mpp, tile_um=tile_um,
@@ -115,7 +118,9 @@ def _own(source: Source, file: h5py.File) -> ExchangeBag:
 def _trident(source: Source, file: h5py.File) -> ExchangeBag:
     features, n_tiles = embedding_rows(source.path, file["features"], is_header=source.is_header)
     beside = {key: _plain(value) for key, value in file["coords"].attrs.items()}
-    footprint, tile_px = int(beside["patch_size_level0"]), int(beside["patch_size"])
+    footprint, tile_px = (
+        int(_size(source, f"{name} of coords", beside[name])) for name in ("patch_size_level0", "patch_size")
+    )
     magnification = {name: beside.get(name, UNKNOWN) for name in ("target_magnification", "overlap")}
     encoder = str(_plain(file["features"].attrs.get("encoder", UNKNOWN)))
     return ExchangeBag(
@@ -165,25 +170,25 @@ def _stamp(source: Source, file: h5py.File) -> ExchangeBag:
     )
     coords = _two_columns(source.path, file["coords"][()]) if "coords" in file else NO_COORDS
     of_file = {key: _plain(value) for key, value in file.attrs.items()}
-    tile_um, tile_px = of_file.get("tile_size_um"), of_file.get("tile_size_px")
-    if of_file.get("unit") == "um" and of_file.get("tile_size"):  # STAMP 2.0
-        tile_um = of_file["tile_size"]
-    stride = of_file.get("tile_size", coordinate_stride(coords))
-    if not tile_um and stride is not None and round(float(stride)) == 224:  # its first releases: 256 µm as 224 px
-        coords, tile_um, tile_px = coords / 224 * 256, 256.0, 224
+    tile_um, tile_px, side = (_stated(source, of_file, f"tile_size{unit}") for unit in ("_um", "_px", ""))
+    if str(of_file.get("unit")) == "um" and side:  # STAMP 2.0
+        tile_um = side
+    stride = side or coordinate_stride(coords)
+    if not tile_um and stride is not None and round(stride) == 224:  # its first releases: 256 µm as 224 px
+        coords, tile_um, tile_px = coords / 224 * 256, 256.0, 224.0
     unit = MICROMETRES if tile_um else UNKNOWN
     footprint = None
     if tile_um and mpp is not None and len(coords):
-        coords, unit, footprint = corners_of_um(coords, mpp[0]), LEVEL0, stamp_footprint(float(tile_um), mpp[0])
+        coords, unit, footprint = corners_of_um(coords, mpp[0]), LEVEL0, stamp_footprint(tile_um, mpp[0])
     attributes = foreign_attributes(
         encoder=str(of_file.get("extractor", UNKNOWN)),
-        tile_um=float(tile_um) if tile_um else UNKNOWN,
+        tile_um=tile_um or UNKNOWN,
         tile_px=int(tile_px) if tile_px else UNKNOWN,
     )
     return ExchangeBag(
         slide_id=source.slide_id, layout=STAMP, features=features, coords=NO_COORDS if source.is_header else coords,
         coords_unit=unit if len(coords) else UNKNOWN, n_tiles=n_tiles, attributes=attributes, footprint_level0=footprint,
-        mpp=mpp, tile_um=float(tile_um) if tile_um else None, tile_px=int(tile_px) if tile_px else None,
+        mpp=mpp, tile_um=tile_um, tile_px=int(tile_px) if tile_px else None,
     )  # fmt: skip
 
 
@@ -259,11 +264,22 @@ def _two_columns(path: Path, coords: np.ndarray) -> np.ndarray:
     return coords
 
 
-def _plain(value: object) -> Stated:
+def _plain(value: Any) -> Any:
     """Return an attribute's value; another kind than text and numbers, as a peer may write it, stays as it is."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[return-value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _size(source: Source, name: str, value: object) -> float:
+    return stated_size(source.path, name, value)
+
+
+def _stated(source: Source, attributes: Mapping[str, object], name: str) -> float | None:
+    """Return a size of the file; None where it states none, or 0."""
+    value = attributes.get(name)
+    is_none = value is None or (isinstance(value, int | float | str) and not value)
+    return None if is_none else _size(source, name, value)
 
 
 def _number(value: object) -> float | None:

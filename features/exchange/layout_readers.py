@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.guards.hdf5_files import reading_hdf5
-from features.exchange.bag import CLAM, DAMAGED, OWN, ExchangeBag, Source
+from features.exchange.bag import CLAM, DAMAGED, OWN, ExchangeBag, Source, stated_size
 from features.exchange.hdf5_readers import read_hdf5
 from features.exchange.record import check_unchanged, find_record, with_record
 from features.exchange.tensor_readers import read_tensor
@@ -56,8 +56,9 @@ def _with_clam_sides(bag: ExchangeBag, coordinate_file: Path) -> ExchangeBag:
         raise ValueError(f"{coordinate_file}: not a complete HDF5 file of coordinates ({error}); {DAMAGED}") from error
     if "patch_level" not in beside:
         raise ValueError(f"{coordinate_file}: no patch_level on coords, so it is not one of CLAM's coordinate files")
-    tile_px = int(beside["patch_size"])
-    footprint = round(tile_px * float(np.atleast_1d(beside.get("downsample", 1.0))[0]))
+    tile_px = int(stated_size(coordinate_file, "patch_size of coords", beside.get("patch_size", "not there")))
+    downsample = np.ravel(beside.get("downsample", 1.0))[:1]  # CLAM writes one for each axis, alike
+    footprint = round(tile_px * stated_size(coordinate_file, "downsample of coords", downsample))
     tile_um = footprint * bag.mpp[0] if bag.mpp else None
     attributes = {**bag.attributes, "tile_px": tile_px}
     return replace(bag, footprint_level0=footprint, tile_px=tile_px, tile_um=tile_um, attributes=attributes)

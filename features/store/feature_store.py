@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import h5py
 
 SCHEMA = "features/1"
+ARRAYS = {"features": ("f", 2), "coords": ("i", 2), "unreadable": ("i", 1), "image_index": ("i", 1)}  # kinds, axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +53,15 @@ def read_feature_bag(path: Path) -> FeatureBag:
         raise ValueError(
             f"{path}: format {file.attributes.get('schema')}, not {SCHEMA}; rerun features/extract_features.py"
         )
+    arrays = {"image_index": np.empty(0, np.int64), **file.arrays}
+    for name, (kinds, n_axes) in ARRAYS.items():
+        array = arrays.get(name)
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds or array.ndim != n_axes:
+            raise ValueError(f"{path}: damaged ({name} is missing or of another kind); rerun features/extract_features.py")
     return FeatureBag(
-        slide_id=file.attributes["slide_id"],
-        features=file.arrays["features"],
-        coords=file.arrays["coords"],
-        unreadable=file.arrays["unreadable"],
-        image_index=file.arrays.get("image_index", np.empty(0, np.int64)),
-        attributes=file.attributes,
-    )
+        slide_id=str(file.attributes.get("slide_id", "")), attributes=file.attributes,
+        **{name: arrays[name] for name in ARRAYS},
+    )  # fmt: skip
 
 
 def write_logged_bag(

@@ -6,10 +6,21 @@ import h5py
 import numpy as np
 import pytest
 
-from common.arrays import array_shapes, read_arrays, read_attributes, stale_reason, verified_attributes, write_arrays
+from common.arrays import (
+    array_shapes,
+    read_arrays,
+    read_attributes,
+    read_if_made_of,
+    stale_reason,
+    verified_attributes,
+    write_arrays,
+)
 from common.guards.hdf5_files import reading_hdf5
+from common.guards.sealed_files import seal
 from features.exchange.bag import Source
 from features.exchange.layout_readers import read_exchange_bag
+from features.store.feature_store import read_feature_bag
+from preprocessing.tiling.tile_store import read_slide_tiles
 
 SECRET = np.arange(24, dtype=np.float32).reshape(6, 4)
 
@@ -138,3 +149,119 @@ def test_s6_an_index_and_a_tensor_that_claim_too_much_are_refused(tmp_path, name
     torch.save(torch.zeros(1, 4).expand(10**9, 4), tmp_path / "S.pt")
     with pytest.raises(ValueError, match=r"claims 16,000,000,000 bytes in a file of"):
         read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S"))
+
+
+def name_that_is_no_text(file):
+    file["coords"], file["features"] = np.zeros((6, 2), np.int64), SECRET
+    h5py.h5d.create(file.id, b"\xff\x9a", h5py.h5t.IEEE_F32LE, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+def types_in_the_place_of_arrays(file):
+    file["coords"], file["features"] = np.dtype("f8"), np.dtype("f4")
+
+
+def coords_alone_are_a_type(file):
+    file["coords"], file["features"] = np.dtype("f8"), SECRET
+
+
+def stamps_coords_are_a_type(file):
+    file["coords"], file["feats"] = np.dtype("f8"), SECRET
+
+
+def groups_in_the_place_of_arrays(file):
+    file.create_group("coords"), file.create_group("features"), file.create_group("feats")
+
+
+def numbers_of_a_kind_that_numpy_has_not(file):
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(0x7FFF)
+    for name in (b"coords", b"features"):
+        array = h5py.h5d.create(file.id, name, kind, h5py.h5s.create_simple((6, 2)))
+        array.write(h5py.h5s.ALL, h5py.h5s.ALL, np.zeros((6, 2), np.float32), mtype=h5py.h5t.IEEE_F32LE)
+
+
+def attributes_of_a_kind_that_numpy_has_not(file):
+    file["coords"], file["features"] = np.zeros((6, 2), np.int64), SECRET
+    for member in (file, file["coords"], file["features"]):
+        for name in (b"patch_size_level0", b"patch_size", b"tile_um", b"encoder", b"patch_level"):
+            h5py.h5a.create(member.id, name, h5py.h5t.UNIX_D32LE, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+def texts_that_are_none(file):
+    attributes_of(file, np.bytes_(b"\xff\xfe\x9a"))
+
+
+def lists_in_the_place_of_numbers(file):
+    attributes_of(file, [1.5, 2.5, 3.5])
+
+
+def texts_in_the_place_of_numbers(file):
+    attributes_of(file, "wide")
+
+
+def nothing_in_the_place_of_numbers(file):
+    attributes_of(file, h5py.Empty("f4"))
+
+
+def nan_in_the_place_of_numbers(file):
+    attributes_of(file, float("nan"))
+
+
+def attributes_of(file, value):
+    file["coords"], file["features"] = np.zeros((6, 2), np.int64), SECRET
+    for member in (file, file["coords"], file["features"]):
+        names = ("patch_size_level0", "patch_size", "tile_um", "tile_px", "mpp_x", "mpp_y", "encoder", "patch_level", "slide_id",
+                 "content_sha256", "downsample", "tile_size_um", "tile_size_px", "tile_size", "unit", "settings")  # fmt: skip
+        for name in names:
+            member.attrs[name] = value
+
+
+ODD = (
+    name_that_is_no_text, types_in_the_place_of_arrays, coords_alone_are_a_type, stamps_coords_are_a_type,
+    groups_in_the_place_of_arrays, numbers_of_a_kind_that_numpy_has_not, attributes_of_a_kind_that_numpy_has_not,
+    texts_that_are_none, lists_in_the_place_of_numbers, texts_in_the_place_of_numbers, nothing_in_the_place_of_numbers,
+    nan_in_the_place_of_numbers,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("schema", ["", "features/1", "tiles/3", "stamp"])
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_s6_whatever_is_of_another_kind_than_it_can_be_is_a_fault_with_the_files_name(tmp_path, make, schema, is_sealed):
+    path, beside = tmp_path / "S.h5", tmp_path / "clam.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+        if schema == "stamp" and "feats" not in file:
+            file["feats"] = SECRET
+        elif schema:
+            file.attrs["schema"] = schema
+        if is_sealed:
+            file.attrs["file_sha256"] = "at the end of the file"
+    with h5py.File(beside, "w") as file:
+        file["features"], file["coords"] = SECRET, np.zeros((6, 2), np.int64)
+    if is_sealed:
+        seal(path)
+    readers = (
+        read_arrays, read_attributes, array_shapes, verified_attributes, read_feature_bag, read_slide_tiles,
+        lambda own: read_if_made_of(own, {"schema": "x", "settings": "y", "tile_um": 1.0}),
+        lambda own: read_exchange_bag(Source(path=own, slide_id="S", mpp=(0.5, 0.5))).provenance,
+        lambda own: read_exchange_bag(Source(path=own, slide_id="S", is_header=True)).provenance,
+        lambda own: read_exchange_bag(Source(path=beside, slide_id="clam"), coordinate_file=own),
+    )  # fmt: skip
+    for read in readers:
+        try:
+            read(path)
+        except ValueError as error:
+            assert "S.h5: " in str(error), error  # noqa: PT017  # some read what others refuse
+    assert stale_reason(path, {"schema": "x", "tile_um": 1.0})
+
+
+@pytest.mark.parametrize("name", ["patch_size_level0", "patch_size"])
+@pytest.mark.parametrize("value", ["wide", [1, 2], float("nan"), 0, -4, 1e300])
+def test_s6_a_side_that_is_no_number_of_pixels_is_named(tmp_path, name, value):
+    path = tmp_path / "S.h5"
+    with h5py.File(path, "w") as file:
+        file["coords"], file["features"] = np.zeros((6, 2), np.int64), SECRET
+        file["coords"].attrs.update({"patch_size_level0": 512, "patch_size": np.array([256])} | {name: value})
+    with pytest.raises(ValueError, match=rf"S\.h5: {name} of coords is .*; wanted"):
+        read_exchange_bag(Source(path=path, slide_id="S"))
