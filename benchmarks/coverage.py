@@ -79,7 +79,7 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     from mil.training.training_settings import TrainConfig
     from splits.folds import k_fold_sets
 
-    config = TrainConfig(epochs=8, patience=4, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1)
+    config = TrainConfig(epochs=8, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1)
     n_classes, n_hit, values = int(labels.max()) + 1, 0, []
     for seed in range(n_seeds):
         rng = np.random.default_rng([seed, 5])
@@ -87,12 +87,11 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
         labels_of = dict(zip(patients, shuffled.tolist(), strict=True))
         targets = ClassTargets(labels=labels_of, classes=[str(number) for number in range(n_classes)])
         probabilities = np.empty((len(patients), n_classes))
-        for _, fold, sets in k_fold_sets(shuffled[:, None], n_folds=5, n_repeats=1, val_fraction=0.2, seed=seed):
+        for _, fold, sets in k_fold_sets(shuffled[:, None], n_folds=5, n_repeats=1, val_fraction=0.0, seed=seed):
             part = {
-                name: [p for p, own in zip(patients, sets, strict=True) if own == name]
-                for name in ("train", "val", "test")
+                name: [p for p, own in zip(patients, sets, strict=True) if own == name] for name in ("train", "test")
             }
-            inputs = FoldInputs(read=read, train=part["train"], val=part["val"], targets=targets, config=config)
+            inputs = FoldInputs(read=read, train=part["train"], val=[], targets=targets, config=config)
             head = fit(SUBTYPE.training, inputs, seed=[seed, fold]).head
             probabilities[sets == "test"] = softmax(predict(head, read, part["test"]))
         draws = resample(

@@ -24,7 +24,7 @@ sys.path[0] = str(HERE)
 ARMS: dict[str, dict[str, object]] = {
     "default": {}, "old": {},
     "rate 1e-3": {"learning_rate": 1e-3}, "rate 1e-2": {"learning_rate": 1e-2},
-    "60 epochs": {"epochs": 60}, "100 epochs": {"epochs": 100}, "15 epochs": {"epochs": 15},
+    "60 epochs": {"epochs": 60}, "100 epochs": {"epochs": 100}, "15 epochs": {"epochs": 15}, "30 epochs": {"epochs": 30},
     "no smoothing": {"label_smoothing": 0.0},
     "64/32": {"hidden": 64, "attention": 32}, "256/128": {"hidden": 256, "attention": 128},
     "512/256": {"hidden": 512, "attention": 256},

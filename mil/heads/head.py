@@ -73,6 +73,10 @@ class Head(nn.Module):
         """Return the outputs of one whole bag, in whatever precision it is held."""
         return self(tiles.to(self.mean.dtype), torch.zeros(len(tiles), dtype=torch.int64), 1)[0]
 
+    def attention_of_bag(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, " tile"]:
+        """Return the attention of one whole bag, in whatever precision it is held."""
+        return self.attention(tiles.to(self.mean.dtype))
+
     def taught(
         self, bags: Sequence[Rows], labels: Int64[Tensor, " bag"] | None
     ) -> tuple[Float[Tensor, "bag out"], Float[Tensor, ""]]:

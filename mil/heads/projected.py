@@ -52,6 +52,10 @@ class ProjectedHead(Head):
         hidden = torch.cat(list(self.hidden_blocks(tiles)))
         return self.read_out(hidden, torch.zeros(len(tiles), dtype=torch.int64), 1)[0]
 
+    def attention_of_bag(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, " tile"]:
+        """Return the attention of one whole bag; no copy of it is made."""
+        return self.attention(tiles)
+
     def hidden_of(self, bags: Sequence[Rows]) -> Float[Tensor, "tile hidden"]:
         """Return the hidden vectors of all tiles of a few bags."""
         dropout = self.settings.dropout if self.training else 0.0

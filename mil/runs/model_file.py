@@ -36,7 +36,7 @@ class Model:
         """Return the attention of the tiles of one bag; it sums to 1."""
         self.head.eval()
         with torch.inference_mode():
-            return self.head.attention(torch.from_numpy(tiles.astype(np.float32))).double().numpy()
+            return self.head.attention_of_bag(torch.from_numpy(tiles)).double().numpy()
 
     def check_features(self, provenance: Provenance) -> None:
         """Refuse features made otherwise than the model's.
