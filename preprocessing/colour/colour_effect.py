@@ -17,7 +17,9 @@ MAX_BLOCKS = 8_000  # of a kind; more tell no more
 VIOLET_HUE = -42.0  # pink ground beyond this reads as violet or blue
 MAX_TURNED = 0.3  # share of the pink ground that becomes violet
 PINK_RANGE = (-36.0, 5.0)
-RED_CELL_RANGE = (-38.0, 80.0)
+RED_CELL_RANGE = (-38.0, 50.0)
+MIN_DENSITY = 0.35  # of what a block had before; with less it is bleached
+MAX_BLEACHED = 0.1  # share of the blocks
 MIN_APART = 8.0  # nuclei are bluer than the pink ground by so much, if they were not before
 MAX_NOISE = 5.5  # by how much a difference of colour, no matter which, may grow
 
@@ -30,6 +32,7 @@ class ColourEffect:
     nuclei: tuple[float, float]
     red_cells: tuple[float, float]
     turned: float  # share of the pink ground that was no violet and becomes it
+    bleached: float  # share of all blocks that lose most of their density
     noise: float  # largest factor by which a colourful difference of densities grows
 
 
@@ -42,6 +45,7 @@ def effect_of(kinds: TissueKinds, matrix: Float64[np.ndarray, "3 3"]) -> ColourE
     return ColourEffect(
         pink=_medians(pink, matrix), nuclei=_medians(nuclei, matrix),
         red_cells=_medians(red_cells, matrix), turned=float(is_turned.mean()) if len(is_turned) else 0.0,
+        bleached=_bleached(np.concatenate([_thinned(kinds.ground), nuclei, red_cells]), matrix),
         noise=float(np.linalg.svd(colourful @ matrix @ colourful)[1][0]),
     )  # fmt: skip
 
@@ -49,17 +53,27 @@ def effect_of(kinds: TissueKinds, matrix: Float64[np.ndarray, "3 3"]) -> ColourE
 def fault_of(effect: ColourEffect) -> str | None:
     """Return what is wrong with a map, or None. What a slide shows too little of is not judged; NaN compares false."""
     pink, nuclei, red_cells = effect.pink, effect.nuclei, effect.red_cells
-    if effect.noise > MAX_NOISE:
-        return f"differences of colour grow {effect.noise:.1f} times, noise with them"
-    if effect.turned > MAX_TURNED:
-        return f"{effect.turned:.0%} of the pink ground turns violet"
-    if pink[1] < min(PINK_RANGE[0], pink[0]) or pink[1] > max(PINK_RANGE[1], pink[0]):
-        return f"the pink ground has a hue of {pink[1]:.0f} degrees (before {pink[0]:.0f})"
-    if red_cells[1] < min(RED_CELL_RANGE[0], red_cells[0]) or red_cells[1] > max(RED_CELL_RANGE[1], red_cells[0]):
-        return f"red cells have a hue of {red_cells[1]:.0f} degrees (before {red_cells[0]:.0f})"
-    if pink[1] - nuclei[1] < min(MIN_APART, pink[0] - nuclei[0]):
-        return f"nuclei (hue {nuclei[1]:.0f}) are no longer bluer than the ground ({pink[1]:.0f})"
-    return None
+    faults = {
+        f"differences of colour grow {effect.noise:.1f} times, noise with them": effect.noise > MAX_NOISE,
+        f"{effect.bleached:.0%} of the tissue is bleached": effect.bleached > MAX_BLEACHED,
+        f"{effect.turned:.0%} of the pink ground turns violet": effect.turned > MAX_TURNED,
+        f"the pink ground has a hue of {_named(pink)}": _is_outside(pink, PINK_RANGE),
+        f"red cells have a hue of {_named(red_cells)}": _is_outside(red_cells, RED_CELL_RANGE),
+        f"nuclei (hue {nuclei[1]:.0f}) are no longer bluer than the ground ({pink[1]:.0f})": (
+            pink[1] - nuclei[1] < min(MIN_APART, pink[0] - nuclei[0])
+        ),
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), None)
+
+
+def _is_outside(hues: tuple[float, float], limits: tuple[float, float]) -> bool:
+    """Say whether a hue leaves the limits by the map; what was outside before may stay there."""
+    before, after = hues
+    return after < min(limits[0], before) or after > max(limits[1], before)
+
+
+def _named(hues: tuple[float, float]) -> str:
+    return f"{hues[1]:.0f} degrees (before {hues[0]:.0f})"
 
 
 def _thinned(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
@@ -69,6 +83,12 @@ def _thinned(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
 def _cores(nuclei: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
     """Return the darker half of the nuclei in red: a block on an edge is half ground."""
     return nuclei[nuclei[:, 0] >= np.median(nuclei[:, 0])] if len(nuclei) else nuclei
+
+
+def _bleached(od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "3 3"]) -> float:
+    if not len(od):
+        return 0.0
+    return float((np.maximum(od @ matrix, 0).mean(axis=1) < MIN_DENSITY * od.mean(axis=1)).mean())
 
 
 def _medians(od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "3 3"]) -> tuple[float, float]:

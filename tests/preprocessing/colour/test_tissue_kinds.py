@@ -78,18 +78,19 @@ def test_the_pink_ground_takes_the_hue_of_the_reference_and_nuclei_stay_bluer():
         assert effect.pink[1] - effect.nuclei[1] > 15
 
 
-SOUND = ColourEffect(pink=(-20, -28), nuclei=(-40, -52), red_cells=(10, 0), turned=0.1, noise=2.0)
+SOUND = ColourEffect(pink=(-20, -28), nuclei=(-40, -52), red_cells=(10, 0), turned=0.1, bleached=0.05, noise=2.0)
 
 
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
         ({"noise": 6.0}, "grow 6.0 times"),
+        ({"bleached": 0.11}, "11% of the tissue is bleached"),
         ({"turned": 0.31}, "31% of the pink ground turns violet"),
         ({"pink": (-20.0, -37.0)}, "pink ground has a hue of -37"),
         ({"pink": (-20.0, 6.0)}, "pink ground has a hue of 6"),
         ({"red_cells": (10.0, -39.0)}, "red cells have a hue of -39"),
-        ({"red_cells": (10.0, 81.0)}, "red cells have a hue of 81"),
+        ({"red_cells": (10.0, 51.0)}, "red cells have a hue of 51"),
         ({"nuclei": (-40.0, -35.0)}, "no longer bluer"),
     ],
 )
@@ -102,7 +103,7 @@ def test_what_was_so_before_is_no_fault_of_the_map_and_nothing_is_judged_that_is
     nan = (float("nan"), float("nan"))
     assert fault_of(replace(SOUND, pink=(-40.0, -39.0), nuclei=(-41.0, -52.0))) is None
     assert fault_of(replace(SOUND, red_cells=(-50.0, -49.0))) is None
-    assert fault_of(ColourEffect(pink=nan, nuclei=nan, red_cells=nan, turned=0.0, noise=1.0)) is None
+    assert fault_of(ColourEffect(pink=nan, nuclei=nan, red_cells=nan, turned=0.0, bleached=0.0, noise=1.0)) is None
 
 
 def test_a_slide_of_noise_is_turned_in_part_or_keeps_its_colours_and_says_so():
