@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.failures import StudyError
-from mil.training.fitting import fit
+from mil.training.fitting import epochs_of, fit
 from mil.training.held_out.inner_folds import inner_folds
 from mil.training.task import FoldInputs, FoldRows, TrainingTask, UsesHeldOut
 from splits.fold_plan import FoldPlan
@@ -39,9 +39,9 @@ def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], ro
     """
     config = fold.config
     plans = [] if fold.val or not config.cross_fit else _inner(task, plan, fold)
-    parts = []
+    parts, as_long = [], replace(config, epochs=epochs_of(task, fold))  # not longer for fewer patients
     for number, inner in enumerate(plans):
-        inputs = replace(fold, train=inner.train, val=())
+        inputs = replace(fold, train=inner.train, val=(), config=as_long)
         try:
             fitted = fit(task, inputs, seed=[config.seed, plan.repeat, plan.fold, 1 + number])
         except StudyError as error:
