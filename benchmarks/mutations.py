@@ -233,15 +233,22 @@ def ended(runs: list[Run], limits: dict[tuple[str, ...], float]) -> tuple[Run, b
 
 def results(jobs: Iterable[tuple[Change | None, tuple[str, ...]]], copies: list[Path], limits: dict) -> Iterator:
     """Run the tests of every change, as many at a time as there are copies; yield run and whether its tests passed."""
-    free, runs = list(copies), []
-    for change, tests in jobs:
-        if not free:
-            run, passed = ended(runs, limits)
-            free.append(run.copy)
-            yield run, passed
-        runs.append(started(free.pop(), tests, change))
-    while runs:
-        yield ended(runs, limits)
+    free: list[Path] = list(copies)
+    runs: list[Run] = []
+    try:
+        for change, tests in jobs:
+            if not free:
+                run, passed = ended(runs, limits)
+                free.append(run.copy)
+                yield run, passed
+            runs.append(started(free.pop(), tests, change))
+        while runs:
+            yield ended(runs, limits)
+    finally:
+        for run in runs:  # interrupted
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+            os.waitpid(run.pid, 0)
 
 
 @contextmanager
@@ -263,6 +270,32 @@ def room_of(path: str) -> str:
     return "/".join(Path(path).parts[:-1][:2])
 
 
+def drawn_changes(n: int, seed: int, only: list[str], without: list[str]) -> list[Change]:
+    """Draw changes of the files under `only`, in the order of these."""
+    pool = [
+        change
+        for stage in STAGES
+        for path in sorted((ROOT / stage).rglob("*.py"))
+        for change in changes_of(path)
+        if change.path.startswith(tuple(only)) and not change.path.startswith(tuple(without))
+    ]
+    drawn = random.Random(seed).sample(pool, min(n, len(pool)))
+    print(f"{len(pool)} changes, {len(drawn)} drawn with seed {seed}", flush=True)
+    place = {each.path: next(at for at, folder in enumerate(only) if each.path.startswith(folder)) for each in drawn}
+    return sorted(drawn, key=lambda change: (place[change.path], change.path, change.line))
+
+
+def limits_of(kinds: Iterable[tuple[str, ...]], copies: list[Path]) -> dict[tuple[str, ...], float]:
+    """Run unchanged tests; return the time, in seconds, that they may take on a change. Those that fail are printed."""
+    limits: dict[tuple[str, ...], float] = {}
+    for run, passed in results(((None, tests) for tests in kinds), copies, {}):
+        if passed:
+            limits[run.tests] = min(LIMIT_S, 20 + 4 * (time.monotonic() - run.start))
+        else:
+            print(f"UNCHANGED, these fail: {' '.join(run.tests)}\n{(run.copy / 'tests.log').read_text()}", flush=True)
+    return limits
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=300)
@@ -272,56 +305,30 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", default=[], help="folders or files to leave out")
     parser.add_argument("--out", type=Path, default=Path("survivors.json"))
     arguments = parser.parse_args()
-    pool = [
-        change
-        for stage in STAGES
-        for path in sorted((ROOT / stage).rglob("*.py"))
-        for change in changes_of(path)
-        if change.path.startswith(tuple(arguments.only)) and not change.path.startswith(tuple(arguments.without))
-    ]
-    drawn = random.Random(arguments.seed).sample(pool, min(arguments.n, len(pool)))
-    drawn.sort(key=lambda change: (arguments.only.index(_first(change.path, arguments.only)), change.path, change.line))
-    print(f"{len(pool)} changes, {len(drawn)} drawn with seed {arguments.seed}", flush=True)
+    drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
     for name in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(name)
     tests = {change.path: tuple(tests_of(change.path)) for change in drawn}
-    with copies_of_project(arguments.jobs) as copies:
-        limits: dict[tuple[str, ...], float] = {(): 0}
-        for run, passed in results(((None, each) for each in sorted(set(tests.values())) if each), copies, {}):
-            if passed:
-                limits[run.tests] = min(LIMIT_S, 20 + 4 * (time.monotonic() - run.start))
-            else:
-                print(
-                    f"UNCHANGED, these fail: {' '.join(run.tests)}\n{(run.copy / 'tests.log').read_text()}", flush=True
-                )
-        left_out = [change for change in drawn if tests[change.path] not in limits]
-        print(
-            f"{len(left_out)} left out; tests of {len(limits) - 1} kinds, limits {sum(limits.values()):.0f} s",
-            flush=True,
-        )
-        survivors = [asdict(change) | {"tests": []} for change in drawn if not tests[change.path]]
-        drawn = [change for change in drawn if tests[change.path] and change not in left_out]
-        tried: dict[str, list[bool]] = defaultdict(list)
-        for run, passed in results(((each, tests[each.path]) for each in drawn), copies, limits):
+    survivors: list[dict[str, object]] = []
+    tried: dict[str, list[bool]] = defaultdict(list)
+    with copies_of_project(arguments.jobs) as copies, suppress(KeyboardInterrupt):
+        limits = limits_of(sorted(set(tests.values()) - {()}), copies)
+        jobs = [(change, tests[change.path]) for change in drawn if tests[change.path] in limits]
+        print(f"{len(drawn) - len(jobs)} left out: no tests, or such as fail", flush=True)
+        for run, passed in results(jobs, copies, limits):
             change = run.change
             tried[room_of(change.path)].append(not passed)
             if passed:
                 survivors.append(asdict(change) | {"tests": run.tests})
-                print(
-                    f"UNNOTICED {change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r} "
-                    f"({time.monotonic() - run.start:.0f} s)",
-                    flush=True,
-                )
+                seconds = time.monotonic() - run.start
+                what = f"{change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r}"
+                print(f"UNNOTICED {what} ({seconds:.0f} s)", flush=True)
                 arguments.out.write_text(json.dumps(survivors, indent=1))
     for room, noticed in tried.items():
         print(f"{room}: {sum(noticed)} of {len(noticed)}")
-    n_noticed = sum(map(sum, tried.values()))
-    print(f"noticed {n_noticed} of {len(drawn)} ({n_noticed / len(drawn):.0%})")
-
-
-def _first(path: str, folders: list[str]) -> str:
-    return next(folder for folder in folders if path.startswith(folder))
+    n_noticed, n_tried = sum(map(sum, tried.values())), sum(map(len, tried.values()))
+    print(f"noticed {n_noticed} of {n_tried} tried ({n_noticed / max(1, n_tried):.0%})")
 
 
 if __name__ == "__main__":
