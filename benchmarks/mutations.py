@@ -1,35 +1,46 @@
 """Single changes of the code, one at a time, against the tests of the changed module: what goes unnoticed lacks a test.
 
     python benchmarks/mutations.py --n 300 --seed 1 --out survivors.json
+    python benchmarks/mutations.py --n 40 --seed 7 --only splits mil/metrics
 
 A seeded sample over all product modules: a comparison turned, a sign, an axis, a guard taken away, a sort left out, a bound
 removed. Each change is written into a copy of the project, where the tests of the module run (its own test file; without one,
-those that import it in the nearest folder that has any) until the first fails. A change that no test notices is printed with
-its place; whether it is an equivalent of the original is for a reader to say.
+those that import it in the nearest folder that has any) until the first fails, without the slow ones where there are others. A
+change that no test notices is printed with its place; whether it is an equivalent of the original is for a reader to say.
+
+Libraries are loaded once and tests run in forks; the unchanged tests run first, and set the time after which a change that
+hangs counts as noticed. For machines with fork (Linux, macOS).
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("common", "preprocessing", "features", "splits", "mil")
-LIMIT_S = 240  # of one change's tests; one that hangs is noticed
+LIMIT_S = 300  # of one run of tests
+QUICK = "not slow and not browser and not gpu"
+LIBRARIES = (
+    "numpy", "pandas", "torch", "h5py", "scipy.stats", "scipy.ndimage", "scipy.optimize", "sklearn.linear_model",
+    "sklearn.metrics", "skimage.color", "PIL.Image", "tifffile", "openslide", "shapely", "lifelines", "sksurv.metrics", "beartype",
+    "openpyxl", "pyarrow", "yaml",
+)  # fmt: skip
 TURNED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in",
     ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
@@ -150,35 +161,139 @@ def _imported(test: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def is_noticed(copy: Path, change: Change, tests: list[str]) -> bool:
-    """Write the change into the copy, run the tests, take it back."""
-    target = copy / change.path
-    before = target.read_bytes()
-    target.write_bytes(before[: change.start] + change.text.encode() + before[change.end :])
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        "--durations=0",
-        *tests,
-    ]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".h"),
-    }
+@dataclass(frozen=True)
+class Run:
+    """One change under test, in a process of its own."""
+
+    change: Change | None
+    tests: tuple[str, ...]
+    copy: Path
+    pid: int
+    start: float
+
+
+def started(copy: Path, tests: tuple[str, ...], change: Change | None) -> Run:
+    """Write the change into the copy and start its tests there."""
+    if change is not None:
+        raw = (ROOT / change.path).read_bytes()
+        (copy / change.path).write_bytes(raw[: change.start] + change.text.encode() + raw[change.end :])
+    pid = os.fork()
+    if pid == 0:
+        _test(copy, tests)
+    return Run(change, tests, copy, pid, time.monotonic())
+
+
+def _test(copy: Path, tests: tuple[str, ...]) -> None:
+    """Run the tests in this fork and end it."""
+    code = 1
     try:
-        run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT_S, check=False)
-        return run.returncode != 0
-    except subprocess.TimeoutExpired:
-        return True
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        out = os.open(copy / "tests.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.chdir(copy)
+        os.environ |= {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(copy),  # scripts that tests start: the copy's, not what is installed
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
+        }
+        sys.dont_write_bytecode = True
+        sys.path[0] = str(copy)
+        import pytest
+
+        options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--durations=0", "--hypothesis-seed=0", *tests]
+        code = pytest.main([*options, "-m", QUICK])
+        if code == pytest.ExitCode.NO_TESTS_COLLECTED:  # all are slow
+            code = pytest.main([*options, "-m", "not browser and not gpu"])
     finally:
-        target.write_bytes(before)
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def ended(runs: list[Run], limits: dict[tuple[str, ...], float]) -> tuple[Run, bool]:
+    """Wait for the first run that ends or reaches its limit, take its change back; return it, and whether its tests passed."""
+    while True:
+        for run in runs:
+            pid, status = os.waitpid(run.pid, os.WNOHANG)
+            late = time.monotonic() - run.start > limits.get(run.tests, LIMIT_S)
+            if not pid and not late:
+                continue
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)  # and what its tests started
+            if not pid:
+                os.waitpid(run.pid, 0)
+            if run.change is not None:
+                shutil.copyfile(ROOT / run.change.path, run.copy / run.change.path)
+            runs.remove(run)
+            return run, pid != 0 and os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.05)
+
+
+def results(jobs: Iterable[tuple[Change | None, tuple[str, ...]]], copies: list[Path], limits: dict) -> Iterator:
+    """Run the tests of every change, as many at a time as there are copies; yield run and whether its tests passed."""
+    free: list[Path] = list(copies)
+    runs: list[Run] = []
+    try:
+        for change, tests in jobs:
+            if not free:
+                run, passed = ended(runs, limits)
+                free.append(run.copy)
+                yield run, passed
+            runs.append(started(free.pop(), tests, change))
+        while runs:
+            yield ended(runs, limits)
+    finally:
+        for run in runs:  # interrupted
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+            os.waitpid(run.pid, 0)
+
+
+@contextmanager
+def copies_of_project(number: int) -> Iterator[list[Path]]:
+    """Yield copies of the project in a folder that goes away again."""
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(folder) / f"copy{job}" / "project" for job in range(number)]
+        for copy in copies:
+            shutil.copytree(
+                ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "study", "__pycache__", ".*_cache")
+            )
+            if (ROOT.parent / "shared").is_dir():
+                (copy.parent / "shared").symlink_to(ROOT.parent / "shared")
+        yield copies
+
+
+def room_of(path: str) -> str:
+    """Return stage and room of a file; a stage's own files are one room."""
+    return "/".join(Path(path).parts[:-1][:2])
+
+
+def drawn_changes(n: int, seed: int, only: list[str], without: list[str]) -> list[Change]:
+    """Draw changes of the files under `only`, in the order of these."""
+    pool = [
+        change
+        for stage in STAGES
+        for path in sorted((ROOT / stage).rglob("*.py"))
+        for change in changes_of(path)
+        if change.path.startswith(tuple(only)) and not change.path.startswith(tuple(without))
+    ]
+    drawn = random.Random(seed).sample(pool, min(n, len(pool)))
+    print(f"{len(pool)} changes, {len(drawn)} drawn with seed {seed}", flush=True)
+    place = {each.path: next(at for at, folder in enumerate(only) if each.path.startswith(folder)) for each in drawn}
+    return sorted(drawn, key=lambda change: (place[change.path], change.path, change.line))
+
+
+def limits_of(kinds: Iterable[tuple[str, ...]], copies: list[Path]) -> dict[tuple[str, ...], float]:
+    """Run unchanged tests; return the time, in seconds, that they may take on a change. Those that fail are printed."""
+    limits: dict[tuple[str, ...], float] = {}
+    for run, passed in results(((None, tests) for tests in kinds), copies, {}):
+        if passed:
+            limits[run.tests] = min(LIMIT_S, 20 + 4 * (time.monotonic() - run.start))
+        else:
+            print(f"UNCHANGED, these fail: {' '.join(run.tests)}\n{(run.copy / 'tests.log').read_text()}", flush=True)
+    return limits
 
 
 def main() -> None:
@@ -186,50 +301,34 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="a folder or file, such as mil/metrics")
+    parser.add_argument("--only", nargs="+", default=[""], help="folders or files, such as mil/metrics")
+    parser.add_argument("--without", nargs="+", default=[], help="folders or files to leave out")
     parser.add_argument("--out", type=Path, default=Path("survivors.json"))
     arguments = parser.parse_args()
-    files = [path for stage in STAGES for path in sorted((ROOT / stage).rglob("*.py"))]
-    pool = [
-        change
-        for path in files
-        if str(path.relative_to(ROOT)).startswith(arguments.only)
-        for change in changes_of(path)
-    ]
-    drawn = random.Random(arguments.seed).sample(pool, min(arguments.n, len(pool)))
-    print(f"{len(pool)} changes of {len(files)} files, {len(drawn)} drawn with seed {arguments.seed}", flush=True)
-    copies: SimpleQueue[Path] = SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        for job in range(arguments.jobs):
-            copy = Path(folder) / f"copy{job}" / "project"
-            shutil.copytree(
-                ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "study", "__pycache__", ".*_cache")
-            )
-            if (ROOT.parent / "shared").is_dir():
-                (copy.parent / "shared").symlink_to(ROOT.parent / "shared")
-            copies.put(copy)
-
-        def run(change: Change) -> tuple[Change, bool | None, float]:
-            tests, start, copy = tests_of(change.path), time.monotonic(), copies.get()
-            try:
-                noticed = is_noticed(copy, change, tests) if tests else None
-            finally:
-                copies.put(copy)
-            return change, noticed, time.monotonic() - start
-
-        survivors, n_noticed = [], 0
-        with ThreadPoolExecutor(arguments.jobs) as threads:
-            for number, (change, noticed, seconds) in enumerate(threads.map(run, drawn), start=1):
-                n_noticed += bool(noticed)
-                print(f"{number}/{len(drawn)}", end="\r", file=sys.stderr, flush=True)
-                if not noticed:
-                    survivors.append(asdict(change) | {"tests": tests_of(change.path)})
-                    print(
-                        f"UNNOTICED {change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r} ({seconds:.0f} s)",
-                        flush=True,
-                    )
-                    arguments.out.write_text(json.dumps(survivors, indent=1))
-    print(f"noticed {n_noticed} of {len(drawn)} ({n_noticed / len(drawn):.0%})")
+    drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    tests = {change.path: tuple(tests_of(change.path)) for change in drawn}
+    survivors: list[dict[str, object]] = []
+    tried: dict[str, list[bool]] = defaultdict(list)
+    with copies_of_project(arguments.jobs) as copies, suppress(KeyboardInterrupt):
+        limits = limits_of(sorted(set(tests.values()) - {()}), copies)
+        jobs = [(change, tests[change.path]) for change in drawn if tests[change.path] in limits]
+        print(f"{len(drawn) - len(jobs)} left out: no tests, or such as fail", flush=True)
+        for run, passed in results(jobs, copies, limits):
+            change = run.change
+            tried[room_of(change.path)].append(not passed)
+            if passed:
+                survivors.append(asdict(change) | {"tests": run.tests})
+                seconds = time.monotonic() - run.start
+                what = f"{change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r}"
+                print(f"UNNOTICED {what} ({seconds:.0f} s)", flush=True)
+                arguments.out.write_text(json.dumps(survivors, indent=1))
+    for room, noticed in tried.items():
+        print(f"{room}: {sum(noticed)} of {len(noticed)}")
+    n_noticed, n_tried = sum(map(sum, tried.values())), sum(map(len, tried.values()))
+    print(f"noticed {n_noticed} of {n_tried} tried ({n_noticed / max(1, n_tried):.0%})")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from common.failures import StudyError
 from common.slide_files import find_slides
 from common.study import Study, open_study
 from common.tables.clinical_table import MISSING, read_text_table
+from common.tables.cohort_columns import OF_TWO_LESIONS
 
 GOOD = pd.DataFrame(
     {
@@ -156,6 +157,26 @@ def test_faults_of_scales_are_named(tmp_path, columns, fault):
     pd.DataFrame({"patient_id": ["a", "b"], "slide_id": ["1", "2"], **columns}).to_csv(tmp_path / "c.csv", index=False)
     with pytest.raises(StudyError, match=fault):
         read_cohort(tmp_path / "c.csv")
+
+
+def test_given_sets_are_read_in_any_case_and_by_their_other_words(tmp_path):
+    table = pd.DataFrame(
+        {"patient_id": list("abcd"), "slide_id": list("1234"), "set": ["Train", "VALID", "test", "training"]}
+    )
+    assert read_cohort(write(tmp_path, table)).slides["set"].tolist() == ["train", "val", "test", "train"]
+    with pytest.raises(StudyError, match="row 3: set None is not train, val or test"):
+        read_cohort(write(tmp_path, table.assign(set=["train", None, "test", "train"])))
+
+
+def test_two_lesions_are_hinted_at_only_for_two_subtypes(tmp_path):
+    for changed, is_hinted in (
+        ({"subtype": ["LMS", "SS", "LMS"]}, True),
+        ({"time": [5, 1, 2]}, False),
+        ({"subtype": ["LMS", "SS", None]}, False),
+    ):
+        with pytest.raises(StudyError, match="patient a has two values of") as error:
+            read_cohort(write(tmp_path, GOOD.assign(**changed)))
+        assert (OF_TWO_LESIONS in str(error.value)) == is_hinted
 
 
 def test_scales_belong_to_slides_not_to_patients(tmp_path):

@@ -109,7 +109,9 @@ def test_s1_an_unknown_site_does_not_go_to_the_external_test(path, tmp_path):
         ("age.str.contains('L')", "'L' is a text", 16), ("subtype + 'a' == 'b'", "calculates with numbers", 0),
         ("subtype.str.contains('L', na=True)", "wanted False", 29), ("age.between(1)", r"takes 2 value\(s\), got 1", 11),
         ("age AND flag", "wanted and, or", 4), ("age == " + "1" * 41, "more than 40 digits", 7),
-        ("'a' * 3 == age", "calculates", 0),
+        ("'a' * 3 == age", "calculates", 0), ("age in [1, 2", r"wanted '\]' for the list at character 8", 12),
+        ("age == true", "age is a column of numbers, and true", 4),
+        ("age.between(1, 2", r"wanted '\)' for the bracket at character 12", 16),
     ],
 )  # fmt: skip
 def test_s1_what_is_wrong_is_shown_where_it_stands(path, where, message, position):

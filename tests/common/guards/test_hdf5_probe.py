@@ -136,6 +136,26 @@ def test_d2_one_process_serves_all_files_and_remembers_what_it_read(tmp_path, mo
     assert len(asked) == 3
 
 
+def test_a_system_that_starts_no_process_reads_the_file_all_the_same(tmp_path, monkeypatch):
+    trident(tmp_path / "S.h5")
+    monkeypatch.setattr(hdf5_probe, "_running", lambda: None)
+    assert read_exchange_bag(Source(path=tmp_path / "S.h5", slide_id="S")).n_tiles == 20
+
+
+@pytest.mark.parametrize(("chunks", "step"), [((30, 8), 60), (None, 40), ((50, 8), 50)])
+def test_an_array_is_read_by_whole_chunks(monkeypatch, chunks, step):
+    class Spied(np.ndarray):
+        def __getitem__(self, rows):
+            asked.append((rows.start, rows.stop))
+            return np.asarray(self)[rows]
+
+    asked, array = [], np.zeros((100, 8), np.float32).view(Spied)
+    array.chunks = chunks
+    monkeypatch.setattr(hdf5_probe, "PART_BYTES", 40 * 32)
+    hdf5_probe._read_array(array)
+    assert asked == [(start, start + step) for start in range(0, 100, step)]
+
+
 def test_d2_a_file_with_its_checksum_needs_no_process(tmp_path):
     write_arrays(tmp_path / "S.h5", {"coords": np.zeros((2, 2))}, {"schema": "x"})
     assert read_attributes(tmp_path / "S.h5")["schema"] == "x"

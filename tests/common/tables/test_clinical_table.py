@@ -5,6 +5,7 @@ import pytest
 
 from common.cohort import read_cohort
 from common.failures import StudyError
+from common.tables.clinical_table import missing_note
 
 HEADER = "patient_id,slide_id,subtype,age\n"
 
@@ -211,3 +212,23 @@ def test_t8_parquet_ids_that_are_floats_or_stand_in_the_index_are_read(tmp_path)
 def test_t8_the_ending_of_a_feature_file_is_no_part_of_a_slide_id(tmp_path):
     cohort = cohort_of(tmp_path, f"{HEADER}a,1.pt,SS,3\nb,2.h5,SS,4\nc,3.svs,SS,4\n")
     assert [row["slide_id"] for row in cohort.rows] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(("n_columns", "more"), [(12, ""), (14, " and 2 more")])
+def test_twelve_columns_with_words_for_missing_are_named_and_the_others_counted(n_columns, more):
+    note = missing_note({(f"c{number}", "NA"): number + 1 for number in range(n_columns)})
+    assert note == "read as missing: " + ", ".join(f"c{number} 'NA' ({number + 1})" for number in range(12)) + more
+
+
+@pytest.mark.parametrize("column", ["training_set", "is_valid"])
+def test_valid_patients_are_the_test_set_only_without_test_patients(tmp_path, column):
+    words = ("TRAIN", "VALID", "TEST") if column == "training_set" else ("False", "True", "False")
+    rows = [f"p{number},{number},SS,{word}\n" for number, word in enumerate(words)]
+    head = f"patient_id,slide_id,subtype,{column}\n"
+    if column == "training_set":
+        cohort = cohort_of(tmp_path, head + "".join(rows))
+        assert cohort.slides["set"].tolist() == ["train", "val", "test"]
+        assert cohort.notes == ("the given sets are those of training_set",)
+    cohort = cohort_of(tmp_path, head + "".join(rows[:2]))
+    assert cohort.slides["set"].tolist() == ["train", "test"]
+    assert cohort.notes == (f"the given sets are those of {column}; its VALID patients are the test set",)

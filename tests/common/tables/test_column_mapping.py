@@ -90,6 +90,10 @@ def test_t7_one_fault_for_a_column_of_dates_and_scales_in_words(tmp_path):
             r"row 3: event '1:DECEASED' is not among",
         ),
         ("  event: {column: OS_STATUS, vals: {}}\n", "event has 'vals'; it may have column, values"),
+        (
+            "  event: {column: OS_STATUS, vals: {}, b: 1, a: 2}\n",
+            "event has 'a', 'b', 'vals'; it may have column, values",
+        ),
         ("  event: {values: {a: 1}}\n", "event names no column"),
         ("  event: {column: OS_STATUS, values: [1]}\n", "values of event must map"),
         ("  event: {column: [OS_STATUS, nobody]}\n", "no column nobody"),

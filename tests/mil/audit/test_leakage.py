@@ -221,6 +221,11 @@ def test_sites_are_predicted_where_embeddings_tell_them_and_at_chance_where_not(
         is_inside.append(found.low <= found.chance <= found.high)
     assert sum(is_inside) >= 16
     assert predict_sites(noise, np.zeros(93, dtype=np.int64), halves(93, rng), rng) is None
+    few = np.repeat([0, 1, 2], [5, 5, 4])  # five of a site are enough, four are not
+    found = predict_sites(
+        noise[:14], few, [(np.arange(14) % 2 == part, np.arange(14) % 2 != part) for part in (0, 1)], rng
+    )
+    assert (found.n_sites, found.n_patients) == (2, 10)
 
 
 def test_the_site_prediction_never_sees_its_test_patients():

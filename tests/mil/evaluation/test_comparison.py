@@ -88,6 +88,7 @@ def test_holm_steps_down():
 
 def test_bootstrap_p_counts_the_smaller_tail_twice():
     assert bootstrap_p(np.array([1.0] * 97 + [-1.0] * 2)) == approx(2 * 3 / 100)
+    assert bootstrap_p(np.array([-1.0] * 97 + [1.0] * 2)) == approx(2 * 3 / 100)
     assert bootstrap_p(np.zeros(99)) == 1.0
     assert bootstrap_p(np.full(5, np.nan)) is None
 

@@ -130,6 +130,15 @@ def test_differences_are_of_the_same_resamples():
     )  # alike here says nothing of others
 
 
+@pytest.mark.parametrize("value", [-1.0, 2.0])
+def test_a_value_outside_all_draws_has_percentiles(value):
+    """BCa's shift, the quantile of a share of 0 or 1, is not defined there."""
+    draws = np.linspace(0, 1, 101)
+    found = interval(value, draws, accelerated=0.1 if value < 0 else -0.1)
+    assert found.method == "percentile"
+    assert [found.low, found.high] == approx([0.025, 0.975])
+
+
 def test_undefined_figures_have_no_interval():
     assert interval(float("nan"), np.zeros(10)).value is None
     assert interval(0.5, np.full(10, np.nan)).low is None

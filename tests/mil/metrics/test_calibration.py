@@ -120,6 +120,17 @@ def test_e4_the_intercept_of_certain_predictions_equals_a_general_optimisers():
     assert found == approx(slow_recalibration(p, y, is_slope_free=False)[0], abs=2e-3)
 
 
+def test_the_intercept_of_many_certain_predictions_is_that_of_their_small_chances():
+    """Where all are right, exp(-a) sum q = exp(a) sum r of the small chances q in one class and r in the other."""
+    y = np.repeat([0, 1], 2000)
+    small = np.random.default_rng(0).uniform(0.5, 1.5, 4000) * 1e-11
+    p = np.where(np.eye(2)[y] == 1, 1 - small[:, None], small[:, None])
+    found = calibration.recalibrate(p, y, ones(4000), is_slope_free=False).intercept[0]
+    a = np.log(small[:2000].sum() / small[2000:].sum()) / 2
+    assert abs(a) > 1e-3
+    assert found == approx([a / 2, -a / 2], abs=1e-5)
+
+
 def test_temperature_undoes_over_confidence_and_keeps_every_decision():
     p, y = predicted(3000, 4, 5, sharpness=2.5)
     temperature = calibration.fit_temperature(p, y)

@@ -96,6 +96,13 @@ def test_e1_an_event_counts_by_the_chance_before_its_time():
     assert brier(np.full(4, 0.5), time, event, 1.5) == approx(0.25, abs=1e-15)
 
 
+def test_a_time_up_to_which_nobody_is_followed_gives_no_share_of_the_brier_score():
+    chance, moments = np.full((2, 2), 0.5), np.array([1.0, 3.0])
+    followed = np.array([[0.5, 0.0], [0.5, 0.0]])  # of the patients' fold, all are censored before 3
+    losses = ours.brier_losses(chance, np.array([2.0, 4.0]), np.array([1, 0]), np.array([0.5, 0.5]), followed, moments)
+    assert losses == approx(np.array([[0.5, 0.5], [0.5, 0.0]]))
+
+
 def test_e1_the_score_of_patients_followed_in_whole_years_is_that_of_everyone_followed_to_the_end():
     rng = np.random.default_rng(0)
     risk = rng.normal(size=200_000)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,17 @@ def test_what_is_written_is_read(tmp_path):
     assert next(iter(raw)) == "schema"
     assert raw["class"] == "LMS"
     assert "group" not in raw
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Free:
+    settings: dict[str, Any]
+
+
+def test_a_value_of_any_kind_is_taken_as_it_stands(tmp_path):
+    path, free = tmp_path / "free.json", Free(settings={"a": [1, None, {"b": True}], "c": "x", "d": None})
+    write_record(path, free, "free/1")
+    assert read_record(path, Free, "free/1", "make it again") == free
 
 
 def test_a_whole_number_is_a_number_too_but_a_truth_is_none(tmp_path):

@@ -18,7 +18,7 @@ from mil.runs.comparison_record import Comparison, current_comparison, write_com
 from mil.runs.model_file import read_model, write_model
 from mil.runs.facts import FoldRecord, FoldPatients, ShareFacts
 from mil.runs.run_folder import RunFolder, evaluated_runs
-from mil.runs.run_store import read_run
+from mil.runs.run_store import by_fold, read_run
 from mil.training.fold_store import finished_record, write_fold
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
@@ -246,3 +246,13 @@ def test_weights_that_are_not_the_heads_are_named(tmp_path):
     path.write_bytes(save({"other" if name == first else name: value for name, value in tensors.items()}, metadata))
     with pytest.raises(ValueError, match="its weights are not those of its head"):
         read_model(path)
+
+
+def test_rows_of_a_model_come_by_repeat_and_fold():
+    folds = [(1, 0), (0, 1), (0, 0), (0, 1)]
+    table = pd.DataFrame(
+        {"model": ["attention"] * 4 + ["prior"], "repeat": [r for r, _ in folds] + [0], "fold": [f for _, f in folds] + [0]}
+    )
+    found = [(key, rows.index.tolist()) for key, rows in by_fold(table, "attention")]
+    assert found == [((0, 0), [2]), ((0, 1), [1, 3]), ((1, 0), [0])]
+    assert by_fold(table, "clinical") == []

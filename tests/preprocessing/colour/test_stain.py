@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pytest import approx
-from skimage.color import separate_stains
+from skimage.color import rgb2lab, separate_stains
 from sklearn.linear_model import Lasso
 
 from preprocessing.colour.colour_map import apply_map
@@ -23,7 +23,7 @@ from preprocessing.colour.stain_matrix import (
     sparse_codes,
     with_true_haematoxylin,
 )
-from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed
+from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed, stained_pixels
 from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, unit
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
 
@@ -203,6 +203,17 @@ def test_pale_ground_does_not_move_the_fit(method):
         patch[:48] = np.clip((np.array(GLASS) + 1) * np.exp(-od) - 1, 0, 255).round()
     clean, found = (fit_stain(p, method=method, glass=GLASS) for p in (patches, washed))
     assert np.degrees(np.arccos(np.clip((clean.matrix * found.matrix).sum(axis=1), -1, 1))).max() < 2
+
+
+def test_reinhards_colours_are_those_of_scikit_image():
+    rng = np.random.default_rng(0)
+    patches = [rng.integers((180, 80, 140), (215, 120, 175), size=(64, 64, 3)).astype(np.uint8) for _ in range(2)]
+    pixels = np.concatenate([patch.reshape(-1, 3) for patch in patches])
+    assert len(stained_pixels(patches[0], (255.0, 255.0, 255.0))) == 64 * 64  # all are seen
+    values = rgb2lab(pixels / 255)
+    assert fit_stain(patches, method="reinhard").lab == approx(
+        np.stack([values.mean(axis=0), values.std(axis=0)]), abs=0.02
+    )
 
 
 def test_unknown_methods_are_refused():

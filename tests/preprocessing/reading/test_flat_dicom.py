@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from common.failures import SlideError
 from preprocessing.reading import flat_dicom
+from preprocessing.reading.dicom_frames import FrameKind, read_frame
 from preprocessing.reading.flat_dicom import FlatDicom
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import open_slide
@@ -77,6 +78,21 @@ def dicom(path, frames, *, syntax=ExplicitVRLittleEndian, encode=None, table=Tru
         warnings.simplefilter("ignore")
         image.save_as(path, enforce_file_format=True)
     return path
+
+
+def test_a_frame_takes_its_own_bytes_of_the_file_and_no_more(tmp_path):
+    """A whole slide has thousands of frames: what lies before the frame's place is not its length."""
+
+    frames = frames_of(RGB)
+    kind = FrameKind(
+        syntax=ExplicitVRLittleEndian, width=SIDE, height=SIDE, n_samples=3, bits_allocated=8, bits_stored=8,
+        photometric="RGB", planar=0, window=None,
+    )  # fmt: skip
+    path, size = tmp_path / "frames", 3 * SIDE * SIDE
+    path.write_bytes(b"".join(frame.tobytes() for frame in frames))
+    with path.open("rb") as file:
+        assert np.array_equal(read_frame(file, (2 * size, 3 * size), kind), frames[2])
+        assert file.tell() == 3 * size
 
 
 def pixels_of(path):

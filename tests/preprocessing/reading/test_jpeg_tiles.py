@@ -42,6 +42,8 @@ AREAS = [  # corner, size at level 0, pixels
     ((256, 512), (256, 256), (256, 256)),  # one tile of the file
     ((-256, 0), (256, 256), (256, 256)),  # none
     ((768, 768), (256, 256), (256, 256)),  # one over the edge
+    ((768, 512), (256, 256), (256, 256)),  # over the right edge alone
+    ((512, 768), (256, 256), (256, 256)),  # over the lower edge alone
     ((103, 57), (256.6, 255.2), (256, 256)),  # not quite
     ((700, 640), (512, 512), (128, 128)),  # the next level, over the edge
     ((-40, -40), (300, 300), (150, 150)),
@@ -118,6 +120,16 @@ def test_memory_of_decoded_tiles_is_bounded(tmp_path, monkeypatch):
     raw.close()
 
 
+def test_many_large_tiles_are_kept_up_to_the_most(tmp_path, monkeypatch):
+    tile_bytes = 256 * 256 * 3
+    for name, value in (("CACHE_BYTES", 1), ("CACHE_TILES", 12), ("MOST_BYTES", 5 * tile_bytes)):
+        monkeypatch.setattr(f"preprocessing.reading.jpeg_tiles.{name}", value)
+    raw = open_jpeg_slide(write(tmp_path / "s.tif", levels=1))
+    raw.read_area((0, 0), (1000, 900), (1000, 900))
+    assert raw.held_bytes == 5 * tile_bytes
+    raw.close()
+
+
 def test_a_truncated_tile_is_an_error_and_its_neighbours_are_not(tmp_path):
     path = write(tmp_path / "s.tif", levels=1)
     with tifffile.TiffFile(path) as file:
@@ -140,6 +152,13 @@ def test_a_file_cut_short_is_an_error(tmp_path):
     with pytest.raises(SlideError, match="cut off"):
         raw.read_area((900, 800), (100, 100), (100, 100))
     raw.close()
+
+
+def test_a_format_that_was_not_tried_is_left_to_openslide(tmp_path, monkeypatch):
+    path = write(tmp_path / "s.tif")
+    monkeypatch.setattr("preprocessing.reading.jpeg_tiles.VENDORS", ("aperio",))
+    with pytest.raises(NotJpegTilesError, match="format generic-tiff"):
+        open_jpeg_slide(path)
 
 
 def test_other_formats_are_named(tmp_path, shared_data):

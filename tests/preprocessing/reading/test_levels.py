@@ -115,3 +115,10 @@ def test_r3_the_largest_page_is_the_slide_where_a_macro_lies_before_it(tmp_path)
         assert (read_tile(slide, 0, 0, tile_um=32, tile_px=64) == 200).all()
     with pytest.raises(NotJpegTilesError):
         open_jpeg_slide(tmp_path / "s.tif")
+
+
+@pytest.mark.parametrize(("side", "is_so"), [(50, True), (49, True), (51, True), (48, False), (52, False)])
+def test_a_level_has_its_scale_to_within_one_of_its_pixels(monkeypatch, side, is_so):
+    monkeypatch.setattr("preprocessing.reading.levels.TAG_PRECISION", 0.0)
+    assert has_scale((100, 100), (50, side), (2.0, 2.0)) == is_so
+    assert has_scale((100, 100), (side, 50), (2.0, 2.0)) == is_so

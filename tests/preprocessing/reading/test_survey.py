@@ -74,6 +74,24 @@ def test_pixels_that_are_not_square_are_shrunk_by_their_own_factors(tmp_path):
         assert survey_slide(slide, 8.0).image.shape == (150, 90, 3)
 
 
+@pytest.mark.parametrize(("mpp", "shape"), [((0.5, 1.0), (150, 90, 3)), ((1.0, 0.5), (75, 180, 3))])
+def test_the_level_is_as_fine_as_the_finer_axis_needs(tmp_path, mpp, shape):
+    """Beside level 0 lies one 16 times smaller, enough for one axis: it is not taken."""
+    levels = NOISE, means(NOISE, 16).round().astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "s.tif") as file:
+        for level, pixels in enumerate(levels):
+            file.write(
+                pixels, photometric="rgb", compression="deflate", tile=(64, 64), subfiletype=level, metadata=None
+            )
+    with open_slide(tmp_path / "s.tif", mpp=mpp) as slide:
+        assert len(slide.level_dimensions) == 2
+        found = survey_slide(slide, 8.0).image
+    assert found.shape == shape
+    by_y, by_x = 1200 // shape[0], 1440 // shape[1]
+    expected = NOISE.reshape(shape[0], by_y, shape[1], by_x, 3).mean(axis=(1, 3))
+    assert np.abs(found - expected).max() <= 0.6
+
+
 @pytest.mark.parametrize(("tile", "n_across"), [(256, 6), (240, 6)])
 def test_unreadable_tiles_are_marked_and_the_rest_is_read(tmp_path, tile, n_across):
     path = tmp_path / "s.tif"

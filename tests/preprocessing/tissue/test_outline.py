@@ -207,3 +207,11 @@ def test_what_is_no_ring_of_numbers_is_refused_before_shapely_sees_it(kind, wron
     content = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": geometry, "properties": {}}]}
     with pytest.raises(ValueError, match=f"a {kind} in it is none"):
         read_geojson(json.dumps(content))
+
+
+@pytest.mark.parametrize("member", [5, None, "Polygon", [], {}, {"type": 5}, {"type": ["Polygon"]}, {"type": None}])
+def test_what_is_no_geometry_in_a_collection_is_refused(member):
+    geometry = {"type": "GeometryCollection", "geometries": [member]}
+    content = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": geometry, "properties": {}}]}
+    with pytest.raises(ValueError, match="a GeometryCollection in it is none"):
+        read_geojson(json.dumps(content))

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
 from preprocessing.tiling.grid import piece_of_tiles, shares_of_tiles, tile_grid
-from preprocessing.tissue.density_bytes import densities_of
+from preprocessing.tissue.density_bytes import Densities, densities_of
 from preprocessing.tissue.outline import geojson, outlines
 from preprocessing.tissue.overview_mask import _true_pieces, find_tissue, glass_colour
 
@@ -311,3 +311,26 @@ def test_v10_a_ring_is_measured_less_its_large_hole_and_with_its_small_one(hole_
     found = _true_pieces(mask, densities_of(view, (240.0, 240.0, 240.0), 1.0), MPP)
     assert found[20, 20] == is_kept
     assert found[20 + outer // 2, 20 + outer // 2] == (is_kept and hole_px < 28)
+
+
+@pytest.mark.parametrize(
+    ("side_px", "chroma", "uneven", "is_kept"),
+    [
+        (8, 4, 1, True),  # 0.25 mm2, coloured, as uneven as is wanted
+        (8, 4, 0, False),
+        (8, 3, 9, False),
+        (16, 2, 2, True),  # 1 mm2 of pale tissue
+        (15, 2, 2, False),
+        (16, 1, 2, False),
+        (16, 2, 1, False),
+    ],
+)
+def test_a_piece_is_tissue_by_colour_and_texture_and_a_large_one_may_be_pale(
+    monkeypatch, side_px, chroma, uneven, is_kept
+):
+    """Flat planes in hundredths of optical density; a pixel of 62.5 µm, so that 16 x 16 are 1 mm2."""
+    mask, plane = np.zeros((40, 40), bool), np.zeros((40, 40), np.uint8)
+    mask[10 : 10 + side_px, 10 : 10 + side_px] = True
+    monkeypatch.setattr("preprocessing.tissue.overview_mask.texture", lambda densities, mpp: plane + np.uint8(uneven))
+    densities = Densities(plane, plane, plane, plane, plane + np.uint8(chroma))
+    assert (_true_pieces(mask, densities, 62.5) == (mask & is_kept)).all()

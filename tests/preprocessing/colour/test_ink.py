@@ -1,0 +1,41 @@
+"""Colours of ink and of red cells, each rule at its bound."""
+
+import numpy as np
+import pytest
+
+from preprocessing.colour.ink import MIN_RED_CELL_OD, is_ink_colour, is_red_cell
+
+
+@pytest.mark.parametrize(
+    ("colour", "is_ink"),
+    [
+        ((0.50, 0.40, 0.10), True),  # takes more red than green
+        ((0.46, 0.40, 0.10), False),  # as a stain does
+        ((0.35, 0.20, 0.10), False),  # too faint to say
+        ((0.36, 0.20, 0.10), True),
+        ((0.80, 1.00, 0.20), True),  # blue ink over eosin
+        ((0.80, 1.00, 0.30), False),
+        ((1.20, 1.30, 1.50), True),  # black
+        ((1.20, 1.30, 1.70), False),
+        ((1.05, 1.10, 1.15), False),
+    ],
+)
+def test_ink_is_a_colour_that_no_stain_makes(colour, is_ink):
+    assert is_ink_colour(np.array([[colour]], np.float32))[0, 0] == is_ink
+
+
+@pytest.mark.parametrize(
+    ("colour", "ground_blue", "is_red"),
+    [
+        ((0.30, 1.00, 0.80), 0.0, True),
+        ((0.15, MIN_RED_CELL_OD, 0.40), 0.0, False),  # denser than this
+        ((0.15, np.nextafter(MIN_RED_CELL_OD, 1), 0.40), 0.0, True),
+        ((0.50, 1.00, 0.80), 0.0, False),  # takes red as nuclei do
+        ((0.30, 1.00, 0.60), 0.0, False),  # as little blue as eosin
+        ((0.30, 1.00, 0.80), 0.70, False),  # a slide whose ground takes much blue
+        ((0.30, 1.00, 0.80), 0.65, True),
+        ((0.30, 1.00, 1.30), 0.0, False),  # more blue than blood: a pen
+    ],
+)
+def test_red_cells_are_dense_and_take_blue_and_hardly_any_red(colour, ground_blue, is_red):
+    assert is_red_cell(np.array([colour]), ground_blue=ground_blue)[0] == is_red
