@@ -85,7 +85,9 @@ def _check_array(path: Path, place: str, array: Any, on_disk: int) -> None:
     stored, item = int(array.get_storage_size()), int(array.get_type().get_size())
     space = array.get_space()
     is_empty = space.get_simple_extent_type() == h5s.NULL
-    claimed = 0 if is_empty else math.prod(space.get_simple_extent_dims()) * item  # whole numbers of Python: none is too large
+    claimed = (
+        0 if is_empty else math.prod(space.get_simple_extent_dims()) * item
+    )  # whole numbers of Python: none is too large
     is_chunked = layout == h5d.CHUNKED
     held = min(stored, on_disk) * (MAX_PACKING if is_chunked and plan.get_nfilters() else 1)
     chunk = math.prod(plan.get_chunk()) * item if is_chunked else 0

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     import h5py
 
 SEALED = "file_sha256"  # the attribute that says where the checksum stands
-OF_DAMAGE = (AttributeError, IndexError, OverflowError, TypeError, ValueError)  # what h5py raises of it, beside its usual
+OF_DAMAGE = (
+    AttributeError,
+    IndexError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)  # what h5py raises of it, beside its usual
 
 
 @contextmanager

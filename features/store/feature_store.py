@@ -57,7 +57,9 @@ def read_feature_bag(path: Path) -> FeatureBag:
     for name, (kinds, n_axes) in ARRAYS.items():
         array = arrays.get(name)
         if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds or array.ndim != n_axes:
-            raise ValueError(f"{path}: damaged ({name} is missing or of another kind); rerun features/extract_features.py")
+            raise ValueError(
+                f"{path}: damaged ({name} is missing or of another kind); rerun features/extract_features.py"
+            )
     return FeatureBag(
         slide_id=str(file.attributes.get("slide_id", "")), attributes=file.attributes,
         **{name: arrays[name] for name in ARRAYS},

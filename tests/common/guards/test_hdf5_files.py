@@ -227,7 +227,9 @@ ODD = (
 @pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("schema", ["", "features/1", "tiles/3", "stamp"])
 @pytest.mark.parametrize("is_sealed", [False, True])
-def test_s6_whatever_is_of_another_kind_than_it_can_be_is_a_fault_with_the_files_name(tmp_path, make, schema, is_sealed):
+def test_s6_whatever_is_of_another_kind_than_it_can_be_is_a_fault_with_the_files_name(
+    tmp_path, make, schema, is_sealed
+):
     path, beside = tmp_path / "S.h5", tmp_path / "clam.h5"
     with h5py.File(path, "w") as file:
         make(file)
@@ -252,7 +254,7 @@ def test_s6_whatever_is_of_another_kind_than_it_can_be_is_a_fault_with_the_files
         try:
             read(path)
         except ValueError as error:
-            assert "S.h5: " in str(error), error  # noqa: PT017  # some read what others refuse
+            assert "S.h5: " in str(error), error  # some read what others refuse
     assert stale_reason(path, {"schema": "x", "tile_um": 1.0})
 
 
