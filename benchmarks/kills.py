@@ -100,6 +100,13 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (each for each in path.rglob("*") if each.is_file())
 
 
+def clear(step: Step, study: Path) -> None:
+    """Remove what a step made; an evaluation writes over what a training made."""
+    for made in step.makes if step.name != "evaluate" else ():
+        path = study / made
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def start(step: Step, study: Path) -> subprocess.Popen[bytes]:
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command(step, study), start_new_session=True, stdout=quiet, stderr=subprocess.PIPE)
@@ -148,9 +155,7 @@ def wait_for_group(group: int) -> bool:
 def strike(step: Step, study: Path, seconds: float, wanted: dict[str, str], n: int, rng: random.Random) -> list[str]:
     """Kill one step once, run it again, and return what was wrong."""
     faults = []
-    for made in step.makes if step.name != "evaluate" else ():
-        path = study / made
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    clear(step, study)
     before = set(SHARED_MEMORY.iterdir())
     whom = ("group", "parent", "worker")[n % 3]
     process = start(step, study)
@@ -187,15 +192,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="of each step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", default="", help="names with commas; left out: all")
-    parser.add_argument("--keep", type=Path, default=None, help="folder to keep the study in")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        default=None,
+        help="folder to keep the study in; of one that is kept, only what is struck is made anew",
+    )
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     chosen = [step for step in STEPS if not arguments.steps or step.name in arguments.steps.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.keep or Path(folder)
         seconds, wanted = {}, {}
-        make_study(place / "study")
+        if not (place / "study" / "cohort.csv").is_file():
+            make_study(place / "study")
         for step in STEPS:
+            if step not in chosen and any(hashes(place / step.folder, step)):
+                continue
+            clear(step, place / step.folder)
             began = time.monotonic()
             subprocess.run(command(step, place / step.folder), check=True, capture_output=True)
             seconds[step.name] = time.monotonic() - began

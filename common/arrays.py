@@ -27,6 +27,14 @@ class ArrayFile:
     attributes: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What is known of an array file without its values: the shapes of its arrays, and the file attributes."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[str, Any]
+
+
 def write_arrays(
     path: Path,
     arrays: Mapping[str, np.ndarray],
@@ -119,12 +127,7 @@ def array_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
 
 def stale_reason(path: Path, wanted: Mapping[str, object]) -> str | None:
     """Return None when `path` is complete and its attributes equal `wanted`, else the reason to make it again."""
-    if not path.exists():
-        return NOT_MADE
-    try:
-        return _difference(verified_attributes(path), wanted)
-    except ValueError as error:
-        return str(error)
+    return look_if_made_of(path, wanted)[1] or None
 
 
 def read_if_made_of(path: Path, wanted: Mapping[str, object]) -> tuple[ArrayFile | None, str]:
@@ -139,6 +142,20 @@ def read_if_made_of(path: Path, wanted: Mapping[str, object]) -> tuple[ArrayFile
     return (file, "") if reason is None else (None, reason)
 
 
+def look_if_made_of(path: Path, wanted: Mapping[str, object]) -> tuple[Contents | None, str]:
+    """Look into a file once, its arrays' values aside: its contents where it is complete and its attributes equal `wanted`, else
+    the reason to make it again.
+    """
+    if not path.exists():
+        return None, NOT_MADE
+    try:
+        contents = verified_contents(path)
+    except ValueError as error:
+        return None, str(error)
+    reason = _difference(contents.attributes, wanted)
+    return (contents, "") if reason is None else (None, reason)
+
+
 def _difference(attributes: Mapping[str, Any], wanted: Mapping[str, object]) -> str | None:
     for key, value in wanted.items():
         if attributes.get(key) != value:
@@ -147,7 +164,12 @@ def _difference(attributes: Mapping[str, Any], wanted: Mapping[str, object]) -> 
 
 
 def verified_attributes(path: Path) -> Mapping[str, Any]:
-    """Read the file attributes after checking the sha256 over all arrays, part by part in bounded memory.
+    """Read the file attributes of a file that is proven whole, as `verified_contents` does."""
+    return verified_contents(path).attributes
+
+
+def verified_contents(path: Path) -> Contents:
+    """Read shapes and file attributes after checking the sha256 over all arrays, part by part in bounded memory.
 
     Raises:
         ValueError: the file does not open, or the checksum differs.
@@ -156,11 +178,12 @@ def verified_attributes(path: Path) -> Mapping[str, Any]:
         attributes = {key: _plain(value) for key, value in file.attrs.items()}
         is_sealed = SEALED in attributes  # then every byte was compared
         digest = attributes.get("content_sha256") if is_sealed else _content_sha256(file)
+        shapes = {name: file[name].shape for name in file}
     if attributes.get("content_sha256") != digest:
         raise ValueError(
             f"{path}: its content is not what was written (checksum differs); delete it and rerun the step"
         )
-    return attributes
+    return Contents(shapes, attributes)
 
 
 def _content_sha256(arrays: Mapping[str, Any]) -> str:

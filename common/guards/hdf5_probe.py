@@ -22,7 +22,7 @@ from typing import Any
 
 from common.guards.hdf5_contents import check_arrays
 
-LOOP_S = 10.0  # of computing: structures are read in milliseconds
+LOOP_S = 5.0  # of computing: structures are read in milliseconds
 BYTES_A_S = 20e6  # beyond it, for what is read and unpacked; a processor does ten times that
 WAIT_S = 60.0  # in all: a disk that answers slowly is no damage
 WAITED_BYTES_A_S = 1e6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import array_shapes, read_attributes, stale_reason
+from common.arrays import Contents, look_if_made_of, stale_reason, verified_contents
 from common.failures import SlideError, SlideStatus, failed
 from common.machine import default_workers, memory_gb
 from common.running.progress import stage
@@ -62,9 +62,9 @@ def split_job(job: EmbeddingJob) -> tuple[EmbeddingJob | None, list[EncoderStatu
     missing: list[PendingBag] = []
     statuses: list[EncoderStatus] = []
     for bag in job.bags:
-        reason = stale_reason(bag.path, bag.wanted)
-        if reason is None:
-            statuses.append((bag.embedder.name, done_status(job.slide_id, bag.path)))
+        contents, reason = look_if_made_of(bag.path, bag.wanted)
+        if contents is not None:
+            statuses.append((bag.embedder.name, _status_of(job.slide_id, contents)))
             continue
         if bag.path.exists():
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
@@ -152,7 +152,11 @@ class ReadingSettings:
 
 def done_status(slide_id: str, path: Path) -> SlideStatus:
     """Return the status row of a whole feature file."""
-    shapes, attributes = array_shapes(path), read_attributes(path)
+    return _status_of(slide_id, verified_contents(path))
+
+
+def _status_of(slide_id: str, contents: Contents) -> SlideStatus:
+    shapes, attributes = contents.shapes, contents.attributes
     figures: dict[str, object] = {
         "n_tiles": shapes["features"][0], "n_unreadable": shapes["unreadable"][0], "reading": attributes.get("reading", ""),
     }  # fmt: skip

@@ -14,6 +14,7 @@ ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*["']([^"']*)["']""")
 UM_OF_UNIT = {
     "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "&#181;m": 1.0, "&#xB5;m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6
 }  # fmt: skip
+OF_FILE = "file"  # where a scale came from that was not given
 MPP_PROPERTIES = ("openslide.mpp-x", "openslide.mpp-y")
 
 

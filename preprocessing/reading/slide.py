@@ -15,7 +15,7 @@ from common.failures import SlideError
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.openslide_handle import GENERIC_TIFF
-from preprocessing.reading.scale import check_scale, file_scale
+from preprocessing.reading.scale import OF_FILE, check_scale, file_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,7 +149,7 @@ def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source
     """
     handle = open_handle(path)
     try:
-        scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), "file")
+        scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), OF_FILE)
         check_scale(scale, source)
     except SlideError:
         handle.close()

@@ -11,6 +11,7 @@ from common.failures import SlideStatus
 from common.files import settings_text, write_text
 from common.settings import settings_of
 from common.slide_files import file_fingerprint
+from preprocessing.reading.scale import OF_FILE
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.preview import write_preview
 from preprocessing.tiling.slide_tiles import SlideTiles, done_status
@@ -69,23 +70,17 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
     Returns:
         The tiles, and the classes of the annotations that were taken for tissue.
     """
+    kept, reason, classes = _kept_tiles(job, config)
+    if kept is not None:
+        return kept, classes
     with open_slide(job.path, mpp=job.mpp, mpp_source=job.mpp_source) as slide:
         source = find_source(
             job.outline_file, job.mask_file, slide.outline_origin, mask_threshold=config.mask_threshold
         )
-        classes = source.outline.classes if source.outline is not None else ()
         origin = SlideOrigin(
             slide_id=job.slide_id, slide_fingerprint=file_fingerprint(job.path), preview_file=job.preview_file,
             settings=_settings(config),
         )  # fmt: skip
-        made_of = {
-            "schema": SCHEMA, "settings": origin.settings, "slide_fingerprint": origin.slide_fingerprint,
-            "mpp_x": slide.mpp_x, "mpp_y": slide.mpp_y, "mpp_source": slide.mpp_source,
-            "tissue_source": source.name, "tissue_fingerprint": source.fingerprint,
-        }  # fmt: skip
-        kept, reason = read_if_current(job.tile_file, made_of, beside=(job.outline_file, job.preview_file))
-        if kept is not None:
-            return kept, classes
         if job.tile_file.exists():
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
         tiled = tile_open_slide(slide, source, origin, config)
@@ -96,4 +91,27 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
     if tiled.outline is not None:
         write_text(job.outline_file, tiled.outline)
     write_slide_tiles(job.tile_file, tiled.tiles)  # last: its presence says that outline and preview are there
-    return tiled.tiles, classes
+    return tiled.tiles, source.outline.classes if source.outline is not None else ()
+
+
+def _kept_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles | None, str, tuple[str, ...]]:
+    """Look for files that are whole and current. The slide stays closed: its fingerprint says that it is the same.
+
+    Returns:
+        The tiles, None where they are to be made; the reason; the classes of the annotations that were taken for tissue.
+    """
+    try:
+        fingerprint = file_fingerprint(job.path)
+    except OSError as error:  # opening it will name the fault
+        return None, str(error), ()
+    outline_origin = (0, 0)  # only the slide knows it; kind and fingerprint of the tissue do not hang on it
+    source = find_source(job.outline_file, job.mask_file, outline_origin, mask_threshold=config.mask_threshold)
+    made_of: dict[str, object] = {
+        "schema": SCHEMA, "settings": _settings(config), "slide_fingerprint": fingerprint,
+        "tissue_source": source.name, "tissue_fingerprint": source.fingerprint,
+    }  # fmt: skip
+    if job.mpp is not None:
+        made_of |= {"mpp_x": job.mpp[0], "mpp_y": job.mpp[1]}
+    made_of["mpp_source"] = OF_FILE if job.mpp is None else job.mpp_source  # the same file says the same scale
+    kept, reason = read_if_current(job.tile_file, made_of, beside=(job.outline_file, job.preview_file))
+    return kept, reason, source.outline.classes if source.outline is not None else ()

@@ -337,3 +337,66 @@ def test_the_preview_that_a_refused_slide_is_told_to_be_looked_at_on_is_there(st
     assert str(study.preview_file("blank")) in row["remedy"]
     assert study.preview_file("blank").is_file()
     assert not study.tile_file("blank").exists()
+
+
+def test_p9_a_run_with_nothing_to_do_opens_no_slide_and_says_the_same(study, monkeypatch):
+    table = (study.tiles / "status.csv").read_bytes()
+    monkeypatch.setattr(tiling_job, "open_slide", lambda *_, **__: pytest.fail("a slide is opened"))
+    assert run(study) == 0
+    assert (study.tiles / "status.csv").read_bytes() == table
+
+
+def other_slide(study):
+    with (study.slides / "s.tif").open("ab") as file:
+        file.write(b"0")
+
+
+def other_scale_in_the_table(study):
+    study.cohort_table.write_text("patient_id,slide_id,mpp\np,s,0.25\n")
+
+
+def same_scale_from_elsewhere(study):
+    study.cohort_table.write_text("patient_id,slide_id,mpp\np,s,0.5\n")
+
+
+def edited_outline(study):
+    edited(study, lambda features: [*features[:1], square(200, "Ignore")])
+
+
+def mask_beside(study):
+    study.masks.mkdir()
+    mask = np.zeros((72, 88), np.uint8)
+    mask[10:60, 10:60] = 255
+    Image.fromarray(mask).save(study.masks / "s.png")
+
+
+def no_preview(study):
+    study.preview_file("s").unlink()
+
+
+def no_outline(study):
+    study.outline_file("s").unlink()
+
+
+def damaged_tiles(study):
+    content = bytearray(study.tile_file("s").read_bytes())
+    content[len(content) // 2] ^= 1  # within the arrays or the structure: any byte counts
+    study.tile_file("s").write_bytes(content)
+
+
+CHANGES = (
+    other_slide, other_scale_in_the_table, same_scale_from_elsewhere, edited_outline, mask_beside, no_preview, no_outline,
+    damaged_tiles,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_p9_whatever_changed_is_noticed_without_opening_what_did_not(study, change, monkeypatch):
+    opened = []
+    true_open = tiling_job.open_slide
+    monkeypatch.setattr(tiling_job, "open_slide", lambda *own, **named: opened.append(own) or true_open(*own, **named))
+    change(study)
+    assert run(study) == 0
+    assert len(opened) == 1
+    assert run(study) == 0
+    assert len(opened) == 1
