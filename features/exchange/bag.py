@@ -135,9 +135,9 @@ def stated_size(path: Path, name: str, value: Any) -> float:
     values = value if isinstance(value, str) else np.asarray(value).ravel().tolist()
     try:
         (number,) = [float(text) for text in ([values] if isinstance(values, str) else values)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 0 < number <= MAX_SIZE:
+    if np.asarray(value).dtype.kind == "b" or not 0 < number <= MAX_SIZE:
         raise ValueError(f"{path}: {name} is {str(value)[:60]!r}; wanted a number above 0")
     return number
 

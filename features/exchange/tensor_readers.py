@@ -28,6 +28,7 @@ from features.exchange.bag import (
     embedding_rows,
     foreign_attributes,
     slideflow_footprint,
+    stated_size,
 )
 from features.store.provenance import UNKNOWN
 
@@ -76,9 +77,12 @@ def read_tensor(source: Source) -> ExchangeBag:
 
 def _slideflow(source: Source, features: np.ndarray, n_tiles: int, index: Path | None) -> ExchangeBag:
     mpp = source.mpp
-    config = _bags_config(source.path.parent / BAGS_CONFIG)
+    record = source.path.parent / BAGS_CONFIG
+    config = _bags_config(record)
     given_um, tile_px = config.get("tile_um"), config.get("tile_px")
-    tile_um = float(given_um) if isinstance(given_um, int | float) and given_um > 0 else None  # "20x" has no size in µm
+    is_um = bool(given_um) and not isinstance(given_um, str)  # "20x" has no size in µm
+    tile_um = stated_size(record, "tile_um", given_um) if is_um else None
+    tile_px = int(stated_size(record, "tile_px", tile_px)) if tile_px else None
     normaliser = config.get("normalizer")
     colour = {"stain": UNKNOWN, "stain_reference": UNKNOWN} if "normalizer" not in config else {
         "stain": "none" if normaliser is None else str(normaliser["method"]),
@@ -88,7 +92,7 @@ def _slideflow(source: Source, features: np.ndarray, n_tiles: int, index: Path |
     attributes = foreign_attributes(
         encoder=str(extractor.get("class", UNKNOWN)).rpartition(".")[2],
         tile_um=tile_um or (str(given_um) if given_um else UNKNOWN),
-        tile_px=int(tile_px) if tile_px else UNKNOWN,
+        tile_px=tile_px or UNKNOWN,
     )
     coords, unit, footprint = NO_COORDS, UNKNOWN, None
     if tile_um is not None and mpp is not None:
@@ -100,7 +104,7 @@ def _slideflow(source: Source, features: np.ndarray, n_tiles: int, index: Path |
     return ExchangeBag(
         slide_id=source.slide_id, layout=SLIDEFLOW, features=features, coords=coords, coords_unit=unit, n_tiles=n_tiles,
         attributes=attributes | colour, footprint_level0=footprint, mpp=mpp, tile_um=tile_um,
-        tile_px=int(tile_px) if tile_px else None,
+        tile_px=tile_px,
     )  # fmt: skip
 
 
@@ -113,6 +117,11 @@ def _bags_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not readable as JSON ({error}); {DAMAGED}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: wanted extractor, normalizer, tile_px and tile_um, found {type(config).__name__}")
+    for name, needed in (("extractor", ()), ("normalizer", ("method",))):
+        part = config.get(name)
+        if part is not None and not (isinstance(part, dict) and all(key in part for key in needed)):
+            wanted = "a mapping" + "".join(f" with {key}" for key in needed)
+            raise ValueError(f"{path}: {name} is {str(part)[:60]!r}; wanted {wanted}, as slideflow writes it")
     return config
 
 

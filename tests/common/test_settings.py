@@ -82,3 +82,12 @@ def test_sections_of_no_script_and_shortened_flags_are_refused(tmp_path, capsys)
     assert parse("--study", str(tmp_path)).tile_um == 256  # an empty section
     (tmp_path / "study.yaml").write_text("tool:\n  name: 2024-05-01\n")
     assert parse("--study", str(tmp_path)).name == "2024-05-01"
+
+
+@pytest.mark.parametrize("key", ["1", "true", "null", "2026-01-01", "1.5", "[a, b]", "{a: b}"])
+@pytest.mark.parametrize("place", ["tool", "top"])
+def test_s6_a_key_that_is_no_text_is_named_beside_one_that_is(tmp_path, key, place):
+    content = f"tool:\n  ? {key}\n  : 3\n  typo: 4\n" if place == "tool" else f"? {key}\n: 3\ntypo: 4\n"
+    (tmp_path / "study.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"study\.yaml"):
+        parse("--study", str(tmp_path))

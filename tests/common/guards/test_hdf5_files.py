@@ -1,5 +1,6 @@
 """Files of arrays that name other files, or claim what they do not hold, are refused before a value is read."""
 
+import json
 import time
 
 import h5py
@@ -267,3 +268,44 @@ def test_s6_a_side_that_is_no_number_of_pixels_is_named(tmp_path, name, value):
         file["coords"].attrs.update({"patch_size_level0": 512, "patch_size": np.array([256])} | {name: value})
     with pytest.raises(ValueError, match=rf"S\.h5: {name} of coords is .*; wanted"):
         read_exchange_bag(Source(path=path, slide_id="S"))
+
+
+@pytest.mark.parametrize("fault", ["method", "encrypted", "header", "version"])
+def test_s6_a_zip_that_python_cannot_unpack_is_no_index_of_tile_centres(tmp_path, fault):
+    import torch
+
+    torch.save(torch.zeros(6, 4), tmp_path / "S.pt")
+    index = tmp_path / "S.index.npz"
+    np.savez(index, arr_0=np.zeros((6, 2), np.int64))
+    content = bytearray(index.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    for start, shift in ((0, 0), (directory, 2)):
+        if fault == "method":
+            content[start + 8 + shift : start + 10 + shift] = (99).to_bytes(2, "little")
+        elif fault == "encrypted":
+            content[start + 6 + shift] |= 1
+        elif fault == "version":
+            content[start + 4 + shift : start + 6 + shift] = (255).to_bytes(2, "little")
+        elif start == 0:
+            content[:4] = b"PK\x00\x00"
+    index.write_bytes(content)
+    with pytest.raises(ValueError, match=r"S\.index\.npz: not a readable index of tile centres"):
+        read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S", mpp=(0.5, 0.5)))
+
+
+CONFIGS = (
+    {"extractor": "resnet"}, {"extractor": ["x"]}, {"extractor": {"class": ["x"]}}, {"tile_px": [1]}, {"tile_px": "wide"},
+    {"tile_px": -3}, {"normalizer": "macenko"}, {"normalizer": {}}, {"normalizer": [1]}, {"tile_um": [1]}, {"tile_um": True},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_s6_a_record_of_slideflow_whose_values_are_of_another_kind_is_refused_by_name_or_read(tmp_path, config):
+    import torch
+
+    torch.save(torch.zeros(6, 4), tmp_path / "S.pt")
+    (tmp_path / "bags_config.json").write_text(json.dumps({"tile_um": 128, "tile_px": 256} | config))
+    try:
+        read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S", mpp=(0.5, 0.5)))
+    except ValueError as error:
+        assert "bags_config.json: " in str(error), error

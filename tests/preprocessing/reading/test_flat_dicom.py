@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from common.failures import SlideError
+from common.slide_files import dicom_series
 from preprocessing.reading import flat_dicom
 from preprocessing.reading.dicom_frames import FrameKind, read_frame
 from preprocessing.reading.flat_dicom import FlatDicom
@@ -300,3 +301,21 @@ def test_shared_files_are_read_as_openslide_and_pydicom_read_them(shared_data):
         assert (area == pixel_array(formats / "dicom_pathml" / "small_dicom.dcm", index=16)).all()
     with pytest.raises(SlideError, match="mpp"), open_slide(formats / "dicom_pathml" / "small_dicom.dcm"):
         pass
+
+
+@pytest.mark.parametrize("kind", [b"WI", b"Up", b"K\xec"])
+def test_s6_a_dicom_header_of_which_pydicom_raises_anything_stands_alone_and_is_refused_by_name(tmp_path, kind):
+    for name in "ab":
+        header = Dataset()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = "1.2.3.4"
+        header.file_meta.TransferSyntaxUID, header.SeriesInstanceUID = ExplicitVRLittleEndian, "1.2.3"
+        header.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+    content = (tmp_path / "b.dcm").read_bytes()
+    assert content.count(b"\x20\x00\x0e\x00UI") == 1
+    (tmp_path / "b.dcm").write_bytes(content.replace(b"\x20\x00\x0e\x00UI", b"\x20\x00\x0e\x00" + kind))
+    series = dicom_series([tmp_path / "a.dcm", tmp_path / "b.dcm"])
+    assert [[path.name for path in members] for _, members in series] == [["a.dcm"], ["b.dcm"]]
+    with pytest.raises(SlideError, match=r"b\.dcm"):
+        open_handle(tmp_path / "b.dcm")

@@ -232,3 +232,18 @@ def test_a_size_of_nothing_is_a_named_failure(tmp_path, tag):
         file.pages.first.tags[tag].overwrite(0)
     with pytest.raises(SlideError):
         pixels_of(tmp_path / "s.tif")
+
+
+@pytest.mark.parametrize("value", [9, 99, 12345, 65535])
+def test_s6_a_tiff_of_an_unknown_kind_of_colours_is_refused_by_name(tmp_path, value):
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, np.zeros((70, 90, 3), np.uint8), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags["PhotometricInterpretation"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[place : place + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(SlideError, match=r"s\.tif"):
+        flat_tiff.FlatTiff(path)
+    with pytest.raises(SlideError, match=r"s\.tif"), open_slide(path, mpp=(0.5, 0.5)):
+        pass
