@@ -11,6 +11,7 @@ from pytest import approx
 from skimage.color import rgb2lab, separate_stains
 from sklearn.linear_model import Lasso
 
+from preprocessing.colour.cielab import hue_and_chroma
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.optical_density import OD_BACKGROUND
 from preprocessing.colour.stain import GAIN_LIMIT, NO_STAIN, REFERENCE, StainFit, fit_stain, implausible, stain_map
@@ -290,17 +291,23 @@ def test_v2_a_second_stain_strongest_in_red_or_blue_is_no_eosin():
 def test_a_pale_slide_is_not_scaled_up_without_end():
     source = StainFit(method="macenko", matrix=REFERENCE.matrix, p99=REFERENCE.p99 / 6)
     mapped = REFERENCE.matrix @ stain_map(source, REFERENCE).matrix
-    assert mapped == approx(GAIN_LIMIT * REFERENCE.matrix)
+    assert mapped == approx(GAIN_LIMIT * REFERENCE.basis)
 
 
 def test_half_the_strength_turns_directions_half_of_the_way():
     rng = np.random.default_rng(20)
     source = StainFit(method="macenko", matrix=random_stains(rng), p99=np.array([2.0, 1.0]), strength=0.5)
     mapped = unit(source.matrix @ stain_map(source, REFERENCE).matrix)
-    assert mapped == approx(unit((source.matrix + REFERENCE.matrix) / 2))
+    assert mapped == approx(unit((source.matrix + REFERENCE.basis) / 2))
 
 
 def test_a_slide_mapped_to_itself_stays():
     patches = painted_patches(random_stains(np.random.default_rng(21)), np.random.default_rng(21))
     fit = fit_stain(patches, method="vahadane", glass=GLASS)
     assert stain_map(fit, fit).matrix == approx(np.eye(3), abs=1e-9)
+
+
+def test_the_pink_of_the_built_in_reference_is_that_of_its_eosin_at_full_strength():
+    strong, usual = REFERENCE.p99[1] * 1.3 * REFERENCE.matrix[1], 0.8 * REFERENCE.basis[1]
+    hues = hue_and_chroma(np.stack([strong, usual]))[0]
+    assert hues == approx([-26, -26], abs=0.5)
