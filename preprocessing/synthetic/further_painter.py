@@ -35,7 +35,10 @@ SECOND_HAEMATOXYLIN = (0.9, 1.0, 0.73)  # optical density of crushed nuclei and 
 SECOND_OD = 1.15  # of green, of a density of 1: about a site's haematoxylin
 STRAY_OD = (0.06, 0.09)  # in a lumen beside dense tissue
 STRAY = (0.92, 1.0, 0.94)
-PALE_GROUND, PALE_NUCLEI, PALE_GREY = 0.06, 0.34, 0.022  # of a pale piece: shares of the stains, and a grey density
+# of a pale piece: mean eosin, share of what is blue and its largest mean, a grey density, and unevenness over PALE_UM; a whole
+# strip of a real slide has densities of 0.06, 0.09, 0.07 (RGB), 0.016 off those within 56 µm in the mean
+PALE_EOSIN, PALE_NUCLEI, PALE_HAEMATOXYLIN, PALE_GREY = 0.038, 0.34, 0.035, 0.022
+PALE_UNEVEN, PALE_UM = 0.45, 12.0  # standard deviation, and of the Gaussian that makes it
 FAT_CELL_UM, WALL_UM, GAP_SHARE = (80.0, 120.0), (3.0, 4.0), 0.12
 FAT_STEP = 2  # walls are sought at 1 µm a pixel
 
@@ -170,12 +173,16 @@ def _displace(canvas: Canvas, cover: Float32[np.ndarray, "h w"], layers: list[La
 
 def _paled(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], layers: list[Layer], rng: np.random.Generator) -> Layer:
     """Take nearly all stain out of a piece, more out of its ground than out of its nuclei, and leave its grey."""
-    factor = rng.uniform(0.85, 1.2)
-    canvas.eosin[is_here] *= PALE_GROUND * factor
-    canvas.haematoxylin[is_here] *= PALE_NUCLEI * factor
-    for _, density in layers:
-        density[is_here] *= PALE_NUCLEI * factor
-    return np.ones(3), (PALE_GREY * factor * is_here).astype(np.float32)
+    coarse = tuple(-(-side // 8) for side in is_here.shape)
+    uneven = enlarge(smooth_noise(coarse, PALE_UM / PAINT_MPP / 8, rng), is_here.shape)[is_here]
+    factor = (rng.uniform(0.85, 1.2) * np.maximum(1 + PALE_UNEVEN * uneven, 0)).astype(np.float32)
+    canvas.eosin[is_here] *= np.float32(PALE_EOSIN / max(float(canvas.eosin[is_here].mean()), PALE_EOSIN)) * factor
+    for density in (canvas.haematoxylin, *(density for _, density in layers)):
+        left = min(PALE_NUCLEI, PALE_HAEMATOXYLIN / max(float(density[is_here].mean()), PALE_HAEMATOXYLIN))
+        density[is_here] *= np.float32(left) * factor
+    grey = np.zeros(is_here.shape, np.float32)
+    grey[is_here] = np.float32(PALE_GREY) * factor
+    return np.ones(3), grey
 
 
 def _stray(is_here: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:

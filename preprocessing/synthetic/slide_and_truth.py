@@ -52,15 +52,14 @@ def write_truth(path: Path, recipe: SlideRecipe, layout: Layout, recipe_text: st
     tissue = layout.fields["tissue"]
     regions = {"tissue": tissue, "blur": layout.fields.get("blur"), "pen": layout.fields.get("pen")}
     tumour = np.minimum(layout.fields["tumour"], -layout.fields["necrosis"])
-    regions |= {
-        name: np.minimum(field, tissue) for name, field in (("tumour", tumour), ("necrosis", layout.fields["necrosis"]))
-    }
-    regions["fat"] = np.minimum(np.minimum(layout.fields["fat"], -layout.fields["necrosis"]), tissue)
+    regions["tumour"] = tumour
+    regions["necrosis"] = np.minimum(layout.fields["necrosis"], tissue)
+    fat = np.minimum(layout.fields["fat"], -layout.fields["necrosis"])
     further = {name: layout.fields[name] for name in FURTHER if name in layout.fields}
-    for name in ("tumour", "fat"):  # a further kind takes the place of what was there
-        for kind in set(SCALES_UM) & set(further):
-            regions[name] = np.minimum(regions[name], -further[kind])
-    regions |= further
+    for kind in SCALES_UM:  # a further kind takes the place of what was there; necrosis has none in it
+        if kind in further:
+            tumour, fat = (np.minimum(field, -further[kind]) for field in (tumour, fat))
+    regions |= {"tumour": np.minimum(tumour, tissue), "fat": np.minimum(fat, tissue), **further}
     truth = {
         "slide_id": recipe.slide_id,
         "mpp": recipe.mpp,

@@ -159,13 +159,13 @@ def _with_further_kinds(slide: SlideRecipe) -> SlideRecipe:
     rng = np.random.default_rng([*slide.seed, 3])
     kind = int(rng.integers(10))
     first, second = (float(value) for value in rng.uniform(0, 1, 2))
-    shares = (
-        {"clot_share": 0.02 + 0.06 * first, "red_cells_share": 0.01 + 0.04 * second},
-        {"hyaline_share": 0.08 + 0.12 * first},
-        {"open_fat_share": 0.08 + 0.12 * first},
-        {"lumen_share": 0.06 + 0.06 * first},
-    )
-    return replace(slide, **shares[kind]) if kind < len(shares) else slide
+    if kind == 0:
+        return replace(slide, clot_share=0.02 + 0.06 * first, red_cells_share=0.01 + 0.04 * second)
+    if kind == 1:
+        return replace(slide, hyaline_share=0.08 + 0.12 * first)
+    if kind == 2:
+        return replace(slide, open_fat_share=0.08 + 0.12 * first)
+    return replace(slide, lumen_share=0.06 + 0.06 * first) if kind == 3 else slide
 
 
 def cohort_rows(patients: tuple[SyntheticPatient, ...]) -> list[dict[str, object]]:

@@ -9,18 +9,22 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from preprocessing.tissue.density_bytes import OD_STEP, Densities, texture
-from preprocessing.tissue.mask_shapes import closed
+from preprocessing.tissue.mask_shapes import closed, small_parts
 
 WALL_OD = 0.03  # distance to the glass: a wall of 3 µm in a pixel of 8 µm
 THICK_UM = 24.0  # what a disk of this radius fits into is no wall
 CELL_RADIUS_UM = 60.0  # of the largest fat cells
 AROUND_UM = 200.0  # over which walls are counted: three or four cells
 MIN_WALL_SHARE = 0.12  # of that square
-VEIL_OD = 0.14  # distance to the glass; stray light beside dense tissue has a density of 0.06 to 0.09
+# distance to the glass; stray light beside dense tissue has a density of 0.06 to 0.09 in each channel, of which 0.58 each count
+VEIL_OD = 0.16
 MAX_VEIL_CHROMA = 0.06
 MAX_VEIL_TEXTURE = 0.012  # over about 56 µm; pale myxoid ground has more
 DENSE_OD, DENSE_UM = 0.35, 200.0  # mean density of a square that scatters light
 SCATTER_UM = 400.0  # as far as it does
+STRAY_OD = 0.05  # glass without stray light has less, and what borders it is tissue
+RIM_UM = 36.0  # as far from dense tissue nothing is smooth: texture looks over 28 µm and its mean over one pixel more
+MIN_RIMMED_MM2 = 0.05  # of a lumen that has a rim: walls beside the inside of fat cells are none
 VEIL_RADIUS_UM = 24.0  # a smaller clear place is not told from the gaps of pale tissue
 
 
@@ -41,14 +45,20 @@ def open_fat(distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray,
 
 
 def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
-    """Return clear ground beside dense tissue: hardly any density or colour, and smooth, over more than VEIL_RADIUS_UM."""
+    """Return clear ground beside dense tissue: hardly any density or colour, and smooth, over more than VEIL_RADIUS_UM.
+
+    A lumen lit by stray light comes with its rim: the texture measured there is that of the tissue beside it.
+    """
     uneven = cv2.blur(texture(densities, mpp), (3, 3))
     is_clear = (distance < VEIL_OD / OD_STEP) & (densities.chroma < MAX_VEIL_CHROMA / OD_STEP)
     side = 2 * max(1, round(DENSE_UM / 2 / mpp)) + 1
     dense = cv2.threshold(cv2.blur(distance, (side, side)), DENSE_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
     is_clear &= cv2.dilate(dense, _square(SCATTER_UM / mpp)).view(bool)
-    is_clear &= uneven <= MAX_VEIL_TEXTURE / OD_STEP
-    return cv2.morphologyEx(is_clear.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp)).view(bool)
+    is_smooth = is_clear & (uneven <= MAX_VEIL_TEXTURE / OD_STEP)
+    core = cv2.morphologyEx(is_smooth.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
+    is_lit = core.view(bool) & (distance > STRAY_OD / OD_STEP)
+    large = (is_lit & ~small_parts(is_lit, MIN_RIMMED_MM2, mpp)).view(np.uint8)
+    return core.view(bool) | (cv2.dilate(large, _square(RIM_UM / mpp)).view(bool) & is_clear)
 
 
 def _square(radius: float) -> UInt8[np.ndarray, "n n"]:

@@ -118,6 +118,20 @@ def test_stray_light_beside_dense_tissue_is_glass():
     assert found[30:][~lumen[30:]].mean() > 0.97
 
 
+@pytest.mark.parametrize("stray", [0.06, 0.075, 0.09])
+def test_a_lumen_lit_by_stray_light_is_glass_up_to_its_edge(stray):
+    rng, side = np.random.default_rng(0), 300
+    od = np.zeros((side, side, 3))
+    y, x = np.mgrid[:side, :side] - side / 2
+    is_tissue, is_lumen = np.hypot(y, x) < 120, np.hypot(y, x) < 48  # 0.46 mm2
+    od[is_tissue] = np.array([0.3, 0.8, 0.45]) * rng.uniform(0.6, 1.4, (int(is_tissue.sum()), 1))
+    od[is_lumen] = stray * np.array([0.92, 1.0, 0.94])
+    image = np.clip(243 * np.exp(-od) + rng.normal(0, 1.6, od.shape), 0, 255).astype(np.uint8)
+    found = find_tissue(image, mpp=8.0).is_tissue
+    assert found[is_lumen].mean() < 0.16
+    assert dice(found, is_tissue & ~is_lumen) > 0.97
+
+
 @pytest.mark.parametrize("colour", [(40, 60, 190), (30, 140, 80), (28, 28, 34)])
 def test_pen_on_glass_and_across_tissue_is_left_out(colour):
     image, truth = overview()
