@@ -5,8 +5,9 @@
 
 A seeded sample over all product modules: a comparison turned, a sign, an axis, a guard taken away, a sort left out, a bound
 removed. Each change is written into a copy of the project, where the tests of the module run (its own test file; without one,
-those that import it in the nearest folder that has any) until the first fails, without the slow ones where there are others. A
-change that no test notices is printed with its place; whether it is an equivalent of the original is for a reader to say.
+those that import it in the nearest folder that has any; without these, the tests of the modules that import it) until the first
+fails, without the slow ones where there are others. A change that no test notices is printed with its place; whether it is an
+equivalent of the original is for a reader to say.
 
 Libraries are loaded once and tests run in forks; the unchanged tests run first, and set the time after which a change that
 hangs counts as noticed. For machines with fork (Linux, macOS).
@@ -128,20 +129,26 @@ def _is_text(node: ast.BinOp) -> bool:
     )
 
 
-def tests_of(module: str) -> list[str]:
-    """Return the test files of a module: its own; without one, those that import it, of the nearest folder that has any."""
+@cache
+def tests_of(module: str) -> tuple[str, ...]:
+    """Return the test files of a module: its own; without one, those that import it, of the nearest folder; or its users'."""
     path = Path(module)
     own = Path("tests") / path.parent / f"test_{path.name}"
     if (ROOT / own).is_file():
-        return [str(own)]
+        return (str(own),)
     dotted = module.removesuffix(".py").replace("/", ".")
     found = [test for test in _all_tests() if dotted in _imported(test)]
     for folder in (path.parent, path.parents[-2], Path()):
-        near = [str(test) for test in found if test.is_relative_to(Path("tests") / folder)]
+        near = tuple(str(test) for test in found if test.is_relative_to(Path("tests") / folder))
         if near:
             return near
-    room = ROOT / "tests" / path.parent
-    return [str(room.relative_to(ROOT))] if room.is_dir() and list(room.glob("test_*.py")) else []
+    users = [user for user in _all_modules() if dotted in _imported(user)]
+    return tuple(sorted({test for user in users for test in tests_of(str(user))}))
+
+
+@cache
+def _all_modules() -> tuple[Path, ...]:
+    return tuple(path.relative_to(ROOT) for stage in STAGES for path in sorted((ROOT / stage).rglob("*.py")))
 
 
 @cache
@@ -309,7 +316,7 @@ def main() -> None:
     for name in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(name)
-    tests = {change.path: tuple(tests_of(change.path)) for change in drawn}
+    tests = {change.path: tests_of(change.path) for change in drawn}
     survivors: list[dict[str, object]] = []
     tried: dict[str, list[bool]] = defaultdict(list)
     with copies_of_project(arguments.jobs) as copies, suppress(KeyboardInterrupt):

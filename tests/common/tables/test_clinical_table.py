@@ -232,3 +232,12 @@ def test_valid_patients_are_the_test_set_only_without_test_patients(tmp_path, co
     cohort = cohort_of(tmp_path, head + "".join(rows[:2]))
     assert cohort.slides["set"].tolist() == ["train", "test"]
     assert cohort.notes == (f"the given sets are those of {column}; its VALID patients are the test set",)
+
+
+def test_invisible_characters_are_named_in_their_order_and_twelve_rows_of_many(tmp_path):
+    signs = "\u2060\u200b\u00ad\u200e\u200c\u200d\u2061\u2062"
+    rows = "".join(f"p{number},{number},S{sign}S,4\n" for number, sign in enumerate(signs * 2))
+    (note,) = cohort_of(tmp_path, HEADER + rows).notes
+    named = ", ".join(f"U+{ord(sign):04X}" for sign in sorted(signs))
+    shown = ", ".join(map(str, range(2, 14)))
+    assert note == f"invisible characters ({named}) were taken off in 16 cell(s): rows {shown} and 4 more"

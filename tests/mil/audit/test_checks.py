@@ -54,3 +54,10 @@ def test_ids_of_one_barcode_are_a_leak_in_two_parts_and_a_warning_in_one():
     together = check_patients([FoldPlan(repeat=0, fold=0, train=("A", "B"), val=("D",), test=("C",))], slides_of)
     assert together.verdict == WARNING
     assert [(*row[:2], row[3]) for row in together.table.rows] == [("A", "B", "never")]
+
+
+def test_a_covariate_is_judged_from_five_patients_on_each_side():
+    for n_positive, verdict in ((5, WARNING), (4, OK)):
+        is_so = {name: float(number < n_positive) for number, name in enumerate(PATIENTS)}
+        value = {name: float(number) for number, name in enumerate(PATIENTS)}
+        assert check_covariates(Covariates(numeric={"number": value}), {"SS": is_so}, {}).verdict == verdict

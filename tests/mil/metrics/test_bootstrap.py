@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pytest import approx
+from scipy.special import ndtr, ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from mil.metrics import bootstrap
@@ -24,6 +25,13 @@ def test_resamples_keep_the_size_of_every_stratum():
     strata = np.repeat([0, 1, 2], [10, 5, 2])
     for drawn in resamples(strata, 20, np.random.default_rng(0)):
         assert np.array_equal(np.bincount(strata[drawn]), [10, 5, 2])
+
+
+def test_a_patient_alone_in_a_stratum_is_in_every_resample():
+    drawn = resamples(np.array([0, 1, 1, 1, 2]), 50, np.random.default_rng(0))
+    assert drawn.shape == (50, 5)
+    assert (drawn[:, 0] == 0).all()
+    assert (drawn[:, 4] == 4).all()
 
 
 def test_the_spread_of_a_small_stratum_is_not_too_small():
@@ -137,6 +145,24 @@ def test_a_value_outside_all_draws_has_percentiles(value):
     found = interval(value, draws, accelerated=0.1 if value < 0 else -0.1)
     assert found.method == "percentile"
     assert [found.low, found.high] == approx([0.025, 0.975])
+
+
+@pytest.mark.parametrize(
+    ("value", "accelerated", "method"),
+    [
+        (0.0, 0.4, "BCa"), (0.0, 0.6, "percentile"), (0.0, -0.4, "BCa"), (0.0, -0.6, "percentile"),
+        (0.68, 0.4, "percentile"), (0.68, -0.4, "BCa"), (-0.68, 0.4, "BCa"), (-0.68, -0.4, "percentile"),
+    ],
+)  # fmt: skip
+def test_an_acceleration_that_turns_an_end_round_leaves_percentiles(value, accelerated, method):
+    """1 - a (z0 + z) must stay above 0 at both ends: at z0 = 0 |a| below 0.51, at z0 = 1 a between -1.04 and 0.34."""
+    draws = np.linspace(-1, 1, 201)
+    found = interval(value, draws, accelerated=accelerated)
+    assert found.method == method
+    z0 = ndtri(((draws < value).mean() + (draws <= value).mean()) / 2)
+    shifted = z0 + ndtri(np.array([0.025, 0.975]))
+    ends = ndtr(z0 + shifted / (1 - accelerated * shifted)) if method == "BCa" else [0.025, 0.975]
+    assert [found.low, found.high] == approx(list(np.quantile(draws, ends)))
 
 
 def test_undefined_figures_have_no_interval():
