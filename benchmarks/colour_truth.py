@@ -138,7 +138,7 @@ def hue_error(fit: StainFit, truth: dict[str, object]) -> float:
     dithered = light + np.random.default_rng(0).uniform(0, 1, (128, 128, 3))
     mapped = apply_map(dithered.astype(np.uint8), stain_map(fit, REFERENCE))
     od = optical_density(mapped, WHITE).reshape(-1, 3).mean(axis=0).astype(np.float64)
-    wanted = REFERENCE.matrix[1] * np.linalg.norm(od)
+    wanted = REFERENCE.basis[1] * np.linalg.norm(od)
     found, reference = (hue(each) for each in (od, wanted))
     return float((found - reference + 180) % 360 - 180)
 

@@ -15,8 +15,8 @@ from preprocessing.colour.tissue_kinds import TissueKinds
 MIN_BLOCKS = 50  # of a kind, to judge it
 MAX_BLOCKS = 8_000  # of a kind; more tell no more
 VIOLET_HUE = -42.0  # pink ground beyond this reads as violet or blue
-MAX_TURNED = 0.3  # share of the pink ground that becomes violet
-PINK_RANGE = (-36.0, 5.0)
+MAX_TURNED = 0.4  # share of the pink ground that becomes violet
+PINK_RANGE = (-40.0, 5.0)
 RED_CELL_RANGE = (-38.0, 50.0)
 MIN_DENSITY = 0.35  # of what a block had before; with less it is bleached
 MAX_BLEACHED = 0.1  # share of the blocks

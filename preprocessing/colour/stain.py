@@ -19,8 +19,10 @@ from jaxtyping import Float64, UInt8
 from preprocessing.colour.cielab import lab, reinhard_in_roots
 from preprocessing.colour.colour_effect import effect_of, fault_of
 from preprocessing.colour.colour_formula import StainMap
+from preprocessing.colour.ink import is_red_cell
 from preprocessing.colour.optical_density import WHITE, Glass
 from preprocessing.colour.stain_matrix import (
+    bounded_pink,
     macenko_matrix,
     pink_direction,
     sparse_stain_matrix,
@@ -62,7 +64,7 @@ MIN_LAB_SD = 0.5  # less is one flat colour
 class StainFit:
     """Stain vectors (unit rows, haematoxylin first), amounts, the pink ground, and CIELAB.
 
-    `p99` is the 99th percentile of haematoxylin in nuclei, and of the pink in the ground, unmixed by `basis`.
+    `p99` is the 99th percentile of haematoxylin in nuclei, and of the pink in single pixels, unmixed by `basis`.
 
     `lab` is mean (row 0) and standard deviation (row 1) of L, a and b of the stained pixels, the glass being white.
     """
@@ -89,7 +91,7 @@ _REFERENCE_VECTORS = np.array([[0.6426, 0.7290, 0.2342], [0.3221, 0.8649, 0.3863
 REFERENCE = StainFit(
     method="reference",
     matrix=unit_rows(_REFERENCE_VECTORS),
-    p99=np.array([3.1460, 1.5050]),
+    p99=np.array([3.1409, 1.8232]),
     lab=np.array([[54.06, 29.44, -31.64], [17.18, 7.20, 10.81]]),
     pink=unit_rows(np.array([[0.2876, 0.8710, 0.3980]]))[0],
 )
@@ -123,21 +125,21 @@ def fit_stain(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, method: str, gla
     if method == "reinhard" and (colours[1] < MIN_LAB_SD).any():
         why = f"a spread of {colours[1].min():.2f} in CIELAB, below {MIN_LAB_SD}: built-in reference taken"
         return replace(REFERENCE, glass=glass, fallback=why)
-    fit = replace(_fit_vectors(method, tissue_kinds(patches, glass)), glass=glass, lab=colours)
+    fit = replace(_fit_vectors(method, tissue_kinds(patches, glass), pixels), glass=glass, lab=colours)
     return replace(fit, method="reinhard", fallback="", strength=1.0) if method == "reinhard" else fit
 
 
-def _fit_vectors(method: str, kinds: TissueKinds) -> StainFit:
+def _fit_vectors(method: str, kinds: TissueKinds, pixels: Float64[np.ndarray, "n 3"]) -> StainFit:
     """Return the first fit whose map does no harm, else the one that goes furthest without harm."""
     if min(len(kinds.nuclei), len(kinds.ground)) < MIN_BLOCKS:
         why = f"{len(kinds.nuclei)} blocks of nuclei and {len(kinds.ground)} of ground, fewer than {MIN_BLOCKS}"
         return replace(REFERENCE, fallback=f"{why}: colours kept")
     reasons, best = list[str](), None
     for candidate in ("macenko",) if method == "reinhard" else (method, *({"vahadane", "macenko"} - {method})):
-        found = _fit_by(candidate, kinds)
+        found = _fit_by(candidate, kinds, pixels)
         reason = implausible(found)
         fit = replace(found, matrix=with_true_haematoxylin(found.matrix, found.basis[1]))
-        fit = replace(fit, p99=_percentiles(fit, kinds))
+        fit = replace(fit, p99=_percentiles(fit, kinds, pixels))
         if reason is None:
             strength, reason = _harmless_strength(fit, kinds)
             if strength is not None and (best is None or strength > best.strength):
@@ -151,17 +153,17 @@ def _fit_vectors(method: str, kinds: TissueKinds) -> StainFit:
     return replace(best, fallback="; ".join([*reasons, taken, *_about_pink(kinds)]))
 
 
-def _fit_by(method: str, kinds: TissueKinds) -> StainFit:
-    nuclei, ground, pink = (_thinned(od) for od in (kinds.nuclei, _darker_half(kinds.ground), kinds.pink))
+def _fit_by(method: str, kinds: TissueKinds, pixels: Float64[np.ndarray, "n 3"]) -> StainFit:
+    nuclei, ground, whole = (_thinned(od) for od in (kinds.nuclei, _darker_half(kinds.ground), kinds.ground))
     matrix = macenko_matrix(nuclei, ground)
     if method == "vahadane":
         n = max(len(nuclei), len(ground))  # of each alike: few nuclei must weigh as much as much ground
         matrix = sparse_stain_matrix(np.concatenate([np.resize(nuclei, (n, 3)), np.resize(ground, (n, 3))]), matrix)
-    own_pink = None if _about_pink(kinds) else pink_direction(nuclei, pink)
+    own_pink = None if _about_pink(kinds) else bounded_pink(pink_direction(nuclei, whole), matrix)
     if own_pink is None:
         matrix = np.stack([matrix[0], REFERENCE.matrix[1]])
     fit = StainFit(method=method, matrix=matrix, p99=REFERENCE.p99, pink=own_pink)
-    return replace(fit, p99=_percentiles(fit, kinds))
+    return replace(fit, p99=_percentiles(fit, kinds, pixels))
 
 
 def _darker_half(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
@@ -180,16 +182,18 @@ def _about_pink(kinds: TissueKinds) -> list[str]:
     return [f"{share:.1%} of the ground is pink: the reference's eosin taken"] if share < MIN_PINK_SHARE else []
 
 
-def _percentiles(fit: StainFit, kinds: TissueKinds) -> Float64[np.ndarray, " 2"]:
-    """Return the 99th percentile of haematoxylin among nuclei and of the pink among the ground.
+def _percentiles(fit: StainFit, kinds: TissueKinds, pixels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " 2"]:
+    """Return the 99th percentile of haematoxylin among nuclei and of the pink among single stained pixels, red cells left out.
 
-    A slide without pink ground has no amount of eosin of its own; it is scaled as haematoxylin is.
+    Each is what differs least between the sites of one tissue. A slide without pink ground has no amount of eosin of its own; it is scaled as haematoxylin is.
     """
     unmix = np.linalg.pinv(fit.basis)
     haematoxylin = np.percentile((kinds.nuclei @ unmix)[:, 0], 99)
     if fit.pink is None:
         return haematoxylin / REFERENCE.p99[0] * REFERENCE.p99
-    return np.array([haematoxylin, np.percentile((kinds.ground @ unmix)[:, 1], 99)])
+    pink = np.median(kinds.pink, axis=0)
+    stained = pixels[~is_red_cell(pixels, ground_blue=float(pink[2] / pink[1]))]
+    return np.array([haematoxylin, np.percentile((stained @ unmix)[:, 1], 99)])
 
 
 def _harmless_strength(fit: StainFit, kinds: TissueKinds) -> tuple[float | None, str | None]:

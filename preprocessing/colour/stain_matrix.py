@@ -11,7 +11,8 @@ from jaxtyping import Float64
 # Macenko's alpha, of each kind of tissue by itself: eosin's end among the ground, haematoxylin's among the nuclei
 GROUND_PERCENTILE = 10.0
 NUCLEAR_PERCENTILE = 98.0
-PINK_PERCENTILE = 45.0  # of the pink ground: the colour that a reference's eosin is set against
+PINK_PERCENTILE = 25.0  # of the ground, from its pinkest: the colour that a reference's pink is set against
+MAX_HAEMATOXYLIN_OF_PINK = 0.4  # of both stains; 0.10 to 0.48 on real slides, 0.62 on a painted one of mauve ground
 # red over green density of a haematoxylin: 0.69 to 0.93 on real slides; a nucleus with less has eosin above and below it
 MIN_RED_OF_NUCLEI = 0.62
 SPARSITY = 0.01  # lambda; the released SPCN code names 0.01 to 0.1, smaller for a better reconstruction
@@ -35,11 +36,23 @@ def macenko_matrix(
     return unit_rows(np.maximum(directions, 0.0) + 1e-12)
 
 
-def pink_direction(nuclei: Float64[np.ndarray, "n 3"], pink: Float64[np.ndarray, "m 3"]) -> Float64[np.ndarray, " 3"]:
-    """Return the unit vector of a slide's pink ground: near its middle, in the plane that `macenko_matrix` takes."""
-    plane, angles = _in_plane(nuclei, pink)
-    angle = np.percentile(angles(pink), PINK_PERCENTILE)
+def pink_direction(nuclei: Float64[np.ndarray, "n 3"], ground: Float64[np.ndarray, "m 3"]) -> Float64[np.ndarray, " 3"]:
+    """Return the unit vector of a slide's pink ground, in the plane that `macenko_matrix` takes.
+
+    By rank among all ground, not by hue: what a hue calls pink differs from scanner to scanner on one tissue.
+    """
+    plane, angles = _in_plane(nuclei, ground)
+    angle = np.percentile(angles(ground), PINK_PERCENTILE)
     return unit_rows(np.maximum(np.array([[np.cos(angle), np.sin(angle)]]) @ plane, 0.0) + 1e-12)[0]
+
+
+def bounded_pink(pink: Float64[np.ndarray, " 3"], matrix: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, " 3"]:
+    """Return a pink ground with no more haematoxylin than MAX_HAEMATOXYLIN_OF_PINK: mauve myxoid ground is none."""
+    haematoxylin, eosin = pink @ np.linalg.pinv(matrix)
+    if haematoxylin <= MAX_HAEMATOXYLIN_OF_PINK * (haematoxylin + eosin):
+        return pink
+    shares = np.array([MAX_HAEMATOXYLIN_OF_PINK, 1 - MAX_HAEMATOXYLIN_OF_PINK])
+    return unit_rows((shares @ matrix)[None])[0]
 
 
 def _in_plane(

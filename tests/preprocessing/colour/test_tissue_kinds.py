@@ -86,8 +86,8 @@ SOUND = ColourEffect(pink=(-20, -28), nuclei=(-40, -52), red_cells=(10, 0), turn
     [
         ({"noise": 6.0}, "grow 6.0 times"),
         ({"bleached": 0.11}, "11% of the tissue is bleached"),
-        ({"turned": 0.31}, "31% of the pink ground turns violet"),
-        ({"pink": (-20.0, -37.0)}, "pink ground has a hue of -37"),
+        ({"turned": 0.41}, "41% of the pink ground turns violet"),
+        ({"pink": (-20.0, -41.0)}, "pink ground has a hue of -41"),
         ({"pink": (-20.0, 6.0)}, "pink ground has a hue of 6"),
         ({"red_cells": (10.0, -39.0)}, "red cells have a hue of -39"),
         ({"red_cells": (10.0, 51.0)}, "red cells have a hue of 51"),
