@@ -185,7 +185,8 @@ def _about_pink(kinds: TissueKinds) -> list[str]:
 def _percentiles(fit: StainFit, kinds: TissueKinds, pixels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " 2"]:
     """Return the 99th percentile of haematoxylin among nuclei and of the pink among single stained pixels, red cells left out.
 
-    Each is what differs least between the sites of one tissue. A slide without pink ground has no amount of eosin of its own; it is scaled as haematoxylin is.
+    Each is what differs least between the sites of one tissue. A slide without pink ground has no amount of eosin of its own;
+    it is scaled as haematoxylin is.
     """
     unmix = np.linalg.pinv(fit.basis)
     haematoxylin = np.percentile((kinds.nuclei @ unmix)[:, 0], 99)
