@@ -94,7 +94,11 @@ class SteadyPool:
         task = Task(self, lambda pool: pool.schedule(function, args=args, timeout=timeout))
         self._tasks[id(task)] = task
         if not (self.is_broken and self.renew()):  # a new pool takes all that waits, and so this one
-            task.start(self._pool)
+            try:
+                task.start(self._pool)
+            except RuntimeError:  # it broke since it was asked
+                if not self.renew():
+                    raise
         return task
 
     def renew(self) -> bool:

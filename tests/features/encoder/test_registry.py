@@ -282,5 +282,6 @@ def test_a_tile_table_becomes_one_bag_a_patient(tmp_path, capsys, kept_networks)
     assert extract(arguments) == 1
     assert study.feature_file("efficientnet_lite0", "p0").read_bytes() == before
     other = write_table(tmp_path / "other", ["x,a.png,SS,TRAIN,False"])
+    Image.fromarray(tiles(1, 600, 3)[0]).save(tmp_path / "other" / "a.png")
     assert extract(["--study", str(study.root), "--tiles", str(other)]) == 2
     assert "folder of its own" in capsys.readouterr().err
