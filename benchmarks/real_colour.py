@@ -9,24 +9,21 @@ and much blue. Hues are medians of atan2(b, a) in CIELAB, degrees; `apart` is ho
 `violet` is the share of pink pixels that become bluer than -42 degrees.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from skimage.filters import threshold_otsu
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.slide_files import find_slides
+from benchmarks.real_slides import real_slides
 from preprocessing.colour.cielab import hue_and_chroma
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.colour_strip import colour_strip
 from preprocessing.colour.optical_density import optical_density
 from preprocessing.colour.stain import REFERENCE, fit_stain, stain_map
-from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.slide_stain import slide_patches
 from preprocessing.tiling.tile_choice import choose_tiles
 from preprocessing.tiling.tiling_settings import TilingConfig
@@ -73,28 +70,17 @@ def row(name: str, patches: list[np.ndarray], glass: tuple[float, float, float],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("slides", type=Path)
-    parser.add_argument("--mpp", type=Path)
-    parser.add_argument("--picture", type=Path)
-    arguments = parser.parse_args()
-    scales = (
-        {}
-        if arguments.mpp is None
-        else pd.read_csv(arguments.mpp, dtype={"slide_id": str}).set_index("slide_id")["mpp"]
-    )
+    arguments, slides = real_slides(__doc__)
     reference = hue_and_chroma(REFERENCE.basis[1:])[0][0]
-    print(f"hue of the reference's eosin {reference:.0f}\n")
+    print(f"hue of the reference's pink {reference:.0f}\n")
     print(
         "| slide | asked for | taken | pink | nuclei | red cells | apart | violet |\n|---|---|---|---|---|---|---|---|"
     )
     strips = []
-    for name, path in sorted(find_slides(arguments.slides).items()):
-        scale = None if name not in scales else (float(scales[name]),) * 2
-        config = TilingConfig()
-        with open_slide(path, mpp=scale, mpp_source="given") as slide:
-            masks = segment_slide(slide)
-            patches = slide_patches(slide, choose_tiles(slide, masks, config), masks, config)
+    config = TilingConfig()
+    for name, slide in slides:
+        masks = segment_slide(slide)
+        patches = slide_patches(slide, choose_tiles(slide, masks, config), masks, config)
         for method in METHODS:
             line, to_target = row(name, patches, masks.glass, method)
             print(line, flush=True)

@@ -8,21 +8,18 @@ as bright and even as the slide's glass (mean density below 0.08, its deviation 
 outside of hand-drawn fat.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image
 from shapely.geometry import shape
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.slide_files import find_slides
-from preprocessing.reading.slide import open_slide
+from benchmarks.real_slides import real_slides
 from preprocessing.tissue.outline import filled
 from preprocessing.tissue.segmentation import segment_slide, shrunk
 
@@ -46,23 +43,12 @@ def largest_lumen_mm2(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("slides", type=Path)
-    parser.add_argument("--mpp", type=Path)
-    parser.add_argument("--picture", type=Path)
-    arguments = parser.parse_args()
-    scales = (
-        {}
-        if arguments.mpp is None
-        else pd.read_csv(arguments.mpp, dtype={"slide_id": str}).set_index("slide_id")["mpp"]
-    )
+    arguments, slides = real_slides(__doc__)
     print("| slide | tissue mm2 | pieces over 1 mm2 | of outlined fat found | largest lumen in tissue, mm2 |")
     print("|---|---|---|---|---|")
     pictures = []
-    for name, path in sorted(find_slides(arguments.slides).items()):
-        scale = None if name not in scales else (float(scales[name]),) * 2
-        with open_slide(path, mpp=scale, mpp_source="given") as slide:
-            found, size = segment_slide(slide), (slide.width, slide.height)
+    for name, slide in slides:
+        found, size = segment_slide(slide), (slide.width, slide.height)
         is_tissue = shrunk(found.is_tissue, found.is_ink.shape)
         px_mm2 = (found.mpp / 1000) ** 2
         stats = cv2.connectedComponentsWithStats(is_tissue.astype(np.uint8))[2]

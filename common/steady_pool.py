@@ -93,12 +93,11 @@ class SteadyPool:
         """Start a job; its worker is ended past `timeout` seconds of processor time, or of standing still."""
         task = Task(self, lambda pool: pool.schedule(function, args=args, timeout=timeout))
         self._tasks[id(task)] = task
-        if not (self.is_broken and self.renew()):  # a new pool takes all that waits, and so this one
-            try:
-                task.start(self._pool)
-            except RuntimeError:  # it broke since it was asked
-                if not self.renew():
-                    raise
+        try:
+            task.start(self._pool)
+        except RuntimeError:  # the pool takes none; a new one, where it broke, takes all that waits, and so this one
+            if not (self.is_broken and self.renew()):
+                raise
         return task
 
     def renew(self) -> bool:

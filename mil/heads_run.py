@@ -55,19 +55,20 @@ def train_heads(
         say: receives what is to be read.
 
     Returns:
-        The first run, and the comparison; None where nothing was evaluated.
+        The first run, and the comparison; None where there is no other head, or nothing was evaluated.
 
     Raises:
         StudyError: as `train_study`, or a head is not known.
     """
-    study, others = open_study(study), other_heads(config)
+    others = other_heads(config)  # first: a wrong name costs no training
+    study = open_study(study)
     trained = train_study(study, replace(config, heads=None), say=say)
     runs = [(config.head, trained)]
     for head in others:
         say(f"\nhead {head}")
         own = replace(config, head=head, name=run_name(config, head), heads=None, learning_curve=None)
         runs.append((head, train_study(study, own, say=say)))
-    if isinstance(trained.metrics, NotEvaluated):
+    if not others or isinstance(trained.metrics, NotEvaluated):
         return trained, None
     task = task_named(config.task)
     with writing_run(study, config.task, config.name, script="train.py"), stage("comparing heads"):

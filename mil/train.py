@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_home_clean()
     from mil.audit.audit import stop_at_leaks
-    from mil.heads_run import other_heads, train_heads
+    from mil.heads_run import train_heads
     from mil.report.image_section import image_line
     from mil.report.verdict import heads_table, results_table, verdict
     from mil.training_run import audit_study
@@ -41,14 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.audit:
         stop_at_leaks(audit_study(config.study, config, say=say))
         return 0
-    other_heads(config)  # first: a wrong name costs no training
     trained, heads = train_heads(config.study, config, say=say)
     for patient, reason in sorted(trained.excluded.items()):
         print(f"left out: {patient}: {reason}")
     if trained.is_evaluated:
         metrics = trained.metrics
         print("\n".join(filter(None, [results_table(metrics), image_line(metrics), verdict(metrics)])))
-        if heads is not None and len(heads.heads) > 1:
+        if heads is not None:
             print(heads_table(heads))
     else:
         print(

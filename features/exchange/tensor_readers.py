@@ -61,16 +61,12 @@ def read_tensor(source: Source) -> ExchangeBag:
         raise ValueError(f"{path}: its tensor claims {claimed:,} bytes in a file of {on_disk:,}; {DAMAGED}")
     tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     features, n_tiles = embedding_rows(path, tensor.detach().numpy(), is_header=source.is_header)
-    if tensor.ndim == 1 and n_tiles:
-        return ExchangeBag(
-            slide_id=source.slide_id, layout=SLIDE_VECTORS, features=features, coords=NO_COORDS, coords_unit=UNKNOWN,
-            n_tiles=n_tiles, attributes=foreign_attributes(), mpp=source.mpp,
-        )  # fmt: skip
+    is_slide_vector = tensor.ndim == 1 and n_tiles > 0
     index = next((own for own in (_beside(path, ".index.npz"), _beside(path, ".index.npy")) if own.is_file()), None)
-    if index is None and not (path.parent / BAGS_CONFIG).is_file():
+    if is_slide_vector or (index is None and not (path.parent / BAGS_CONFIG).is_file()):
         return ExchangeBag(
-            slide_id=source.slide_id, layout=CLAM, features=features, coords=NO_COORDS, coords_unit=UNKNOWN, n_tiles=n_tiles,
-            attributes=foreign_attributes(), mpp=source.mpp,
+            slide_id=source.slide_id, layout=SLIDE_VECTORS if is_slide_vector else CLAM, features=features,
+            coords=NO_COORDS, coords_unit=UNKNOWN, n_tiles=n_tiles, attributes=foreign_attributes(), mpp=source.mpp,
         )  # fmt: skip
     return _slideflow(source, features, n_tiles, None if source.is_header else index)
 

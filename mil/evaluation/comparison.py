@@ -13,7 +13,7 @@ import numpy as np
 
 from common.failures import StudyError
 from mil.evaluation.task import EvaluationTask
-from mil.metrics.bootstrap import TOO_FEW, Resamples, intervals
+from mil.metrics.bootstrap import TOO_FEW, Interval, Resamples, intervals
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
 from mil.runs.comparison_record import Comparison, FoldTest, PairedMetric
 from mil.runs.figure_names import ATTENTION
@@ -88,13 +88,18 @@ def _paired_bootstrap(first: Resamples, second: Resamples, names: Sequence[str])
     difference = first.minus(second)
     own, other, paired = intervals(first), intervals(second), intervals(difference)
     kept = [name for name in names if name in paired and paired[name].value is not None]
-    p_values = [None if paired[name].method == TOO_FEW else bootstrap_p(difference.bootstrap[name]) for name in kept]
+    p_values = [paired_p(difference, paired[name], name) for name in kept]
     return tuple(
         PairedMetric(
             name=name, first=own[name].value, second=other[name].value, difference=paired[name], p=p, p_holm=adjusted
         )
         for name, p, adjusted in zip(kept, p_values, holm(p_values), strict=True)
     )
+
+
+def paired_p(difference: Resamples, span: Interval, name: str) -> float | None:
+    """Return the two-sided p of a difference with its interval; None where too few patients were compared."""
+    return None if span.method == TOO_FEW else bootstrap_p(difference.bootstrap[name])
 
 
 def _fold_tests(first: FinishedRun, second: FinishedRun, task: EvaluationTask) -> tuple[FoldTest, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mil.evaluation.comparison import check_comparable
+from mil.evaluation.comparison import check_comparable, paired_p
 from mil.evaluation.task import EvaluationTask
-from mil.metrics.bootstrap import TOO_FEW, intervals
-from mil.metrics.paired_tests import bootstrap_p, holm
+from mil.metrics.bootstrap import intervals
+from mil.metrics.paired_tests import holm
 from mil.runs.figure_names import ATTENTION
 from mil.runs.heads_record import HeadResult, Heads
 from mil.runs.run_store import FinishedRun
@@ -34,10 +34,7 @@ def compare_heads(
     samples = [task.resampled_metrics(run, ATTENTION, plan) for _, run in runs]
     differences = [own.minus(samples[0]) for own in samples[1:]]
     spans = [intervals(own)[main] for own in differences]
-    p_values = [
-        None if span.method == TOO_FEW else bootstrap_p(own.bootstrap[main])
-        for own, span in zip(differences, spans, strict=True)
-    ]
+    p_values = [paired_p(own, span, main) for own, span in zip(differences, spans, strict=True)]
     adjusted = holm(p_values)
     return Heads(
         metric=main, n_patients=len(plan.counts), n_bootstrap=n_bootstrap,

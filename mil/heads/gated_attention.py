@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mil.heads.attention_pooling import AttentionPooledHead
+from mil.heads.gate import GatedHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +17,16 @@ class GatedAttentionSettings:
     dropout: float
 
 
-class GatedAttentionHead(AttentionPooledHead):
+class GatedAttentionHead(GatedHead):
     """Embeddings of packed bags to one output vector a bag."""
 
     name = "gated_attention"
 
     def __init__(self, settings: GatedAttentionSettings, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
-        self.tanh_branch = nn.Linear(settings.hidden, settings.attention)
-        self.gate_branch = nn.Linear(settings.hidden, settings.attention)
-        self.score = nn.Linear(settings.attention, 1, bias=False)  # a bias would cancel in the softmax
+        self.make_gate(1)
         self.output = nn.Linear(settings.hidden, n_outputs)
         self.dropout = nn.Dropout(settings.dropout)
-
-    def scores(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, "tile 1"]:
-        """Return the gated attention score of each tile."""
-        return self.score(torch.tanh(self.tanh_branch(hidden)) * torch.sigmoid(self.gate_branch(hidden)))
 
     def of_pooled(self, pooled: Float[Tensor, "1 bag hidden"]) -> Float[Tensor, "bag out"]:
         """Return the outputs of pooled bags."""

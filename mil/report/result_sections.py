@@ -23,7 +23,7 @@ def result_sections(
         _folds(metrics, task),
         *_subgroups(metrics, task.wording),
         *_learning_curve(metrics, pictures),
-        *([] if heads is None or len(heads.heads) < 2 else [heads_section(heads)]),
+        *([] if heads is None else [heads_section(heads)]),
         *([] if compared is None else [comparison_section(compared)]),
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from preprocessing.colour.cielab import hue_and_chroma
-from preprocessing.colour.tissue_kinds import TissueKinds
+from preprocessing.colour.tissue_kinds import TissueKinds, thinned
 
 MIN_BLOCKS = 50  # of a kind, to judge it
 MAX_BLOCKS = 8_000  # of a kind; more tell no more
@@ -38,14 +38,16 @@ class ColourEffect:
 
 def effect_of(kinds: TissueKinds, matrix: Float64[np.ndarray, "3 3"]) -> ColourEffect:
     """Return what a map (densities @ matrix) does to the kinds of tissue of a slide."""
-    pink, nuclei, red_cells = (_thinned(od) for od in (kinds.pink, _cores(kinds.nuclei), kinds.red_cells))
+    pink, nuclei, red_cells, ground = (
+        thinned(od, MAX_BLOCKS) for od in (kinds.pink, _cores(kinds.nuclei), kinds.red_cells, kinds.ground)
+    )
     before, after = _hues(pink), _hues(pink @ matrix)
     is_turned = (before > VIOLET_HUE) & (after <= VIOLET_HUE)
     colourful = np.eye(3) - np.full((3, 3), 1 / 3)
     return ColourEffect(
-        pink=_medians(pink, matrix), nuclei=_medians(nuclei, matrix),
-        red_cells=_medians(red_cells, matrix), turned=float(is_turned.mean()) if len(is_turned) else 0.0,
-        bleached=_bleached(np.concatenate([_thinned(kinds.ground), nuclei, red_cells]), matrix),
+        pink=_medians(before, after), nuclei=_medians(_hues(nuclei), _hues(nuclei @ matrix)),
+        red_cells=_medians(_hues(red_cells), _hues(red_cells @ matrix)), turned=float(is_turned.mean()) if len(is_turned) else 0.0,
+        bleached=_bleached(np.concatenate([ground, nuclei, red_cells]), matrix),
         noise=float(np.linalg.svd(colourful @ matrix @ colourful)[1][0]),
     )  # fmt: skip
 
@@ -76,10 +78,6 @@ def _named(hues: tuple[float, float]) -> str:
     return f"{hues[1]:.0f} degrees (before {hues[0]:.0f})"
 
 
-def _thinned(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
-    return od[:: max(1, -(-len(od) // MAX_BLOCKS))]
-
-
 def _cores(nuclei: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
     """Return the darker half of the nuclei in red: a block on an edge is half ground."""
     return nuclei[nuclei[:, 0] >= np.median(nuclei[:, 0])] if len(nuclei) else nuclei
@@ -91,10 +89,10 @@ def _bleached(od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "3 3"]
     return float((np.maximum(od @ matrix, 0).mean(axis=1) < MIN_DENSITY * od.mean(axis=1)).mean())
 
 
-def _medians(od: Float64[np.ndarray, "n 3"], matrix: Float64[np.ndarray, "3 3"]) -> tuple[float, float]:
-    if len(od) < MIN_BLOCKS:
+def _medians(before: Float64[np.ndarray, " n"], after: Float64[np.ndarray, " n"]) -> tuple[float, float]:
+    if len(before) < MIN_BLOCKS:
         return float("nan"), float("nan")
-    return float(np.median(_hues(od))), float(np.median(_hues(od @ matrix)))
+    return float(np.median(before)), float(np.median(after))
 
 
 def _hues(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:

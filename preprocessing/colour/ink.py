@@ -4,13 +4,14 @@ How strokes are found on an overview stands in preprocessing/tissue/pen_strokes.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 
 # shares of the green density; measured: red 0.29 to 0.41, blue 0.61 to 0.9 over a ground of 0.50 to 0.53
 MAX_RED_CELL_RED = 0.45
 MIN_RED_CELL_BLUE = 0.62
 RED_CELL_BLUE_RISE = 0.13
 MIN_RED_CELL_OD = 0.5
+MAX_PINK_RED = 0.75  # red density of pink ground as a share of its green
 
 
 def is_ink_colour(od: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
@@ -40,6 +41,16 @@ def is_no_stain(od: Float64[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "*n"]:
     """
     red, green, blue = np.moveaxis(od, -1, 0)
     return (red > green * 1.15) | (blue > green * 1.25)
+
+
+def ground_blue(od: Float[np.ndarray, "n 3"]) -> float:
+    """Return blue over green density of what may be pink ground; the median is not moved by some red cells in it.
+
+    Args:
+        od: optical densities of stained tissue, natural logarithm, RGB.
+    """
+    pink = od[od[:, 0] < MAX_PINK_RED * od[:, 1]]
+    return float(np.median(pink[:, 2] / pink[:, 1])) if len(pink) else 0.0
 
 
 def is_red_cell(od: Float64[np.ndarray, "*n 3"], *, ground_blue: float = 0.0) -> Bool[np.ndarray, "*n"]:

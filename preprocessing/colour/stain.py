@@ -30,7 +30,7 @@ from preprocessing.colour.stain_matrix import (
     with_true_haematoxylin,
 )
 from preprocessing.colour.stain_samples import stained_pixels
-from preprocessing.colour.tissue_kinds import TissueKinds, tissue_kinds
+from preprocessing.colour.tissue_kinds import TissueKinds, thinned, tissue_kinds
 
 METHODS = ("vahadane", "macenko", "reinhard", "none")
 MIN_PIXELS = 5_000
@@ -154,7 +154,9 @@ def _fit_vectors(method: str, kinds: TissueKinds, pixels: Float64[np.ndarray, "n
 
 
 def _fit_by(method: str, kinds: TissueKinds, pixels: Float64[np.ndarray, "n 3"]) -> StainFit:
-    nuclei, ground, whole = (_thinned(od) for od in (kinds.nuclei, _darker_half(kinds.ground), kinds.ground))
+    nuclei, ground, whole = (
+        thinned(od, MAX_FIT_BLOCKS) for od in (kinds.nuclei, _darker_half(kinds.ground), kinds.ground)
+    )
     matrix = macenko_matrix(nuclei, ground)
     if method == "vahadane":
         n = max(len(nuclei), len(ground))  # of each alike: few nuclei must weigh as much as much ground
@@ -170,10 +172,6 @@ def _darker_half(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
     """Leave out the paler half, where noise and glass turn the direction; not below a fixed density: slides are pale."""
     peaks = od.max(axis=1)
     return od[peaks >= np.median(peaks)]
-
-
-def _thinned(od: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
-    return od[:: max(1, -(-len(od) // MAX_FIT_BLOCKS))]
 
 
 def _about_pink(kinds: TissueKinds) -> list[str]:

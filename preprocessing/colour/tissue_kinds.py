@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
 from preprocessing.colour.cielab import hue_and_chroma
-from preprocessing.colour.ink import is_no_stain, is_red_cell
+from preprocessing.colour.ink import MAX_PINK_RED, ground_blue, is_no_stain, is_red_cell
 from preprocessing.colour.optical_density import Glass
 from preprocessing.colour.stain_samples import BLOCK, block_densities, is_stained, smoothed
 
@@ -21,7 +21,6 @@ AROUND_BLOCKS = 8.0  # standard deviation of what surrounds a block, 16 µm: a n
 NUCLEAR_RISE = 0.35  # of red optical density over the surroundings, as a share of what the darkest nuclei have
 NUCLEAR_RISE_RANGE = (0.04, 0.10)  # of that rise: what noise never reaches, and what is a nucleus on any slide
 GROUND_SHARE = 0.3  # of the rise of a nucleus: below, a block is no part of one
-MAX_PINK_RED = 0.75  # red density of pink ground as a share of its green
 PINK_HUES = (-45.0, 30.0)  # degrees, atan2(b, a) in CIELAB
 MIN_PINK_CHROMA = 5.0
 _NONE = (np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
@@ -41,31 +40,22 @@ def tissue_kinds(patches: Sequence[UInt8[np.ndarray, "_ _ 3"]], glass: Glass) ->
     """Sort the blocks of a slide's patches (RGB, about 0.5 µm a pixel) into kinds."""
     raw = [block_densities(patch, glass) for patch in patches if min(patch.shape[:2]) >= 2 * BLOCK]
     smooth = [smoothed(od) for od in raw]
-    ground_blue = _ground_blue(smooth)
-    parts = [_seen(*pair, ground_blue) for pair in zip(raw, smooth, strict=True)]
+    whole = np.concatenate([each.reshape(-1, 3) for each in smooth] or [np.empty((0, 3))])
+    blue = ground_blue(whole[is_stained(whole, OD_SEEN)])
+    parts = [_seen(*pair, blue) for pair in zip(raw, smooth, strict=True)]
     od, rise, red_cells = (np.concatenate([part[k] for part in parts] or [_NONE[k]]) for k in range(3))
     nuclear = float(np.clip(NUCLEAR_RISE * np.percentile(rise, 99), *NUCLEAR_RISE_RANGE)) if len(rise) else 0.0
     nuclei, ground = od[rise > nuclear], od[rise < GROUND_SHARE * nuclear]
     return TissueKinds(nuclei, ground, ground[_is_pink(ground, nuclei)], red_cells)
 
 
-def _ground_blue(smooth: Sequence[Float64[np.ndarray, "_ _ 3"]]) -> float:
-    """Return blue over green density of what may be pink ground; the median is not moved by the red cells in it."""
-    if not smooth:
-        return 0.0
-    od = np.concatenate([each.reshape(-1, 3) for each in smooth])
-    od = od[is_stained(od, OD_SEEN)]
-    od = od[od[:, 0] < MAX_PINK_RED * od[:, 1]]
-    return float(np.median(od[:, 2] / od[:, 1])) if len(od) else 0.0
-
-
 def _seen(
-    raw: Float64[np.ndarray, "h w 3"], od: Float64[np.ndarray, "h w 3"], ground_blue: float
+    raw: Float64[np.ndarray, "h w 3"], od: Float64[np.ndarray, "h w 3"], blue: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a patch's usable densities, their rise in red over what surrounds them, and the densities of red cells."""
     from scipy import ndimage
 
-    is_red = is_red_cell(od, ground_blue=ground_blue)
+    is_red = is_red_cell(od, ground_blue=blue)
     near_red = ndimage.binary_dilation(is_red, iterations=2)
     near_ink = ndimage.binary_dilation(is_no_stain(raw) & (raw.max(axis=-1) > OD_SEEN), np.ones((3, 3)))
     is_seen = od.max(axis=-1) > OD_SEEN
@@ -83,3 +73,8 @@ def _is_pink(ground: Float64[np.ndarray, "n 3"], nuclei: Float64[np.ndarray, "m 
     hue, chroma = hue_and_chroma(ground)
     is_eosin_like = (hue > PINK_HUES[0]) & (hue < PINK_HUES[1]) & (chroma > MIN_PINK_CHROMA)
     return is_eosin_like & (ground[:, 0] < MAX_PINK_RED * ground[:, 1]) & (ground[:, 0] < most)
+
+
+def thinned(od: Float64[np.ndarray, "n 3"], most: int) -> Float64[np.ndarray, "m 3"]:
+    """Return every so many of the blocks of a kind that at most `most` are left."""
+    return od[:: max(1, -(-len(od) // most))]

@@ -6,7 +6,7 @@ Optical densities are natural logarithms against the slide's own glass, RGB.
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from preprocessing.colour.ink import is_red_cell
+from preprocessing.colour.ink import ground_blue, is_red_cell
 
 QUALITY_MPP = 2.0  # µm a pixel; a blur of 1.5 µm (sigma) already halves the sharpness here
 COARSE = 4  # pixels of a block to one pixel where colours are judged: 8 µm
@@ -20,7 +20,6 @@ FOLD_HUE = 1.3  # largest ratio of the rises of two channels: a fold doubles bot
 STAINED_OD = 0.15  # a coarse pixel that belongs to tissue, not to a hole in it
 BLOOD_OD = 0.7  # of green over 8 µm, beyond what most eosin reaches
 MAX_GROUND_BLUE = 0.6  # blue over green of a ground: more is itself blood, of which a block may be full
-MAX_PINK_RED = 0.75  # red over green of what may be ground
 NUCLEAR_RISE = 0.12  # of red optical density over the surroundings: a nucleus
 
 
@@ -73,9 +72,7 @@ def _slim(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 def is_blood(od: Float32[np.ndarray, "h w 3"], is_tissue: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Find red cells and clots: hardly any red absorbed, more green and blue than the eosin around them takes."""
-    ground = od[is_tissue & (od[..., 1] > STAINED_OD)]
-    ground = ground[ground[:, 0] < MAX_PINK_RED * ground[:, 1]]
-    blue = float(np.median(ground[:, 2] / ground[:, 1])) if len(ground) else 0.0
+    blue = ground_blue(od[is_tissue & (od[..., 1] > STAINED_OD)])
     return (od[..., 1] > BLOOD_OD) & is_red_cell(od.astype(np.float64), ground_blue=min(blue, MAX_GROUND_BLUE))
 
 

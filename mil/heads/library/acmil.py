@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from mil.heads.attention_pooling import AttentionPooledHead, pool
+from mil.heads.attention_pooling import pool
+from mil.heads.gate import GatedHead
 from mil.heads.head import Rows, owners
 
 
@@ -30,23 +31,17 @@ class AcmilSettings:
     masked: float = 0.6
 
 
-class AcmilHead(AttentionPooledHead):
+class AcmilHead(GatedHead):
     """Gated attention with several branches."""
 
     name = "acmil"
 
     def __init__(self, settings: AcmilSettings, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
-        self.tanh_branch = nn.Linear(settings.hidden, settings.attention)
-        self.gate_branch = nn.Linear(settings.hidden, settings.attention)
-        self.score = nn.Linear(settings.attention, settings.n_branches, bias=False)
+        self.make_gate(settings.n_branches)
         self.of_branch = nn.ModuleList([nn.Linear(settings.hidden, n_outputs) for _ in range(settings.n_branches)])
         self.output = nn.Linear(settings.hidden, n_outputs)
         self.dropout = nn.Dropout(settings.dropout)
-
-    def scores(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, "tile branch"]:
-        """Return the gated attention scores of each tile."""
-        return self.score(torch.tanh(self.tanh_branch(hidden)) * torch.sigmoid(self.gate_branch(hidden)))
 
     def of_pooled(self, pooled: Float[Tensor, "branch bag hidden"]) -> Float[Tensor, "bag out"]:
         """Return the outputs of pooled bags."""

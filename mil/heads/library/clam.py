@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mil.heads.attention_pooling import AttentionPooledHead, pool
+from mil.heads.attention_pooling import pool
+from mil.heads.gate import GatedHead
 from mil.heads.head import Rows, owners
 
 
@@ -29,7 +30,7 @@ class ClamSettings:
     tile_weight: float = 0.3
 
 
-class ClamSingleHead(AttentionPooledHead):
+class ClamSingleHead(GatedHead):
     """One branch of attention for all classes."""
 
     name = "clam_sb"
@@ -37,17 +38,10 @@ class ClamSingleHead(AttentionPooledHead):
 
     def __init__(self, settings: ClamSettings, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
-        n_branches = n_outputs if self.is_multi else 1
-        self.tanh_branch = nn.Linear(settings.hidden, settings.attention)
-        self.gate_branch = nn.Linear(settings.hidden, settings.attention)
-        self.score = nn.Linear(settings.attention, n_branches, bias=False)
+        self.make_gate(n_outputs if self.is_multi else 1)
         self.output = nn.Linear(settings.hidden, n_outputs)
         self.of_tile = nn.Linear(settings.hidden, 2 * n_outputs)
         self.dropout = nn.Dropout(settings.dropout)
-
-    def scores(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, "tile branch"]:
-        """Return the gated attention scores of each tile."""
-        return self.score(torch.tanh(self.tanh_branch(hidden)) * torch.sigmoid(self.gate_branch(hidden)))
 
     def of_pooled(self, pooled: Float[Tensor, "branch bag hidden"]) -> Float[Tensor, "bag out"]:
         """Return the outputs of pooled bags: each class reads its own branch, or all the one there is."""

@@ -106,6 +106,17 @@ def test_d4_a_table_that_was_changed_since_is_named(tmp_path, capsys, name, chan
     assert "Traceback" not in said
 
 
+def resealed(root, make, row, column, value):
+    """Make a run, change one cell of its predictions, and take the change into its checksums."""
+    folder = RunFolder(root)
+    make(folder.root)
+    table = pd.read_csv(folder.predictions, dtype=str)
+    table.loc[row, column] = str(value)
+    table.to_csv(folder.predictions, index=False)
+    reseal(folder.root)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("column", "value", "rule"),
     [
@@ -121,24 +132,14 @@ def test_d4_a_table_that_was_changed_since_is_named(tmp_path, capsys, name, chan
     ],
 )
 def test_d4_predictions_that_cannot_be_are_refused_by_their_rule(tmp_path, column, value, rule):
-    folder = RunFolder(tmp_path / "run")
-    subtype_run(folder.root)
-    table = pd.read_csv(folder.predictions, dtype=str)
-    table.loc[0, column] = str(value)
-    table.to_csv(folder.predictions, index=False)
-    reseal(folder.root)
+    folder = resealed(tmp_path / "run", subtype_run, 0, column, value)
     with pytest.raises(StudyError, match=f"predictions.csv: .*{rule}.*line .*train again"):
         read_run(folder)
 
 
 @pytest.mark.parametrize(("column", "value", "rule"), [("event", 2, "0 or 1"), ("time", -1, "not negative"), ("score", "nan", "number")])
 def test_d4_a_survival_that_cannot_be_is_refused(tmp_path, column, value, rule):
-    folder = RunFolder(tmp_path / "run")
-    survival_run(folder.root)
-    table = pd.read_csv(folder.predictions, dtype=str)
-    table.loc[3, column] = str(value)
-    table.to_csv(folder.predictions, index=False)
-    reseal(folder.root)
+    folder = resealed(tmp_path / "run", survival_run, 3, column, value)
     with pytest.raises(StudyError, match=rf"predictions.csv: {column if column != 'time' else 'a time'} is .*{rule}.*line 5 "):
         read_run(folder)
 
