@@ -54,7 +54,7 @@ def make_slide_study(root: Path) -> Study:
 
 
 def make_run_study(root: Path) -> Study:
-    """Features to reports: both tasks with covariates, sites, a learning curve and a comparison."""
+    """Features to reports: both tasks with covariates, sites, a learning curve, a comparison of heads and one of runs."""
     study = make_feature_study(root, n_patients=30)
     table = pd.read_csv(study.cohort_table)
     number = table["patient_id"].str[1:].astype(int)
@@ -67,7 +67,7 @@ def make_run_study(root: Path) -> Study:
     assert make_splits([*flag, "--folds", "2"]) == 0
     for task in ("subtype", "survival"):
         own = [*flag, "--task", task]
-        assert train([*own, *FAST, "--learning_curve", "0.5"]) == 0
+        assert train([*own, *FAST, "--learning_curve", "0.5", "--heads", "mean_mlp"]) == 0
         assert train([*own, *FAST, "--name", "other", "--seed", "1"]) == 0
         assert evaluate([*own, "--against", "other"]) == 0
     return study

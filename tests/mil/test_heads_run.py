@@ -7,18 +7,22 @@ import pytest
 from pytest import approx
 
 from common.failures import StudyError
+from mil import heads_run
 from mil.evaluation.comparison import compare_runs
+from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.heads_comparison import compare_heads
 from mil.heads_run import other_heads, run_name
 from mil.metrics.bootstrap import Interval
 from mil.report.report import write_report
 from mil.report.verdict import heads_table, heads_words
+from mil.runs.audit_record import Audit
 from mil.runs.heads_record import HeadResult, current_heads, write_heads
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.tasks.registry import task_named
 from mil.train import main as train
 from mil.training.training_settings import TrainConfig
+from mil.training_run import TrainedRun
 from tests.helpers.run_folders import reseal, subtype_run, survival_run
 
 N = 200
@@ -66,8 +70,6 @@ def test_the_comparison_is_kept_shown_and_gone_when_a_run_was_trained_anew(folde
     write_heads(folders[0], heads)
     assert current_heads(folders[0]) == heads
     run = read_run(folders[0])
-    from mil.evaluation.evaluation import metrics_of_run
-
     task = task_named("subtype")
     write_report(run, metrics_of_run(run, task.evaluation, n_bootstrap=N, seed=0), task.report)
     page = folders[0].report.read_text()
@@ -95,6 +97,17 @@ def test_heads_are_known_named_once_and_their_runs_can_be_folders():
         other_heads(TrainConfig(heads="mean_sd,mean_sd"))
     with pytest.raises(StudyError, match="is no head"):
         other_heads(TrainConfig(heads="mean_mpl"))
+
+
+def test_a_run_without_other_heads_compares_nothing(monkeypatch, folders):
+    task = task_named("subtype").evaluation
+    metrics = metrics_of_run(read_run(folders[0]), task, n_bootstrap=N, seed=0)
+    trained = TrainedRun(
+        folder=folders[0], metrics=metrics, audit=Audit(checks=()), usable=[], excluded={}, is_evaluated=True
+    )
+    monkeypatch.setattr(heads_run, "train_study", lambda *_args, **_options: trained)
+    assert heads_run.train_heads(folders[0].root, TrainConfig()) == (trained, None)
+    assert not folders[0].heads.exists()
 
 
 def test_a_wrong_head_costs_no_training(tmp_path, capsys):
