@@ -46,7 +46,11 @@ def test_status_tables_are_sorted_and_the_same_in_any_order(tmp_path):
 def test_d9_ctrl_c_while_modules_load_is_130_without_a_trace(tmp_path, script):
     root = Path(__file__).resolve().parents[2]
     for module in ("numpy", "yaml"):  # what the scripts load first of other packages
-        (tmp_path / f"{module}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+        (tmp_path / f"{module}.py").write_text(
+            "import signal\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
+            "signal.raise_signal(signal.SIGINT)\n"
+        )
     run = subprocess.run(
         [sys.executable, str(root / script), "--study", str(tmp_path)], env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True, text=True, check=False, timeout=60,
