@@ -11,7 +11,7 @@ all of them by preprocessing/tiling/study_tiles.py. Angles are degrees to the pa
 of the variance of slides' mean optical density per stain, before (relative to the slide's glass) and after the map
 (relative to white), over the same stained pixels, unmixed by the built-in reference's vectors both times, so that
 before and after, and all slides and methods, are measured in one basis; concentrations are not cut at 0. The hue of painted
-pure eosin after the map is set against that of the reference's eosin at the same density.
+pure eosin after the map is set against that of the reference's pink at the same density.
 """
 
 import argparse
