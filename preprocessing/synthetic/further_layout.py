@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from preprocessing.synthetic.looks import LOOK_ALIKES, SUBTYPES
 from preprocessing.synthetic.painter import COARSE_UM, smooth_noise
 
 STREAM = 91  # beside a recipe's seed: the generator of what is laid out and painted here
@@ -22,7 +23,10 @@ SCALES_UM = {
     "myxoid": 180.0,
     "open_fat": 260.0,
 }
-FURTHER = (*SCALES_UM, "lumen", "pale_piece", "shadow")  # the names of the fields laid out here
+LOOK_ALIKE_UM = 300.0  # patches of benign tissue that looks like a tumour; never in place of one
+SCALES_UM |= dict.fromkeys(LOOK_ALIKES, LOOK_ALIKE_UM)
+SECOND_UM = 150.0  # patches of a tumour that look like another one
+FURTHER = (*SCALES_UM, "lumen", "pale_piece", "shadow", "second_tumour")  # the names of the fields laid out here
 LUMEN_EDGE = 0.10  # raggedness of a lumen, as a share of its radius
 CLEFT_UM = (100.0, 190.0)  # width; a narrower one is closed as a gap between cells
 SHADOW_UM = (110.0, 200.0)  # reach from the scan's edge
@@ -39,6 +43,13 @@ class FurtherKinds:
     myxoid_share: float = 0.0  # pale, faintly fibrillar, few nuclei
     open_fat_share: float = 0.0  # empty cells of about 100 µm, walls of 3 to 4 µm with gaps
     second_haematoxylin_share: float = 0.0  # crushed nuclei and mucin: a purple ground of a colour of its own
+    smooth_muscle_share: float = 0.0  # look-alikes (looks.py): benign, on the ground of LMS,
+    loose_stroma_share: float = 0.0  # MFS,
+    septal_fat_share: float = 0.0  # DDLPS,
+    lymphoid_share: float = 0.0  # SS,
+    granulation_share: float = 0.0  # UPS
+    second_subtype: str = ""  # whose look a part of the tumour has: a mixed or dedifferentiated one
+    second_tumour_share: float = 0.0  # of the tumour
     lumen_share: float = 0.0  # clear lumina and clefts, with stray light in them; they are no tissue
     n_pale_pieces: int = 0  # of the pieces, from the left: hardly stained, texture kept
     shadow: float = 0.0  # largest optical density (natural logarithm) of a shadow at the scan's edge
@@ -49,6 +60,7 @@ class FurtherKinds:
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, got {share}")
+        self._check_second()
         total = sum(shares.values()) - self.lumen_share
         if total > 1 + 1e-9:
             raise ValueError(f"the shares of the further kinds are together 1 at most, got {total:g}")
@@ -56,12 +68,21 @@ class FurtherKinds:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a number from 0, got {getattr(self, name)}")
 
+    def _check_second(self) -> None:
+        is_set, share = self.second_subtype != "", self.second_tumour_share
+        if not 0 <= share <= 1 or is_set != (share > 0) or (is_set and self.second_subtype not in SUBTYPES):
+            raise ValueError(
+                f"second_subtype, one of {', '.join(SUBTYPES)}, goes with a second_tumour_share of up to 1, "
+                f"got {self.second_subtype!r} and {share}"
+            )
+
 
 def lay_out_further(
     kinds: FurtherKinds,
     n_pieces: int,
     tissue: Float32[np.ndarray, "h w"],
     necrosis: Float32[np.ndarray, "h w"],
+    tumour: Float32[np.ndarray, "h w"],
     rng: np.random.Generator,
 ) -> dict[str, Float32[np.ndarray, "h w"]]:
     """Return a coarse field, positive inside, for each kind the slide has; a lumen is to be cut out of the tissue.
@@ -76,19 +97,30 @@ def lay_out_further(
     n_tissue = int((np.minimum(tissue, -fields["lumen"]) > 0).sum()) if "lumen" in fields else int((tissue > 0).sum())
     for kind, scale_um in SCALES_UM.items():
         share = float(getattr(kinds, f"{kind}_share"))
-        is_free = free > 0
-        if share <= 0 or not is_free.any():
+        where = np.minimum(free, -tumour) if kind in LOOK_ALIKES else free
+        if share <= 0 or not (where > 0).any():
             continue
-        noise = smooth_noise(tissue.shape, scale_um / COARSE_UM, rng)
-        level = np.quantile(noise[is_free], 1 - min(share * n_tissue / is_free.sum(), 1.0))
-        fields[kind] = np.minimum((noise - level).astype(np.float32), free)
+        fields[kind] = _patches(where, share * n_tissue, scale_um, rng)
         free = np.minimum(free, -fields[kind])
+    inside = np.minimum(free, tumour)
+    if kinds.second_tumour_share > 0 and (inside > 0).any():
+        fields["second_tumour"] = _patches(inside, kinds.second_tumour_share * (inside > 0).sum(), SECOND_UM, rng)
     if kinds.n_pale_pieces > 0:
         x = np.arange(tissue.shape[1], dtype=np.float32)[None, :]
         fields["pale_piece"] = np.minimum(tissue, tissue.shape[1] * kinds.n_pale_pieces / n_pieces - x - 0.5)
     if kinds.shadow > 0:
         fields["shadow"] = _shadow(tissue, rng)
     return fields
+
+
+def _patches(
+    where: Float32[np.ndarray, "h w"], n_wanted: float, scale_um: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "h w"]:
+    """Return a field that is positive in patches of about this scale, on so many of the pixels where `where` is positive."""
+    is_free = where > 0
+    noise = smooth_noise(where.shape, scale_um / COARSE_UM, rng)
+    level = np.quantile(noise[is_free], 1 - min(n_wanted / is_free.sum(), 1.0))
+    return np.minimum((noise - level).astype(np.float32), where)
 
 
 def _lumina(tissue: Float32[np.ndarray, "h w"], share: float, rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:

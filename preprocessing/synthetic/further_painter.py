@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from preprocessing.synthetic.further_layout import FurtherKinds
-from preprocessing.synthetic.looks import CRUSHED_LOOK, HYALINE_LOOK, MYXOID_LOOK, Look
+from preprocessing.synthetic.looks import CRUSHED_LOOK, HYALINE_LOOK, LOOK_ALIKES, MYXOID_LOOK, Look
 from preprocessing.synthetic.painter import (
     COARSE_UM,
     PAINT_MPP,
     Canvas,
+    clear_vacuoles,
     enlarge,
     grain_texture,
     paint_ground,
@@ -70,6 +71,9 @@ def paint_further(
             _paint_tissue(canvas, is_in[name], _varied(look, rng), rng)
     if "second_haematoxylin" in is_in:
         layers.append(_crushed(canvas, is_in["second_haematoxylin"], rng))
+    for name, look in LOOK_ALIKES.items():
+        if name in is_in:
+            _paint_tissue(canvas, is_in[name], _varied(look, rng), rng, vacuoles=name == "septal_fat")
     if "open_fat" in is_in:
         _paint_open_fat(canvas, is_in["open_fat"], rng)
     for name, paint_cells, (haemoglobin, of_eosin) in (("clot", _clot, CLOT), ("red_cells", _red_cells, RED_CELL)):
@@ -93,9 +97,13 @@ def _varied(look: Look, rng: np.random.Generator) -> Look:
     )
 
 
-def _paint_tissue(canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator) -> None:
+def _paint_tissue(
+    canvas: Canvas, is_here: Bool[np.ndarray, "h w"], look: Look, rng: np.random.Generator, *, vacuoles: bool = False
+) -> None:
     canvas.haematoxylin[is_here] = 0
     paint_ground(canvas, is_here, look, rng)
+    if vacuoles:
+        clear_vacuoles(canvas, is_here, radius_um=(9, 32), spacing_um=66, rng=rng)
     for kind, number in look.nuclei:
         stamp_nuclei(canvas, is_here, kind, number, 1.0, rng)
 

@@ -62,7 +62,9 @@ def lay_out(recipe: SlideRecipe, rng: np.random.Generator) -> Layout:
         fields["blur"] = (0.22 * max(shape) - np.hypot(y - centre[0], x - centre[1])).astype(np.float32)
     if recipe.has_fold:
         fields["fold"] = _fold_field(shape, rng)
-    further = lay_out_further(recipe, recipe.n_pieces, tissue, necrosis, np.random.default_rng([*recipe.seed, STREAM]))
+    further = lay_out_further(
+        recipe, recipe.n_pieces, tissue, necrosis, tumour, np.random.default_rng([*recipe.seed, STREAM])
+    )
     if "lumen" in further:  # what is clear is no tissue; the lumen itself ends with the tissue
         fields["tissue"] = np.minimum(tissue, -further["lumen"])
         further["lumen"] = np.minimum(further["lumen"], tissue)

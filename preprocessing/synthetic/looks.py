@@ -75,6 +75,28 @@ CRUSHED_LOOK = Look(  # its ground is the second haematoxylin's, too
     eosin=0.45, haematoxylin=0.0, fibre=0.12, turn_um=120, is_fascicular=False,
     nuclei=(("cigar", 900.0), ("fibroblast", 900.0)), mottle=0.1, grain=0.06,
 )  # fmt: skip
+# Benign tissue that shares the ground of a tumour, not its nuclei: what a pathologist has to look past.
+LOOK_ALIKES = {
+    "smooth_muscle": Look(  # of LMS
+        eosin=0.72, haematoxylin=0.05, fibre=0.18, turn_um=280, is_fascicular=True,
+        nuclei=(("fibroblast", 950.0), ("cigar", 250.0)),
+    ),
+    "loose_stroma": Look(  # of MFS
+        eosin=0.14, haematoxylin=0.09, fibre=0.05, turn_um=240, is_fascicular=False,
+        nuclei=(("fibroblast", 260.0), ("lymphocyte", 60.0)), mottle=0.05,
+    ),
+    "septal_fat": Look(  # of DDLPS
+        eosin=0.42, haematoxylin=0.04, fibre=0.16, turn_um=200, is_fascicular=False,
+        nuclei=(("fibroblast", 700.0), ("lymphocyte", 90.0)),
+    ),
+    "lymphoid": Look(  # of SS
+        eosin=0.28, haematoxylin=0.05, fibre=0.07, turn_um=300, is_fascicular=False, nuclei=(("lymphocyte", 5200.0),),
+    ),
+    "granulation": Look(  # of UPS
+        eosin=0.50, haematoxylin=0.05, fibre=0.18, turn_um=90, is_fascicular=False,
+        nuclei=(("fibroblast", 800.0), ("lymphocyte", 450.0), ("stellate", 350.0)),
+    ),
+}  # fmt: skip
 TUMOUR_LOOKS = {
     "DDLPS": Look(
         eosin=0.42, haematoxylin=0.04, fibre=0.16, turn_um=200, is_fascicular=False,

@@ -16,7 +16,7 @@ from preprocessing.synthetic.looks import FAT_LOOK, NECROSIS_LOOK, NUCLEI, STROM
 
 PAINT_MPP = 0.5  # µm a pixel of everything painted here
 COARSE_UM = 8.0  # µm a pixel of a layout
-GLASS, STROMA, TUMOUR, NECROSIS, FAT = range(5)  # region codes
+GLASS, STROMA, TUMOUR, NECROSIS, FAT, SECOND_TUMOUR = range(6)  # region codes
 TEXTURE_PX = 1024
 BLOCK_PX = 128  # what is worked on at once: it stays in the processor's cache
 N_ORIENTATIONS = 16
@@ -105,36 +105,48 @@ class Canvas:
 
 
 def paint(
-    regions: UInt8[np.ndarray, "h w"], subtype: str, *, mitotic_density: float, rng: np.random.Generator
+    regions: UInt8[np.ndarray, "h w"],
+    subtype: str,
+    *,
+    mitotic_density: float,
+    rng: np.random.Generator,
+    second_subtype: str = "",
 ) -> Canvas:
     """Paint the regions of a slide.
 
     Args:
-        regions: GLASS, STROMA, TUMOUR, NECROSIS or FAT for each pixel of 0.5 µm.
+        regions: GLASS, STROMA, TUMOUR, NECROSIS, FAT or SECOND_TUMOUR for each pixel of 0.5 µm.
         subtype: one of SUBTYPES; decides the tumour's look only.
         mitotic_density: 0 (quiet) to 1 (very active); crowds and darkens tumour nuclei and adds mitoses.
         rng: the slide's generator.
+        second_subtype: one of SUBTYPES, the look of SECOND_TUMOUR; none where there is no such region.
     """
     canvas = Canvas(
         np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.uint8)
     )
     looks = {STROMA: STROMA_LOOK, TUMOUR: _varied(TUMOUR_LOOKS[subtype], rng), NECROSIS: NECROSIS_LOOK, FAT: FAT_LOOK}
+    tumours = {TUMOUR: subtype}
+    if second_subtype:
+        looks[SECOND_TUMOUR] = _varied(TUMOUR_LOOKS[second_subtype], rng)
+        tumours[SECOND_TUMOUR] = second_subtype
     for code, look in looks.items():
         is_here = regions == code
         if is_here.any():
             paint_ground(canvas, is_here, look, rng)
     if (regions == FAT).any():
-        _clear_vacuoles(canvas, regions == FAT, radius_um=(26, 48), spacing_um=74, rng=rng)
-    if subtype == "DDLPS":
-        _clear_vacuoles(canvas, regions == TUMOUR, radius_um=(9, 32), spacing_um=66, rng=rng)
-    if subtype == "MFS":
-        _paint_vessels(canvas, regions == TUMOUR, rng)
+        clear_vacuoles(canvas, regions == FAT, radius_um=(26, 48), spacing_um=74, rng=rng)
+    for code, own in tumours.items():
+        if own == "DDLPS":
+            clear_vacuoles(canvas, regions == code, radius_um=(9, 32), spacing_um=66, rng=rng)
+        if own == "MFS":
+            _paint_vessels(canvas, regions == code, rng)
     for code, look in looks.items():
-        crowding = 0.75 + 0.6 * mitotic_density if code == TUMOUR else 1.0
-        darkness = 0.92 + 0.25 * mitotic_density if code == TUMOUR else 1.0
+        crowding = 0.75 + 0.6 * mitotic_density if code in tumours else 1.0
+        darkness = 0.92 + 0.25 * mitotic_density if code in tumours else 1.0
         for kind, number in look.nuclei:
             stamp_nuclei(canvas, regions == code, kind, number * crowding, darkness, rng)
-    stamp_nuclei(canvas, regions == TUMOUR, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
+    for code in tumours:
+        stamp_nuclei(canvas, regions == code, "mitosis", 15 + 420 * mitotic_density, 1.0, rng)
     return canvas
 
 
@@ -226,7 +238,7 @@ def stamp_nuclei(
         np.maximum(view, sprite * np.float32(dark), out=view)
 
 
-def _clear_vacuoles(
+def clear_vacuoles(
     canvas: Canvas,
     is_here: Bool[np.ndarray, "h w"],
     *,
@@ -234,6 +246,7 @@ def _clear_vacuoles(
     spacing_um: float,
     rng: np.random.Generator,
 ) -> None:
+    """Clear round vacuoles with a thin wall in a region, in place."""
     rows, columns = places(is_here, spacing_um / PAINT_MPP, rng)
     height, width = is_here.shape
     for y, x in zip(rows, columns, strict=True):

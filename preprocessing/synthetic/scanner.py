@@ -17,6 +17,7 @@ from preprocessing.synthetic.painter import (
     GLASS,
     NECROSIS,
     PAINT_MPP,
+    SECOND_TUMOUR,
     STROMA,
     TUMOUR,
     enlarge,
@@ -38,8 +39,12 @@ def render(recipe: SlideRecipe, layout: Layout, rng: np.random.Generator) -> UIn
     regions[(fine["tissue"] > 0) & (fine["fat"] > 0)] = FAT
     regions[(fine["tissue"] > 0) & (fine["tumour"] > 0)] = TUMOUR
     regions[(fine["tissue"] > 0) & (fine["necrosis"] > 0)] = NECROSIS
+    if "second_tumour" in further:
+        regions[enlarge(further["second_tumour"], shape) > 0] = SECOND_TUMOUR
     assert GLASS == 0
-    canvas = paint(regions, recipe.subtype, mitotic_density=recipe.mitotic_density, rng=rng)
+    canvas = paint(
+        regions, recipe.subtype, mitotic_density=recipe.mitotic_density, rng=rng, second_subtype=recipe.second_subtype
+    )
     layers = paint_further(
         canvas, further, recipe, stain_matrix(recipe)[1], np.random.default_rng([*recipe.seed, STREAM, 1])
     )

@@ -11,6 +11,7 @@ from preprocessing.synthetic import layout as layout_module
 from preprocessing.synthetic import scanner
 from preprocessing.synthetic.further_layout import FURTHER, SCALES_UM, FurtherKinds
 from preprocessing.synthetic.layout import lay_out
+from preprocessing.synthetic.looks import LOOK_ALIKES, SUBTYPES
 from preprocessing.synthetic.painter import COARSE_UM, enlarge
 from preprocessing.synthetic.scanner import render
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask, recipe_settings
@@ -19,6 +20,7 @@ from tests.helpers.slide_recipes import recipe
 ALL = {
     "clot_share": 0.1, "red_cells_share": 0.08, "hyaline_share": 0.1, "myxoid_share": 0.1, "open_fat_share": 0.15,
     "second_haematoxylin_share": 0.08, "lumen_share": 0.1, "shadow": 0.2,
+    **{f"{kind}_share": 0.04 for kind in LOOK_ALIKES},
 }  # fmt: skip
 EOSIN = (0.2125, 0.85, 0.442)  # red and blue over green 0.25 and 0.52, as on the slide the red cells were measured on
 
@@ -69,7 +71,7 @@ def test_a_slide_without_further_kinds_is_painted_as_before_there_were_any(monke
 
 
 def test_each_kind_has_its_share_and_none_overlap():
-    wanted = recipe(width_mm=1.8, height_mm=1.5, **ALL)
+    wanted = recipe(width_mm=1.8, height_mm=1.5, tumour_share=0.15, necrosis_share=0.03, **ALL)
     fields = lay_out(wanted, np.random.default_rng(wanted.seed)).fields
     tissue = fields["tissue"] > 0
     taken = np.zeros(tissue.shape, int)
@@ -164,7 +166,8 @@ def test_lumina_have_stray_light_and_pale_pieces_hardly_any_colour():
 
 
 def test_the_truth_has_a_polygon_for_each_kind_and_takes_it_out_of_the_others(tmp_path):
-    wanted = recipe(n_pieces=2, n_pale_pieces=1, **ALL)
+    tumour = {"tumour_share": 0.2, "necrosis_share": 0.03, "second_subtype": "UPS", "second_tumour_share": 0.3}
+    wanted = recipe(n_pieces=2, n_pale_pieces=1, **tumour, **ALL)
     make_slide(wanted, tmp_path / "s.tif", tmp_path / "s.json")
     polygons = json.loads((tmp_path / "s.json").read_text())["polygons"]
     assert set(FURTHER) < set(polygons)
@@ -188,3 +191,54 @@ def test_the_truth_has_a_polygon_for_each_kind_and_takes_it_out_of_the_others(tm
 def test_impossible_shares_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         FurtherKinds(**changes)
+
+
+def test_a_look_alike_takes_no_tumour_away():
+    plain, crowded = (
+        lay_out(wanted, np.random.default_rng(wanted.seed)).fields
+        for wanted in (recipe(), recipe(**{f"{kind}_share": 0.2 for kind in LOOK_ALIKES}))
+    )
+    np.testing.assert_array_equal(plain["tumour"], crowded["tumour"])
+    for kind in LOOK_ALIKES:
+        assert not ((crowded.get(kind, plain["tumour"] * 0 - 1) > 0) & (crowded["tumour"] > 0)).any(), kind
+
+
+@pytest.mark.slow
+def test_a_look_alike_has_the_ground_of_its_tumour_and_not_its_nuclei():
+    """Nuclei are dark: those of a tumour cover more than those of its look-alike, on a ground about as dark."""
+    of_tumour = dict(
+        zip(("septal_fat", "smooth_muscle", "loose_stroma", "lymphoid", "granulation"), SUBTYPES, strict=True)
+    )
+    for kind, subtype in of_tumour.items():
+        lone = {"tumour_share": 0.45, "necrosis_share": 0.0, "fat_share": 0.0, "mitotic_density": 0.4}
+        fields, density = painted(subtype=subtype, **lone, **{f"{kind}_share": 0.35})
+        red = density[..., 0]
+        tumour, alike = (red[inner(fields[name])] for name in ("tumour", kind))
+        assert np.median(tumour) == approx(np.median(alike), abs=0.16), kind
+        nuclei = 0.35 if kind == "lymphoid" else 0.7  # lymphocytes are as dark, and small
+        assert (tumour > nuclei).mean() > 1.15 * (alike > nuclei).mean(), kind
+
+
+def test_a_second_look_lies_inside_the_tumour_and_stays_tumour_in_the_truth(tmp_path):
+    wanted = recipe(subtype="DDLPS", second_subtype="UPS", second_tumour_share=0.4)
+    fields = lay_out(wanted, np.random.default_rng(wanted.seed)).fields
+    second = fields["second_tumour"] > 0
+    tumour = np.minimum(np.minimum(fields["tumour"], -fields["necrosis"]), fields["tissue"]) > 0
+    assert not (second & ~tumour).any()
+    assert second.sum() / tumour.sum() == approx(0.4, abs=0.02)
+    for name, own in (("mixed", wanted), ("plain", recipe(subtype="DDLPS"))):
+        make_slide(own, tmp_path / f"{name}.tif", tmp_path / f"{name}.json")
+    mixed, plain = (read_truth_mask(tmp_path / f"{name}.json", "tumour", 4.0) for name in ("mixed", "plain"))
+    np.testing.assert_array_equal(mixed, plain)
+    assert read_truth_mask(tmp_path / "mixed.json", "second_tumour", 4.0).sum() > 0
+    assert (tmp_path / "mixed.tif").read_bytes() != (tmp_path / "plain.tif").read_bytes()
+
+
+def test_a_second_look_needs_its_share_and_its_name():
+    for wrong in (
+        {"second_subtype": "UPS"},
+        {"second_tumour_share": 0.3},
+        {"second_subtype": "GIST", "second_tumour_share": 0.3},
+    ):
+        with pytest.raises(ValueError, match="second_subtype"):
+            recipe(**wrong)
