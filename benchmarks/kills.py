@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_MEMORY = Path("/dev/shm")
 PAINTED = ("--patients", "10", "--seed", "11")  # what all other steps work on
 DEMO = ("--patients", "1", "--seed", "11")  # painted anew at every kill
-FAST = ["--epochs", "3", "--hidden", "32", "--bootstrap", "100"]
+FAST = ("--hidden", "32", "--bootstrap", "100", "--epochs")  # enough of these to learn at all: else the run is refused
 LIMIT_S = 600
 
 
@@ -57,8 +57,8 @@ STEPS = (
     Step("extract_features", "features/extract_features.py", (), ("features",)),
     Step("convert_features", "features/convert_features.py", ("--to", "clam", "--out", "{study}/clam"), ("clam",)),
     Step("make_splits", "splits/make_splits.py", ("--folds", "2"), ("splits",)),
-    Step("train subtype", "mil/train.py", ("--task", "subtype", *FAST), ("runs/subtype",)),
-    Step("train survival", "mil/train.py", ("--task", "survival", *FAST), ("runs/survival",)),
+    Step("train subtype", "mil/train.py", ("--task", "subtype", *FAST, "3"), ("runs/subtype",)),
+    Step("train survival", "mil/train.py", ("--task", "survival", *FAST, "10"), ("runs/survival",)),
     Step("evaluate", "mil/evaluate.py", ("--task", "subtype", "--bootstrap", "100"), ("runs/subtype",)),
 )  # fmt: skip
 
