@@ -86,7 +86,7 @@ class _Search:
 
     def __init__(self, counts: Int64[np.ndarray, "site v"], n_folds: int) -> None:
         self.counts, self.n_folds, self.totals = counts, n_folds, counts.sum(axis=0)
-        self.wanted = np.minimum((counts > 0).sum(axis=0), n_folds)  # folds that can have the category: never fewer than have it
+        self.wanted = np.minimum((counts > 0).sum(axis=0), n_folds)  # folds that can have the category
         self.penalty = int(n_folds * ((n_folds * self.totals) ** 2).sum()) + 1  # an absence outweighs any balance
 
     def fold_counts(self, fold_of_site: Int64[np.ndarray, " site"]) -> Int64[np.ndarray, "fold v"]:

@@ -526,3 +526,13 @@ def test_a_site_is_checked_repeat_by_repeat(tmp_path):
     path = tmp_path / "splits.csv"
     write_splits(path, splits, record)
     check_against_cohort(path, read_splits(path), cohort)
+
+
+@given(small_counts.map(np.array), st.integers(2, 4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_a_value_is_the_programmes_and_a_penalty_for_each_absence_that_need_not_be(counts, n_folds, seed):
+    search, rows = _Search(counts, n_folds), counts.tolist()
+    fold_of_site = np.random.default_rng(seed).integers(n_folds, size=len(counts))
+    absences, cost = (of(rows, fold_of_site.tolist(), n_folds) for of in (slow_absences, slow_site_cost))
+    assert search.value(fold_of_site) == cost + search.penalty * absences
+    assert search.penalty > n_folds * sum((n_folds * total) ** 2 for total in counts.sum(axis=0).tolist())
