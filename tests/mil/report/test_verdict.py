@@ -93,9 +93,10 @@ def test_a_baseline_is_beaten_by_an_interval_above_0(known, difference, words):
     ("n", "n_of_one", "words"),
     [
         (40, 0, "It beats the mean-pool baseline (0.600) by 0.100."),
-        (40, 1, "It beats the mean-pool baseline (0.600) by 0.100. 1 of 40 patients have one tile, where attention has nothing to choose."),
-        (40, 40, "Every patient has one tile, so attention has nothing to choose and was not tested: the difference to the mean-pool "
-         "baseline (0.600), 0.100 (0.020 to 0.200), is that of a non-linear head to a linear one."),
+        (40, 1, "It beats the mean-pool baseline (0.600) by 0.100. 1 of 40 patients have one tile, where attention has nothing to "
+         "choose."),
+        (40, 40, "Every patient has one tile, so attention has nothing to choose and was not tested: the difference to the "
+         "mean-pool baseline (0.600), 0.100 (0.020 to 0.200), is that of a non-linear head to a linear one."),
         (0, 0, "It beats the mean-pool baseline (0.600) by 0.100."),
     ],
 )  # fmt: skip
@@ -113,7 +114,8 @@ def test_the_table_of_results_has_a_column_for_each_baseline_and_a_row_for_each_
     assert lines[0].split("  ")[0] == "out of fold, by patient"
     assert lines[0].split()[-3:] == ["mean", "pool", "chance"]
     assert [line[:26].strip() for line in lines[1:]] == [
-        "macro AUROC", "macro average precision", "balanced accuracy", "accuracy", "macro F1", "log loss", "calibration error (ECE)",
+        "macro AUROC", "macro average precision", "balanced accuracy", "accuracy", "macro F1", "log loss",
+        "calibration error (ECE)",
     ]  # fmt: skip
     other = known.mean_pool["macro_auroc"].value
     assert lines[1].split()[2:] == ["0.710", "0.600", "to", "0.800", f"{other:.3f}", "0.500"]
