@@ -28,7 +28,8 @@ def test_looks_go_round_by_their_place():
 
 
 @pytest.mark.parametrize(
-    ("end", "ticks"), [(10, [0, 2, 4, 6, 8, 10]), (1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (61, [0, 10, 20, 30, 40, 50, 60])]
+    ("end", "ticks"),
+    [(10, [0, 2, 4, 6, 8, 10]), (1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (61, [0, 20, 40, 60]), (24, [0, 5, 10, 15, 20])],
 )
 def test_ticks_are_round_numbers_from_0_to_the_end(end, ticks):
     assert round_ticks(end) == pytest.approx(ticks)
