@@ -14,7 +14,6 @@ from scipy import stats
 from common.failures import StudyError
 from mil.evaluate import main as evaluate
 from mil.evaluation.comparison import check_comparable, compare_runs
-from mil.evaluation.subtype_evaluation import delong_tests
 from mil.metrics.classification import auroc
 from mil.metrics.delong import auroc_covariance, compare_aurocs
 from mil.metrics.paired_tests import bootstrap_p, corrected_resampled_t, holm
@@ -273,22 +272,3 @@ def test_of_too_few_patients_there_is_no_p(tmp_path, n_patients, is_tested):
     compared = compare_runs(*runs, SUBTYPE, n_bootstrap=100, seed=0)
     assert all((row.p is not None) == is_tested for row in compared.bootstrap if row.name == "accuracy")
     assert all((row.p is not None) == is_tested for row in compared.delong)
-
-
-@pytest.mark.parametrize(
-    ("n_of", "tested"),
-    [((5, 5), True), ((4, 6), False), ((6, 4), False), ((5, 4), False), ((5, 40), True), ((40, 5), True)],
-)
-def test_delong_needs_ten_patients_five_of_the_class_and_five_others(n_of, tested):
-    labels = np.repeat([0, 1], n_of)
-    rng = np.random.default_rng(0)
-    p = rng.random(len(labels))
-    first, second = np.stack([p, 1 - p], axis=1), np.stack([rng.random(len(labels))] * 2, axis=1)
-    found = delong_tests(("a", "b"), first, second, labels)
-    assert [(test.class_name, test.n) for test in found] == [("a", n_of[0]), ("b", n_of[1])]
-    assert all((test.p is not None) == tested for test in found)
-    if tested:
-        wanted = compare_aurocs(first[:, 1], second[:, 1], labels == 1)
-        assert (found[1].first, found[1].second, found[1].p) == (wanted.first, wanted.second, wanted.p)
-        assert [test.p_holm for test in found] == holm([test.p for test in found])
-    assert all(test.p is None for test in delong_tests(("a", "b"), first, second, labels, are_independent=False))

@@ -20,10 +20,12 @@ from mil.evaluation.clusters import patient_strata, plan_of_bags
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated
 from mil.evaluation.subtype_certainty import calibrated_predictions, selective_of, temperatures
-from mil.evaluation.subtype_evaluation import chance_metrics, class_notes
+from mil.evaluation.subtype_evaluation import chance_metrics, class_notes, delong_tests
 from mil.metrics import conformal
 from mil.metrics.bootstrap import plan_resampling
 from mil.metrics.calibration import fit_temperature, n_bins_for, reliability, scale_temperature
+from mil.metrics.delong import compare_aurocs
+from mil.metrics.paired_tests import holm
 from mil.runs.facts import CovariateFacts, ShareFacts
 from mil.runs.figure_names import DISCRIMINATION
 from mil.runs.run_folder import RunFolder
@@ -372,3 +374,22 @@ def test_a_patient_stands_in_the_stratum_of_its_rarest_label_and_is_drawn_with_a
         assert (by_patient[np.array([1, 0, 2, 1, 0, 2]) == stratum].sum(axis=0) == 2).all()
     alone = plan_of_bags(labels, None, 50, np.random.default_rng(0))
     assert (alone.counts == plan_resampling(labels, 50, np.random.default_rng(0)).counts).all()
+
+
+@pytest.mark.parametrize(
+    ("n_of", "tested"),
+    [((5, 5), True), ((4, 6), False), ((6, 4), False), ((5, 4), False), ((5, 40), True), ((40, 5), True)],
+)
+def test_delong_needs_ten_patients_five_of_the_class_and_five_others(n_of, tested):
+    labels = np.repeat([0, 1], n_of)
+    rng = np.random.default_rng(0)
+    p = rng.random(len(labels))
+    first, second = np.stack([p, 1 - p], axis=1), np.stack([rng.random(len(labels))] * 2, axis=1)
+    found = delong_tests(("a", "b"), first, second, labels)
+    assert [(test.class_name, test.n) for test in found] == [("a", n_of[0]), ("b", n_of[1])]
+    assert all((test.p is not None) == tested for test in found)
+    if tested:
+        wanted = compare_aurocs(first[:, 1], second[:, 1], labels == 1)
+        assert (found[1].first, found[1].second, found[1].p) == (wanted.first, wanted.second, wanted.p)
+        assert [test.p_holm for test in found] == holm([test.p for test in found])
+    assert all(test.p is None for test in delong_tests(("a", "b"), first, second, labels, are_independent=False))
