@@ -98,7 +98,7 @@ class _Search:
     def value(self, fold_of_site: Int64[np.ndarray, " site"]) -> int:
         """Return the programme's value, and above it what absences cost."""
         inside = self.fold_counts(fold_of_site)
-        absent = np.maximum(self.wanted - (inside > 0).sum(axis=0), 0).sum()
+        absent = (self.wanted - (inside > 0).sum(axis=0)).sum()
         empty = self.n_folds - len(np.unique(fold_of_site))
         return site_cost(inside, self.totals) + self.penalty * int(absent + empty)
 
@@ -151,12 +151,12 @@ class _Search:
     ) -> tuple[Int64[np.ndarray, "site fold"], Int64[np.ndarray, "site site"]]:
         """Return what each move of a site to a fold, and each exchange of two sites, adds to the value."""
         inside, n_sites = self.fold_counts(fold_of_site), np.bincount(fold_of_site, minlength=self.n_folds)
-        own, n_with = inside[fold_of_site], (inside > 0).sum(axis=0)
-        moves = self.change(own[:, None], inside[None], -self.counts[:, None], n_with)
+        own = inside[fold_of_site]
+        moves = self.change(own[:, None], inside[None], -self.counts[:, None])
         is_emptied = (n_sites[fold_of_site] == 1)[:, None]
         moves += self.penalty * (is_emptied.astype(np.int64) - (n_sites == 0)[None])
         moves[np.arange(len(moves)), fold_of_site] = 0
-        exchanges = self.change(own[:, None], own[None], self.counts[None] - self.counts[:, None], n_with)
+        exchanges = self.change(own[:, None], own[None], self.counts[None] - self.counts[:, None])
         exchanges[fold_of_site[:, None] == fold_of_site[None]] = 0
         return moves, exchanges
 
@@ -165,16 +165,14 @@ class _Search:
         giver: Int64[np.ndarray, "... v"],
         taker: Int64[np.ndarray, "... v"],
         difference: Int64[np.ndarray, "... v"],
-        n_with: Int64[np.ndarray, " v"],
     ) -> Int64[np.ndarray, "..."]:
-        """Return the change of value when one fold gains `difference`, another loses it, and `n_with` folds had each."""
+        """Return the change of value when one fold gains `difference` and another loses it."""
         k, totals = self.n_folds, self.totals
         gives, takes = giver + difference, taker - difference
         change = (k * gives - totals) ** 2 - (k * giver - totals) ** 2
         change = change + (k * takes - totals) ** 2 - (k * taker - totals) ** 2
         gained = (gives > 0) * 1 - (giver > 0) + (takes > 0) - (taker > 0)
-        absent = np.maximum(self.wanted - n_with - gained, 0) - np.maximum(self.wanted - n_with, 0)
-        return (change + self.penalty * absent).sum(axis=-1)
+        return (change - self.penalty * gained).sum(axis=-1)
 
 
 def _numbered_by_size(

@@ -75,7 +75,7 @@ def _answer(path: Path, arrays: frozenset[str] | None, size: int) -> str:
         return ""  # the system allows no further process: as before there were any
     assert process.stdin is not None
     loop_s, wait_s = LOOP_S + size / BYTES_A_S, WAIT_S + size / WAITED_BYTES_A_S
-    request = {"path": str(path.absolute()), "arrays": None if arrays is None else sorted(arrays), "size": size}
+    request = {"path": str(path.absolute()), "arrays": None if arrays is None else list(arrays), "size": size}
     try:
         process.stdin.write(json.dumps(request | {"loop_s": loop_s, "wait_s": wait_s}) + "\n")
         process.stdin.flush()

@@ -65,7 +65,8 @@ def draw_roc(run: FinishedRun) -> Picture:
         rows += [[name, alarm, hit] for alarm, hit in zip(alarms, hits, strict=True)]
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
-    axes.legend(frameon=False, title="one against the rest, AUROC", loc="lower right")
+    if said:  # with test patients of one class alone there is no curve
+        axes.legend(frameon=False, title="one against the rest, AUROC", loc="lower right")
     return Picture(
         figure=figure, names=["class", "1 - specificity", "sensitivity"], rows=rows, title="ROC curves",
         description=f"Sensitivity against 1 - specificity of each class against the rest, with the AUROC: {'; '.join(said)}.",

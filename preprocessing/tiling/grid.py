@@ -68,13 +68,12 @@ def box_shares(
     tops, ends = corners_y * scale_y, _ends(corners_y, side[1], slide_px[1]) * scale_y
     shares = np.zeros((len(corners_y), len(corners_x)))
     for row, (top, end) in enumerate(zip(tops.tolist(), ends.tolist(), strict=True)):
-        bottom = min(end, mask.shape[0])
-        first, last = int(top), min(int(np.ceil(bottom)), mask.shape[0])
+        first, last = int(top), min(int(np.ceil(end)), mask.shape[0])
         band = mask[first:last]
         if not band.any():
             continue
         places = np.arange(first, last)
-        weights = np.minimum(places + 1, bottom) - np.maximum(places, top)
+        weights = np.minimum(places + 1, end) - np.maximum(places, top)
         profile = np.concatenate([[0.0], np.cumsum(weights @ band)])
         shares[row] = np.interp(right, np.arange(len(profile)), profile) - np.interp(
             left, np.arange(len(profile)), profile

@@ -14,7 +14,17 @@ from common.failures import StudyError
 from common.slide_files import find_slides
 from common.study import Study, open_study
 from common.tables.clinical_table import MISSING, read_text_table
-from common.tables.cohort_columns import OF_TWO_LESIONS
+from common.tables.cohort_columns import (
+    OF_TWO_LESIONS,
+    grouped_faults,
+    number_fault,
+    typed_with_faults,
+    whole_labels,
+    without_zeros,
+    zero_notes,
+)
+from common.tables.given_sets import with_given_sets
+from common.tables.study_notes import StudyNotes, study_notes
 
 GOOD = pd.DataFrame(
     {
@@ -380,3 +390,196 @@ def test_d5_a_damaged_workbook_or_parquet_is_one_message(tmp_path, ending):
             read_text_table(path)  # damage may lie where nothing is read
         except StudyError as error:
             assert str(path) in str(error)
+
+
+def numbered(**columns):
+    """Return rows as they come from a file, numbered from 2."""
+    names = list(columns)
+    return names, [
+        (2 + at, dict(zip(names, row, strict=True))) for at, row in enumerate(zip(*columns.values(), strict=True))
+    ]
+
+
+def faults_of(unit="patient", **columns):
+    n_rows = len(next(iter(columns.values())))
+    ids = {"patient_id": [f"p{at}" for at in range(n_rows)], "slide_id": [f"s{at}" for at in range(n_rows)]}
+    names, rows = numbered(**(ids | columns))
+    return typed_with_faults(names, rows, unit=unit), [row for _, row in rows]
+
+
+def test_slides_may_differ_in_subtype_where_they_are_the_unit_and_in_nothing_else():
+    same = {"patient_id": ["a", "a"], "subtype": ["LMS", "SS"]}
+    assert faults_of(unit="slide", **same)[0] == []
+    assert faults_of(**same)[0] == [f"patient a has two values of subtype: LMS (row 2), SS (row 3){OF_TWO_LESIONS}"]
+    for column in ("site", "set"):
+        values = ["train", "test"]
+        found = faults_of(unit="slide", **same, **{column: values})[0]
+        assert found == [f"patient a has two values of {column}: train (row 2), test (row 3)"]
+    found = faults_of(patient_id=["b", "a", "b", "a"], site=["x", None, "y", "z"])[0]
+    assert found == [
+        "patient a has two values of site: z (row 5) and a missing value",
+        "patient b has two values of site: x (row 2), y (row 4)",
+    ]
+
+
+def test_labels_stored_as_numbers_lose_their_point_where_all_have_one():
+    names, rows = numbered(patient_id=["7.0", None, "8.0"], slide_id=["7.0", "8", "9.0"], age=["7.0", "8.0", "9.0"])
+    whole_labels(names, rows)
+    assert [row["patient_id"] for _, row in rows] == ["7", None, "8"]
+    assert [row["slide_id"] for _, row in rows] == ["7.0", "8", "9.0"]
+    assert [row["age"] for _, row in rows] == ["7.0", "8.0", "9.0"]
+
+
+@pytest.mark.parametrize(("n_pairs", "more"), [(5, ""), (6, " and 1 more")])
+def test_five_pairs_that_differ_by_zeros_are_named(n_pairs, more):
+    labels = [text for number in range(1, n_pairs + 1) for text in (f"0{number}", str(number))]
+    shown = ", ".join(f"'0{number}' and '{number}'" for number in range(1, 6)) + more
+    hints = {"site": "if they are one, write it in one way", "age": "they are one number here"}
+    for name, hint in hints.items():
+        names, rows = numbered(**{name: labels[::-1]})
+        assert zero_notes(names, rows) == [f"{name} {shown} differ by leading zeros alone; {hint}"]
+    names, rows = numbered(time=labels)
+    assert zero_notes(names, rows) == []
+    names, rows = numbered(grade=["01", "1", "x"])
+    assert zero_notes(names, rows)[0].endswith("if they are one, write it in one way")
+    assert [without_zeros(text) for text in ("P007", "0", "1.05", "00,5", "A0B00")] == [
+        "P7",
+        "0",
+        "1.05",
+        "0,5",
+        "A0B0",
+    ]
+
+
+@pytest.mark.parametrize("n_labels", [10, 11])
+def test_ten_numbers_are_grades_and_more_are_no_classes(n_labels):
+    labels = [str(number) for number in range(n_labels)]
+    said = f"is a column of numbers ({n_labels} different, 0 to {n_labels - 1}), no classes"
+    assert number_fault(labels * 2) == (said if n_labels > 10 else "")
+    assert number_fault([*labels[1:], "x"]) == ""
+
+
+@pytest.mark.parametrize(("n_words", "more"), [(5, ""), (6, " and 1 more")])
+def test_five_words_that_are_no_number_are_named(n_words, more):
+    words = [f"w{number}" for number in range(n_words)]
+    ((fault,), rows) = faults_of(time=[*words, words[0]], event=["1"] * (n_words + 1))
+    shown = ", ".join(map(repr, words[:5])) + more
+    assert fault == f"rows {', '.join(map(str, range(2, n_words + 3)))}: time {shown} is not a number"
+    assert all(row["time"] != row["time"] for row in rows)
+
+
+def test_the_meaning_of_an_event_is_proposed_only_where_every_word_says_it():
+    clear, _ = faults_of(time=["1", "2"], event=["alive", "Dead of disease"])
+    assert clear == [
+        "rows 2, 3: event 'alive', 'Dead of disease' is not 0 (censored) or 1 (event); say so in study.yaml, under columns: "
+        'event: {column: NAME IN THE TABLE, values: {"alive": 0, "Dead of disease": 1}}'
+    ]
+    unclear, _ = faults_of(time=["1", "2"], event=["alive", "lost"])
+    assert unclear == ["rows 2, 3: event 'alive', 'lost' is not 0 (censored) or 1 (event)"]
+
+
+def test_numbers_of_covariates_are_whole_where_all_are_and_none_is_missing():
+    cases = {
+        ("1", "+2", "-3"): [1, 2, -3], ("1", "2.0", "3"): [1.0, 2.0, 3.0], ("9" * 17, "1", "2"): [int("9" * 17), 1, 2],
+        ("9" * 18, "1", "2"): [float("9" * 18), 1.0, 2.0], ("x", "1", "2"): ["x", "1", "2"],
+    }  # fmt: skip
+    for texts, wanted in cases.items():
+        faults, rows = faults_of(age=list(texts))
+        assert faults == []
+        assert [row["age"] for row in rows] == wanted
+        assert [type(row["age"]) for row in rows] == [type(value) for value in wanted]
+    faults, rows = faults_of(age=["1", None, "2"])
+    assert [type(row["age"]) for row in rows] == [float] * 3
+    assert faults_of(age=["1", None, "2,5"])[0] == [
+        "row 4: age '2,5' has a comma for its decimal point; write points in the whole column"
+    ]
+    assert faults_of(age=["1,5,5", "1"])[0] == []  # a text
+    assert faults_of(age=["12,345,678", "1"])[0][0].startswith("row 2: age '12,345,678' has a comma, for thousands or")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_number"),
+    [("1", True), ("-1.5e3", True), (".5", True), ("1e999", False), ("-1e999", False), ("inf", False), ("nan", False),
+     ("1_0", False)],
+)  # fmt: skip
+def test_times_are_finite_numbers_in_plain_digits(text, is_number):
+    faults, rows = faults_of(mpp=[text])
+    assert (rows[0]["mpp"] == float(text)) if is_number else faults == [f"row 2: mpp {text!r} is not a number"]
+
+
+def test_scales_are_above_0_both_given_and_said_once():
+    for scale, fault in (("0", "got 0"), ("-0.5", "got -0.5"), ("0.001", None)):
+        faults, _ = faults_of(mpp=[scale])
+        assert faults == ([] if fault is None else [f"row 2: mpp is µm a pixel, above 0, {fault}"])
+    assert faults_of(mpp=["0.5"], mpp_x=["0.5"], mpp_y=["0.5"])[0] == []
+    assert faults_of(mpp=["0.5"], mpp_x=["0.5"], mpp_y=["0.25"])[0] == [
+        "row 2: mpp says another scale than mpp_x and mpp_y; keep one"
+    ]
+    assert faults_of(mpp_x=["0.5"], mpp_y=["0.25"])[0] == []
+    for given in ({"mpp_x": ["0.5"], "mpp_y": [None]}, {"mpp_x": [None], "mpp_y": ["0.5"]}):
+        assert faults_of(**given)[0] == ["row 2: mpp_x and mpp_y belong together, and one is missing"]
+    assert faults_of(mpp_y=["0.5"])[0] == ["mpp_x and mpp_y belong together, and only one of the two columns is there"]
+    assert faults_of(time=["0"], event=["1"])[0] == []
+    assert faults_of(time=["-0.5"], event=["1"])[0] == ["row 2: time -0.5 is negative"]
+    assert faults_of(time=[None], event=["1"])[0] == ["row 2: time and event belong together, and one is missing"]
+    assert faults_of(time=[None], event=[None])[0] == []
+
+
+def test_a_slide_is_named_twice_only_where_its_name_is_there():
+    faults, rows = faults_of(slide_id=["x.svs", None, "x.TIF", None, "y.tar"])
+    assert faults == ["rows 3, 5: no slide_id", "row 4: slide x stands in the table twice"]
+    assert [row["slide_id"] for row in rows] == ["x", None, "x", None, "y.tar"]
+    assert grouped_faults([(3, "b"), (2, "a"), (5, "b")]) == ["rows 3, 5: b", "row 2: a"]
+
+
+def test_likes_are_found_by_case_for_labels_and_by_form_for_patients():
+    assert faults_of(patient_id=["a", "A"], subtype=["x", "y"])[0] == []
+    assert faults_of(site=["Ab", "aB"])[0] == [
+        "site 'Ab' (row 2) and 'aB' (row 3) differ by case alone; write one of them in all rows"
+    ]
+    found = faults_of(site=["b", "x", "x", "b  c", "b c"])[0]
+    assert found == [
+        "site 'b  c' (row 5) and 'b c' (row 6) differ by Unicode form alone; write one of them in all rows"
+    ]
+
+
+def given(words, name="training_set", **more):
+    names, rows = numbered(**({name: words} | more))
+    return with_given_sets(names, rows), [row for _, row in rows]
+
+
+def test_the_sets_of_the_notebook_fill_the_column_where_there_is_none():
+    (names, notes), rows = given(["TRAIN", "VALID", None], age=["1", "2", "3"])
+    assert (names, notes) == (
+        ("age", "set"),
+        ("the given sets are those of training_set; its VALID patients are the test set",),
+    )
+    assert rows == [{"age": "1", "set": "train"}, {"age": "2", "set": "test"}, {"age": "3", "set": None}]
+    (names, notes), rows = given(["TRAIN", "odd", "TRAIN"])
+    assert notes == ("the given sets are those of training_set",)
+    assert [row["set"] for row in rows] == ["train", "odd", "train"]
+    (_, notes), rows = given(["1", "0", "False"], name="Is_Valid", TRAINING_SET=["TEST", "VALID", "TRAIN"])
+    assert notes == ("the given sets are those of TRAINING_SET",)
+    assert [row["set"] for row in rows] == ["test", "val", "train"]
+    assert set(rows[0]) == {"set"}
+    (names, notes), rows = given(["TRAIN"], set=["test"], is_valid=["1"])
+    assert (names, notes) == (("set",), ("training_set, is_valid not used: the table has a column set",))
+    assert rows == [{"set": "test"}]
+    (names, notes), rows = given(["x"], name="age")
+    assert (names, notes, rows) == (("age",), (), [{"age": "x"}])
+
+
+def test_notes_on_a_study_are_short_texts():
+    assert study_notes(None, "x") == study_notes([1], "x") == study_notes({}, "x") == StudyNotes()
+    long = "y" * 200
+    found = study_notes({"unit": "slide", "source": f" {long}\n", "date": 2024}, "x")
+    assert found == StudyNotes(unit="slide", source=long, date="2024")
+    assert study_notes({"source": None}, "x").source == ""
+    for wrong, message in (
+        ({"source": long + "z"}, "x: source has 201 letters; 200 are the most"),
+        ({"date": {"a": 1}}, "x: date is one text, such as 2024-03-29, not a dict"),
+        ({"source": [1]}, "x: source is one text, such as 2024-03-29, not a list"),
+        ({"unit": "person"}, "x: unit is patient or slide, not 'person'"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            study_notes(wrong, "x")

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from common.cohort import read_cohort
 from common.failures import StudyError
+from splits.cohort_strata import categories, strata_of
 from splits.folds import Strata, deal, draw, given_sets, inner_validation, k_fold_sets, monte_carlo_sets, time_bins
 from splits.make_splits import main
-from splits.split_methods import make_splits
+from splits.split_methods import choose_method, make_splits
 from splits.split_settings import SplitConfig
-from splits.split_store import check_against_cohort, read_splits, write_splits
+from splits.split_store import check_against_cohort, cohort_sha256, read_splits, write_splits
 from tests.reference.slow_folds import slow_draw_counts
 
 patients = st.lists(
@@ -60,6 +61,20 @@ def test_events_are_even_over_all_classes_together():
         assert max(events) - min(events) <= 1
 
 
+def test_unknown_events_are_even_too_where_the_folds_are_not_of_one_size():
+    """What is made even is each code's own count, not the count of all others: by that, these have folds two apart."""
+    for seed in (10, 15, 28, 30):
+        rng = np.random.default_rng(seed)
+        rows = [(name, int(rng.integers(-1, 2)), 1.0) for name in range(4) for _ in range(int(rng.integers(5, 12)))]
+        codes = np.array([row[:2] for row in rows])
+        parts = deal(codes, 5, np.random.default_rng(seed))
+        spread = 0
+        for event in (-1, 0, 1):
+            counts = [int(((codes[:, 1] == event) & (parts == part)).sum()) for part in range(5)]
+            spread = max(spread, max(counts) - min(counts))
+        assert spread <= 1, seed
+
+
 @given(patients.map(coded), st.floats(0.05, 0.95), st.integers(0, 99))
 @settings(max_examples=80, deadline=None)
 def test_a_drawn_part_has_its_share_of_every_stratum(strata, fraction, seed):
@@ -82,6 +97,15 @@ def test_validation_comes_from_training_and_leaves_small_classes_whole(strata, s
         assert n_val <= n_train - 1 if n_train >= 3 else n_val == 0
 
 
+@pytest.mark.parametrize("n_train", [1, 2, 3, 4])
+def test_a_class_of_three_training_patients_shares_and_one_of_two_does_not(n_train):
+    for seed in range(5):
+        is_train = np.arange(8) < n_train  # half of three: one or two, never none
+        is_val = inner_validation(one_class(8), is_train, 0.5, np.random.default_rng(seed))
+        assert is_val.any() == (n_train >= 3)
+        assert 2 * is_val.sum() in (n_train - 1, n_train, n_train + 1) or n_train < 3
+
+
 def test_inner_validation_never_looks_at_times_of_test_patients():
     rng = np.random.default_rng(0)
     is_train = np.arange(80) < 60
@@ -97,6 +121,15 @@ def test_time_bins_are_the_quarters_of_pandas():
     times, events = rng.exponential(10, 101), np.ones(101, dtype=np.int64)
     wanted = pd.qcut(times, 4, labels=False)
     assert (time_bins(times, events, np.ones(101, dtype=bool)) == wanted).all()
+
+
+def test_time_bins_know_no_bin_of_what_is_unknown_and_take_edges_from_events_of_the_reference():
+    times = np.array([4.0, 8.0, 12.0, 16.0, 20.0, np.nan, 1.0, 13.0, 99.0, 1e9])
+    events = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 1])
+    reference = np.arange(10) < 9  # the last would move every edge
+    assert time_bins(times, events, reference).tolist() == [0, 0, 1, 2, 3, -1, 0, 2, 3, 3]
+    nobody = time_bins(times, np.zeros(10, dtype=np.int64), reference)
+    assert nobody.tolist() == [0, 0, 0, 0, 0, -1, 0, 0, 0, 0]
 
 
 def test_monte_carlo_parts_are_independent_and_of_their_size():
@@ -128,6 +161,42 @@ def test_wrong_numbers_are_refused():
         inner_validation(one_class(5), np.ones(5, dtype=bool), 0.7, np.random.default_rng(0))
     with pytest.raises(ValueError, match="at least 1 part"):
         deal(np.zeros((5, 1), dtype=np.int64), 0, np.random.default_rng(0))
+
+
+def test_the_outermost_numbers_are_allowed():
+    everyone = np.ones(6, dtype=bool)
+    assert not inner_validation(one_class(6), everyone, 0.0, np.random.default_rng(0)).any()
+    assert inner_validation(one_class(6), everyone, 0.5, np.random.default_rng(0)).sum() == 3
+    assert len(k_fold_sets(one_class(2), n_folds=2, n_repeats=1, val_fraction=0.0, seed=0)) == 2
+    assert deal(np.zeros((5, 1), dtype=np.int64), 1, np.random.default_rng(0)).tolist() == [0] * 5
+    for fraction in (-0.1, 0.6):
+        with pytest.raises(ValueError, match=f"0 to 0.5, got {fraction}"):
+            inner_validation(one_class(5), np.ones(5, dtype=bool), fraction, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 0\.0"):
+        monte_carlo_sets(one_class(5), n_draws=1, test_fraction=0.0, val_fraction=0.0, seed=0)
+
+
+def test_strata_and_categories_are_coded_by_subtype_event_and_time():
+    table = pd.DataFrame(
+        {"subtype": ["b", "a", None, "b"], "event": [1, 0, 1, None], "time": [1.0, None, 3.0, 4.0]}, index=list("pqrs")
+    )
+    strata = strata_of(table)
+    assert strata.classes.tolist() == [2, 1, 0, 2]
+    assert strata.events.tolist() == [1, 0, 1, -1]
+    assert np.array_equal(strata.times, [1, np.nan, 3, 4], equal_nan=True)
+    masks = {name: mask.tolist() for name, mask in categories(table).items()}
+    assert masks == {
+        "a": [False, True, False, False],
+        "b": [True, False, False, True],
+        "no subtype": [False, False, True, False],
+        "events": [True, False, True, False],
+    }
+    masks = {name: mask.tolist() for name, mask in categories(table[["event"]]).items()}
+    assert masks == {"events": [True, False, True, False], "censored": [False, True, False, True]}
+    assert list(categories(table.iloc[[0, 1, 3]][["subtype"]])) == ["a", "b"]
+    assert {name: mask.tolist() for name, mask in categories(table[["time"]]).items()} == {"patients": [True] * 4}
+    plain = strata_of(table[["time"]])
+    assert (plain.classes.tolist(), plain.events.tolist()) == ([0] * 4, [-1] * 4)
 
 
 def test_given_sets_are_kept():
@@ -290,3 +359,191 @@ def test_whom_an_expression_chose_is_checked_again(study, capsys):
         changed.to_csv(study / "cohort.csv", index=False)
         with pytest.raises(StudyError, match="other patients are in the set test now"):
             check_against_cohort(path, read_splits(path), read_cohort(study / "cohort.csv"))
+
+
+def cohort_of(folder, table):
+    table.to_csv(folder / "cohort.csv", index=False)
+    return read_cohort(folder / "cohort.csv")
+
+
+def test_classes_too_small_for_the_folds_are_counted_with_the_ways_out(study):
+    table = pd.read_csv(study / "cohort.csv")
+    assert make_splits(cohort_of(study, table), SplitConfig(folds=5))[1]["method"] == "k_fold"  # C has five
+    way = "leave the class out (--where), unite it with another"
+    cases = {
+        f"fewer patients than the 11 folds in B (10), C (5); use --folds 5 or fewer, {way}, or use --stratify event": (
+            table, 11,
+        ),
+        f"fewer patients than the 6 folds in C (5); use --folds 5 or fewer, {way[:29]}, or unite it with another": (
+            table.drop(columns=["time", "event"]), 6,
+        ),
+        f"fewer patients than the 2 folds in C (1); {way}, or use --stratify event": (table.iloc[:26], 2),
+        "30 patients cannot fill 31 folds; use fewer --folds": (table.drop(columns="subtype"), 31),
+    }  # fmt: skip
+    for message, (changed, folds) in cases.items():
+        with pytest.raises(StudyError) as error:
+            make_splits(cohort_of(study, changed), SplitConfig(folds=folds))
+        assert message in str(error.value)
+    many = table.drop(columns="subtype")
+    assert make_splits(cohort_of(study, many), SplitConfig(folds=30, val_fraction=0))[0]["fold"].nunique() == 30
+    two = table.iloc[:27]  # two of C, two folds
+    assert make_splits(cohort_of(study, two), SplitConfig(folds=2))[1]["method"] == "k_fold"
+
+
+def test_by_events_alone_classes_are_not_looked_at_and_events_must_be_there(study):
+    table = pd.read_csv(study / "cohort.csv")
+    table["subtype"] = [f"K{number}" for number in range(30)]
+    made, _ = make_splits(cohort_of(study, table), SplitConfig(stratify="event"))
+    events = made[made["set"] == "test"].merge(table, on="patient_id").groupby("fold")["event"].sum()
+    assert events.tolist() == [3] * 5
+    with pytest.raises(StudyError, match="--stratify event, and there is no column event; leave the option out"):
+        make_splits(cohort_of(study, table.drop(columns=["time", "event"])), SplitConfig(stratify="event"))
+
+
+def test_notes_say_what_was_made_once_or_without_validation_and_nothing_else(study):
+    table = pd.read_csv(study / "cohort.csv")
+    cohort = cohort_of(study, table.assign(set=["train"] * 20 + ["test"] * 10))
+    assert make_splits(cohort, SplitConfig())[1]["notes"] == []
+    once = "made once: there is nothing to deal anew for given"
+    assert make_splits(cohort, SplitConfig(repeats=2))[1]["notes"] == [once]
+    cohort = cohort_of(study, table)
+    assert make_splits(cohort, SplitConfig(repeats=2))[1]["notes"] == []
+    assert make_splits(cohort, SplitConfig(method="monte_carlo", repeats=60))[1]["notes"] == []
+    _, record = make_splits(cohort, SplitConfig(method="monte_carlo", repeats=1, test_fraction=0.1, val_fraction=0))
+    assert record["notes"] == ["27 of 30 patients are in no test part"]
+    one_has_it = cohort_of(study, table.iloc[[0, 1, 15, 16, 17, 18, 19, 20]])  # two of A, six of B
+    _, record = make_splits(one_has_it, SplitConfig(folds=2))
+    assert record["notes"] == []
+    (study / "study.yaml").write_text("unit: slide\n")
+    twice = pd.concat([table, table.iloc[:2].assign(slide_id=["x", "y"], subtype=["C", "A"])])
+    _, record = make_splits(cohort_of(study, twice), SplitConfig())
+    assert record["notes"] == ["1 patient(s) have slides of several subtypes: each is dealt by the rarest of them"]
+
+
+def test_a_column_of_sets_needs_someone_to_train_on(study):
+    table = pd.read_csv(study / "cohort.csv")
+    for changed in (table.assign(set=["val"] * 20 + ["test"] * 10), table):
+        with pytest.raises(StudyError, match="no patient is in the set 'train'"):
+            make_splits(cohort_of(study, changed), SplitConfig(method="given"))
+
+
+def test_external_patients_may_not_be_all(study):
+    cohort = read_cohort(study / "cohort.csv")
+    for expression, count in (("event >= 0", 30), ("event > 1", 0)):
+        with pytest.raises(StudyError, match=f"holds for {count} of 30 patients"):
+            make_splits(cohort, SplitConfig(external=expression))
+
+
+def test_the_method_is_chosen_by_what_the_table_and_the_options_name(study):
+    table = pd.read_csv(study / "cohort.csv")
+    given = table.assign(set=["train"] * 20 + ["test"] * 10)
+    assert choose_method(cohort_of(study, given), SplitConfig(external="event == 1")) == (
+        "external", "--external names the test patients: event == 1",
+    )  # fmt: skip
+    assert choose_method(cohort_of(study, given), SplitConfig()) == ("given", "the table has a column set")
+    assert choose_method(cohort_of(study, given), SplitConfig(method="k_fold")) == ("k_fold", "asked for")
+    for n_sites, proposal in ((1, ""), (2, "; --folds 2 would keep whole sites together")):
+        sites = table.assign(site=[f"H{number // 2 % n_sites}" for number in range(30)]).iloc[:25]  # A and B
+        why = f"sites cannot be kept whole: {n_sites} site(s) cannot fill 5 folds{proposal}"
+        assert choose_method(cohort_of(study, sites), SplitConfig()) == ("k_fold", why)
+    sites = table.assign(site=[f"H{number % 5}" for number in range(30)])
+    why = "sites are known, and 5 of them can fill 5 folds"
+    assert choose_method(cohort_of(study, sites), SplitConfig()) == ("site_preserved", why)
+
+
+def write_given(path, rows):
+    pd.DataFrame(rows, columns=["repeat", "fold", "patient_id", "set"]).to_csv(path, index=False)
+
+
+def test_tables_are_read_and_written_by_repeat_fold_and_patient(tmp_path):
+    rows = [(r, f, p, "test" if f == int(p[1]) % 2 else "train") for r in (0, 1) for f in (0, 1) for p in ("p1", "p2")]
+    path = tmp_path / "s.csv"
+    write_given(path, rows[::-1])
+    assert list(read_splits(path).itertuples(index=False, name=None)) == rows
+    write_splits(path, pd.DataFrame(rows[::-1], columns=["repeat", "fold", "patient_id", "set"]))
+    assert path.read_text().splitlines()[1:] == [",".join(map(str, row)) for row in rows]
+    assert not path.with_suffix(".json").exists()
+    write_given(path, [])
+    with pytest.raises(StudyError, match="there must be rows"):
+        read_splits(path)
+    write_given(path, [(0, 0, "p2", "test"), (0, 0, "p1", "test"), (0, 1, "p1", "dev"), (0, 1, "p2", "abc")])
+    with pytest.raises(StudyError, match="found 'abc', 'dev'"):
+        read_splits(path)
+    write_given(path, [(0, 0, "p2", "test"), (0, 0, "p1", "test"), (0, 0, "p3", "test"), (0, 1, "p2", "train")])
+    with pytest.raises(StudyError, match="patient p1 is missing from repeat 0, fold 1"):
+        read_splits(path)
+    write_given(path, [(r, f, p, "test") for r, f in ((0, 0), (1, 0), (1, 1)) for p in ("p1", "p2")])
+    with pytest.raises(StudyError, match="patient p1 is tested twice in repeat 1"):
+        read_splits(path)
+
+
+@pytest.mark.parametrize("n_new", [10, 11])
+def test_ten_patients_that_stand_in_one_table_only_are_named_in_order(study, n_new):
+    cohort, path = read_cohort(study / "cohort.csv"), study / "splits.csv"
+    splits, _ = make_splits(cohort, SplitConfig())
+    new = pd.DataFrame({"repeat": 0, "fold": 0, "patient_id": [f"q{i:02d}" for i in range(n_new)][::-1], "set": "test"})
+    named = ", ".join(f"q{i:02d}" for i in range(10)) + (" ..." if n_new > 10 else "") + ". Make"
+    with pytest.raises(StudyError) as error:
+        check_against_cohort(path, pd.concat([splits, new]), cohort)
+    assert f"{n_new} patient(s) stand in the splits but not the cohort: {named}" in str(error.value)
+
+
+def test_given_validation_patients_are_checked_only_where_the_table_names_them(study):
+    table, path = pd.read_csv(study / "cohort.csv"), study / "splits.csv"
+    sets = ["train"] * 20 + ["test"] * 10
+    cohort = cohort_of(study, table.assign(set=sets))
+    write_splits(path, *make_splits(cohort, SplitConfig()))
+    check_against_cohort(path, read_splits(path), cohort)  # val was drawn
+    named = cohort_of(study, table.assign(set=["val"] * 3 + sets[3:]))
+    with pytest.raises(StudyError, match="in the set val now"):
+        check_against_cohort(path, read_splits(path), named)
+    write_splits(path, *make_splits(named, SplitConfig()))
+    check_against_cohort(path, read_splits(path), named)
+    moved = cohort_of(study, table.assign(set=["val"] * 4 + sets[4:]))
+    with pytest.raises(StudyError, match=r"in the set val now than when it was made: 1 changed \(p03\)"):
+        check_against_cohort(path, read_splits(path), moved)
+    with pytest.raises(StudyError, match="no column set"):
+        check_against_cohort(path, read_splits(path), cohort_of(study, table))
+
+
+def test_another_event_time_or_site_changes_the_checksum_of_the_cohort(study):
+    table = pd.read_csv(study / "cohort.csv").assign(site="A", age=3)
+    seen = {cohort_sha256(cohort_of(study, table))}
+    for column, value in (("subtype", "B"), ("event", 1), ("time", 99), ("site", "B")):
+        changed = table.copy()
+        changed.loc[0, column] = value
+        seen.add(cohort_sha256(cohort_of(study, changed)))
+    assert len(seen) == 5
+    assert cohort_sha256(cohort_of(study, table.assign(age=4))) in seen
+
+
+@pytest.mark.parametrize("settings", [{}, {"external": 3}])
+def test_a_record_of_external_patients_names_whom_it_chose(study, settings):
+    path = study / "splits.csv"
+    splits, record = make_splits(read_cohort(study / "cohort.csv"), SplitConfig(external="event == 1"))
+    write_splits(path, splits, record | {"settings": settings})
+    with pytest.raises(StudyError, match=r"settings\.external is missing or no text"):
+        read_splits(path)
+    write_splits(path, splits, record | {"schema": "splits/0"})
+    with pytest.raises(StudyError, match="not a record of format splits/1"):
+        read_splits(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "least"),
+    [
+        ({"folds": 1}, {"folds": 2}),
+        ({"repeats": 0}, {"repeats": 1}),
+        ({"val_fraction": -0.01}, {"val_fraction": 0}),
+        ({"val_fraction": 0.51}, {"val_fraction": 0.5}),
+        ({"test_fraction": 0}, {"test_fraction": 0.01}),
+        ({"test_fraction": 1}, {"test_fraction": 0.99}),
+        ({"seed": -1}, {"seed": 0}),
+        ({"method": "external"}, {"method": "external", "external": "event == 1"}),
+        ({"method": "given", "external": "event == 1"}, {"external": "event == 1"}),
+    ],
+)
+def test_settings_out_of_range_are_refused_and_the_outermost_are_not(wrong, least):
+    SplitConfig(**least)
+    with pytest.raises(ValueError, match=r"^--"):
+        SplitConfig(**wrong)

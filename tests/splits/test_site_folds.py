@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.cohort import read_cohort
 from common.failures import StudyError
 from splits.make_splits import main
-from splits.site_folds import _Search, assign_sites, best_bound, inner_sites
+from splits.site_folds import SiteAssignment, _Search, assign_sites, best_bound, inner_sites
 from splits.site_methods import site_obstacle
 from splits.site_programme import Bound, counting_bound, programme_bound, site_cost
 from splits.split_methods import make_splits
@@ -326,3 +326,213 @@ def test_v6_a_change_is_the_difference_of_two_values(counts, n_folds, seed):
             exchanged = fold_of_site.copy()
             exchanged[[site, other]] = exchanged[[other, site]]
             assert exchanges[site, other] == search.value(exchanged) - before
+
+
+def test_folds_are_numbered_by_size_and_then_by_their_first_site():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        assert assign_sites(np.array([[5], [5], [5]]), 3, rng).fold_of_site.tolist() == [0, 1, 2]
+        assert assign_sites(np.array([[2], [9], [9], [4]]), 4, rng).fold_of_site.tolist() == [3, 0, 1, 2]
+    nothing = Bound(value=0, source="counting", fold_of_site=None)
+    pairs = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]])
+    for seed in range(4):
+        found = assign_sites(pairs, 2, np.random.default_rng(seed), bound=nothing).fold_of_site.tolist()
+        assert found[0] == 0
+        assert found[0] != found[1]
+        assert found[2] != found[3]
+
+
+def test_as_many_sites_as_folds_are_a_fold_each():
+    assert sorted(assign_sites(np.array([[3], [8]]), 2, np.random.default_rng(0)).fold_of_site) == [0, 1]
+    with pytest.raises(ValueError, match="2 sites cannot fill 1 folds"):
+        assign_sites(np.array([[3], [8]]), 1, np.random.default_rng(0))
+
+
+def test_the_bound_knows_the_classes_that_live_at_fewer_sites_than_folds():
+    counts, nothing = np.array([[3, 1], [3, 1], [6, 0], [6, 0]]), np.empty(0, dtype=np.int64)
+    free = programme_bound(counts, 3, everywhere=nothing, apart=nothing)
+    assert (
+        best_bound(counts, 3).value == programme_bound(counts, 3, everywhere=np.array([0]), apart=np.array([1])).value
+    )
+    assert best_bound(counts, 3).value > free.value
+    crowded = np.array([[9, 1], [1, 1], [1, 1], [9, 0]])  # the second class at three sites, in three folds: in each
+    found = best_bound(crowded, 3)
+    assert found.source == "solved"
+    assert slow_absences(crowded.tolist(), found.fold_of_site.tolist(), 3) == 0
+    one = best_bound(np.array([[4, 0], [4, 0], [4, 2]]), 3)  # at one site: neither everywhere nor apart
+    assert (one.source, one.value) == ("solved", site_cost(np.array([[4, 0], [4, 0], [4, 2]]), np.array([12, 2])))
+
+
+@pytest.mark.parametrize(("cost", "bound", "gap"), [(40, 30, 0.25), (40, 40, 0.0), (40, 50, 0.0), (0, 0, 0.0)])
+def test_the_gap_is_the_share_that_could_be_saved(cost, bound, gap):
+    found = SiteAssignment(fold_of_site=np.zeros(2, np.int64), cost=cost, bound=bound, bound_source="solved")
+    assert found.gap == gap
+
+
+def slow_inner_value(counts, chosen, fraction):
+    """Return how far a choice is from the wanted shares; more than half of a category taken away is infinitely far."""
+    value = 0.0
+    for category in range(len(counts[0])):
+        total = sum(site[category] for site in counts)
+        inside = sum(site[category] for site, is_in in zip(counts, chosen, strict=True) if is_in)
+        value += float("inf") if 2 * inside > total else (inside - fraction * total) ** 2
+    return value
+
+
+@given(
+    st.integers(3, 9).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 12)] * 2).filter(any), min_size=n, max_size=n)),
+    st.sampled_from([0.1, 0.2, 0.3, 0.5]),
+    st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_no_site_more_or_less_and_no_exchange_makes_inner_sites_better(rows, fraction, seed):
+    chosen = inner_sites(np.array(rows), fraction, np.random.default_rng(seed))
+    if chosen is None:
+        return
+    value = slow_inner_value(rows, chosen, fraction)
+    for sites in (*itertools.combinations(range(len(rows)), 1), *itertools.combinations(range(len(rows)), 2)):
+        if len({bool(chosen[site]) for site in sites}) == len(sites):  # one, or one out and one in
+            other = chosen.copy()
+            other[list(sites)] ^= True
+            assert slow_inner_value(rows, other, fraction) >= value - 1e-5
+
+
+@pytest.mark.parametrize(("sizes", "is_sound"), [((3, 17), True), ((2, 18), False), ((9, 11), False), ((6, 14), True)])
+def test_an_inner_part_is_between_half_and_one_and_a_half_times_the_wanted(sizes, is_sound):
+    """Of 20 patients at two sites a fifth is wanted: 2 to 6."""
+    chosen = inner_sites(np.array(sizes)[:, None], 0.25, np.random.default_rng(0))
+    assert (chosen is not None) == is_sound
+    assert chosen is None or chosen.tolist() == [True, False]
+
+
+def sited(folder, subtype, site, **columns):
+    folder.mkdir(exist_ok=True, parents=True)
+    names = [f"p{number:03d}" for number in range(len(site))]
+    table = pd.DataFrame({"patient_id": names, "slide_id": names, "subtype": subtype, "site": site, **columns})
+    table.to_csv(folder / "cohort.csv", index=False)
+    return read_cohort(folder / "cohort.csv")
+
+
+def folds_where(splits, members, sets):
+    """Return the folds (repeat, fold) in which none of the members is in one of the sets."""
+    return [
+        [int(repeat), int(fold)]
+        for (repeat, fold), rows in splits.groupby(["repeat", "fold"])
+        if not (rows["patient_id"].isin(members) & rows["set"].isin(sets)).any()
+    ]
+
+
+@pytest.mark.parametrize("method", ["site_preserved", "leave_one_site_out"])
+def test_the_record_names_the_folds_that_lack_a_class_to_test_or_to_train_on(tmp_path, method):
+    sites = [f"H{number % 6}" for number in range(60)]
+    subtype = [
+        "RARE" if site == "H0" else "TWO" if site in ("H1", "H2") and at % 5 == 1 else "A"
+        for at, site in enumerate(sites)
+    ]
+    cohort = sited(tmp_path, subtype, sites)
+    splits, record = make_splits(cohort, SplitConfig(method=method, folds=3, repeats=2))
+    few = {each["class"]: each for each in record["classes_at_few_sites"]}
+    assert set(few) == ({"RARE", "TWO"} if method == "site_preserved" else {"RARE"})
+    for name, each in few.items():
+        members = set(cohort.patients.index[cohort.patients["subtype"] == name])
+        assert each["folds_without_test"] == folds_where(splits, members, ["test"])
+        assert each["folds_without_training"] == folds_where(splits, members, ["train", "val"])
+        assert bool(each["folds_without_training"]) == (name == "RARE")
+        (note,) = [note for note in record["notes"] if note.startswith(name)]
+        assert f"; {len(each['folds_without_test'])} fold(s) test none of it" in note
+        assert ("has none to train on" in note) == (name == "RARE")
+    assert few["RARE"]["sites"] == {"H0": 10}
+    if method == "site_preserved":
+        assert len(record["sites"]["objective"]) == len(record["sites"]["fold_of_site"]) == 2
+        assert record["sites"]["n"] == 6
+    else:
+        assert record["sites"] == {"n": 6, "fold_of_site": [{f"H{number}": number for number in range(6)}]}
+
+
+@pytest.mark.parametrize(("largest", "is_named"), [(15, False), (16, True)])
+def test_a_fold_of_more_than_one_and_a_half_times_its_share_is_named(tmp_path, largest, is_named):
+    """30 patients in three folds: more than 15 in one."""
+    sites = ["H0"] * largest + [f"H{1 + number % 4}" for number in range(30 - largest)]
+    cohort = sited(tmp_path, "A", sites)
+    _, record = make_splits(cohort, SplitConfig(method="site_preserved", folds=3))
+    said = (
+        f"repeat 0 fold 0 tests {largest} of 30 patients, since one site is that large: its model learns from "
+        f"{30 - largest} only"
+    )
+    assert (said in record["notes"]) == is_named
+    _, record = make_splits(cohort, SplitConfig(method="leave_one_site_out"))
+    assert not any("that large" in note for note in record["notes"])
+
+
+def test_inner_parts_are_of_whole_sites_or_by_patient_or_none_and_the_record_says_which(tmp_path):
+    spread = sited(tmp_path / "a", "A", [f"H{number % 12:02d}" for number in range(60)])
+    splits, record = make_splits(spread, SplitConfig(method="site_preserved", folds=3))
+    assert record["inner_validation"] == {"by": "sites", "by_patient_in": []}
+    assert record["notes"] == []
+    parts = splits.join(spread.patients["site"], on="patient_id")
+    assert (parts[parts["set"] != "test"].groupby(["fold", "site"])["set"].nunique() == 1).all()
+    assert set(parts["set"]) == {"train", "val", "test"}
+    splits, record = make_splits(spread, SplitConfig(method="site_preserved", folds=3, val_fraction=0))
+    assert record["inner_validation"] == {"by": "none", "by_patient_in": []}
+    assert set(splits["set"]) == {"train", "test"}
+    few = sited(
+        tmp_path / "b", "A", [f"H{number % 3}" for number in range(60)]
+    )  # two sites are left: neither is a fifth
+    for n_repeats in (3, 4):
+        splits, record = make_splits(few, SplitConfig(method="site_preserved", folds=3, repeats=n_repeats))
+        divided = [[repeat, fold] for repeat in range(n_repeats) for fold in range(3)]
+        assert record["inner_validation"] == {"by": "patients", "by_patient_in": divided}
+        named = ", ".join(f"repeat {r} fold {f}" for r, f in divided[:10]) + (" ..." if n_repeats == 4 else "")
+        assert (
+            f"no choice of whole sites makes a sound inner validation part; drawn by patient in {named}"
+            in record["notes"]
+        )
+        assert (splits.groupby(["repeat", "fold"])["set"].nunique() == 3).all()
+    sites = ["H0"] * 20 + [f"H{1 + number % 10:02d}" for number in range(40)]
+    mixed = sited(tmp_path / "c", "A", sites)
+    _, record = make_splits(mixed, SplitConfig(method="leave_one_site_out"))
+    assert record["inner_validation"] == {"by": "sites", "by_patient_in": []}
+    assert record["sites"]["n"] == 11
+
+
+def test_two_sites_can_be_left_out_and_as_many_sites_as_folds_are_enough(tmp_path):
+    cohort = sited(tmp_path, "A", ["x"] * 6 + ["y"] * 6)
+    splits, _ = make_splits(cohort, SplitConfig(method="leave_one_site_out"))
+    tested = splits[splits["set"] == "test"].groupby("fold")["patient_id"].agg(list)
+    assert tested.tolist() == [[f"p{n:03d}" for n in range(6)], [f"p{n:03d}" for n in range(6, 12)]]
+    assert make_splits(cohort, SplitConfig(method="site_preserved", folds=2))[1]["sites"]["n"] == 2
+    with pytest.raises(StudyError, match=r"2 site\(s\) cannot fill 3 folds; use --folds 2, --method leave_one"):
+        make_splits(cohort, SplitConfig(method="site_preserved", folds=3))
+    alone = sited(tmp_path, "A", ["x"] * 12)
+    with pytest.raises(StudyError, match=r"1 site\(s\) cannot fill 3 folds; use --folds 2, --method leave_one"):
+        make_splits(alone, SplitConfig(method="site_preserved", folds=3))
+
+
+def test_sites_are_told_of_fewer_patients_and_sites_than_needed():
+    names = [f"p{number}" for number in range(9)]
+    patients = pd.DataFrame({"subtype": "A", "site": list("xyzxyzxyz")}, index=names)
+    assert site_obstacle(patients, 3) is None
+    assert site_obstacle(patients, 4) == "3 site(s) cannot fill 4 folds"
+    patients = pd.DataFrame({"subtype": ["B"] * 3 + ["A"] * 6, "site": list("xxyxyzxyz")}, index=names)
+    assert site_obstacle(patients, 2) == (
+        "B lives at 2 site(s): x (2), y (1); without the largest, 1 patient(s) are left to train on"
+    )
+
+
+def test_a_site_is_checked_repeat_by_repeat(tmp_path):
+    cohort = sited(tmp_path, "A", [f"H{number % 6}" for number in range(24)])
+    splits, record = make_splits(cohort, SplitConfig(method="site_preserved", folds=3, repeats=4))
+    assert len({tuple(each.items()) for each in record["sites"]["fold_of_site"]}) > 1  # a site's fold differs by repeat
+    path = tmp_path / "splits.csv"
+    write_splits(path, splits, record)
+    check_against_cohort(path, read_splits(path), cohort)
+
+
+@given(small_counts.map(np.array), st.integers(2, 4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_a_value_is_the_programmes_and_a_penalty_for_each_absence_that_need_not_be(counts, n_folds, seed):
+    search, rows = _Search(counts, n_folds), counts.tolist()
+    fold_of_site = np.random.default_rng(seed).integers(n_folds, size=len(counts))
+    absences, cost = (of(rows, fold_of_site.tolist(), n_folds) for of in (slow_absences, slow_site_cost))
+    assert search.value(fold_of_site) == cost + search.penalty * absences
+    assert search.penalty > n_folds * sum((n_folds * total) ** 2 for total in counts.sum(axis=0).tolist())

@@ -1,6 +1,8 @@
 """Files of arrays that name other files, or claim what they do not hold, are refused before a value is read."""
 
+import hashlib
 import json
+import os
 import time
 
 import h5py
@@ -16,8 +18,10 @@ from common.arrays import (
     verified_attributes,
     write_arrays,
 )
+from common.guards import sealed_files
+from common.guards.hdf5_contents import check_arrays
 from common.guards.hdf5_files import reading_hdf5
-from common.guards.sealed_files import seal
+from common.guards.sealed_files import LENGTH, check_seal, seal
 from features.exchange.bag import Source
 from features.exchange.layout_readers import read_exchange_bag
 from features.store.feature_store import read_feature_bag
@@ -309,3 +313,115 @@ def test_s6_a_record_of_slideflow_whose_values_are_of_another_kind_is_refused_by
         read_exchange_bag(Source(path=tmp_path / "S.pt", slide_id="S", mpp=(0.5, 0.5)))
     except ValueError as error:
         assert "bags_config.json: " in str(error), error
+
+
+@pytest.mark.parametrize(("n_objects", "is_refused"), [(4, False), (5, True)])
+def test_more_groups_and_arrays_than_any_file_of_ours_has_are_refused(tmp_path, monkeypatch, n_objects, is_refused):
+    monkeypatch.setattr("common.guards.hdf5_contents.MAX_OBJECTS", 4)
+    with h5py.File(tmp_path / "S.h5", "w") as file:  # the file's own group is one
+        for number in range(n_objects - 1):
+            file[f"a{number}"] = 1.0
+        file["again"] = file["a0"]
+    if not is_refused:
+        assert len(_walked(tmp_path / "S.h5")) == 4
+        return
+    with pytest.raises(ValueError, match=r"S\.h5: it holds more than 4 groups and arrays"):
+        _walked(tmp_path / "S.h5")
+
+
+def _walked(path):
+    with h5py.File(path, "r") as file:
+        return [place for place, _ in check_arrays(path, file)]
+
+
+def test_every_group_and_array_is_walked_through_once_with_its_place(tmp_path):
+    with h5py.File(tmp_path / "S.h5", "w") as file:
+        file["a"], file["deep/b"], file["deep/deeper/c"], file["kind"] = 1, [2, 3], 4, np.dtype("f8")
+        file["again"], file["deep/up"] = file["a"], file["/"]
+    assert sorted(_walked(tmp_path / "S.h5")) == ["", "a", "deep", "deep/b", "deep/deeper", "deep/deeper/c", "kind"]
+
+
+def test_a_chunk_may_be_larger_than_what_it_holds_but_not_by_64_mebibytes(tmp_path, monkeypatch):
+    """Two rows in a chunk of many: 8,000 bytes a row."""
+    path = tmp_path / "S.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=np.ones((1, 1000)), chunks=(100, 1000), maxshape=(None, 1000))
+    assert _walked(path) == ["", "a"]
+    with h5py.File(path, "w") as file:
+        array = file.create_dataset("a", (1, 1000), "f4", chunks=(100, 1000), maxshape=(None, 1000), compression="gzip")
+        array[0] = 1
+    with h5py.File(path, "r") as file:
+        held = 1100 * file["a"].id.get_storage_size()
+    for slack, is_refused in ((400_000 - held, False), (400_000 - held - 1, True)):  # a chunk of 4-byte numbers
+        monkeypatch.setattr("common.guards.hdf5_contents.SLACK_BYTES", slack)
+        if is_refused:
+            with pytest.raises(ValueError, match=r"/a claims 400,000 bytes and holds"):
+                _walked(path)
+        else:
+            assert _walked(path) == ["", "a"]
+
+
+def test_a_lost_checksum_is_damage(tmp_path):
+    path = tmp_path / "S.h5"
+    write_arrays(path, {"features": SECRET}, {"schema": "x"})
+    with reading_hdf5(path) as file:
+        assert "file_sha256" in file.attrs
+    path.write_bytes(path.read_bytes()[:-LENGTH])
+    with pytest.raises(ValueError, match=r"S\.h5: the checksum at its end is lost"), reading_hdf5(path):
+        pass
+
+
+def test_a_seal_is_looked_at_again_where_the_file_changed(tmp_path, monkeypatch):
+    path = tmp_path / "S.bin"
+    path.write_bytes(b"x" * 100)
+    assert not check_seal(path)
+    seal(path)
+    content = path.read_bytes()
+    assert len(content) == 100 + LENGTH
+    assert hashlib.sha256(b"x" * 100).hexdigest().encode() in content
+    read = []
+    digest = sealed_files._digest
+    monkeypatch.setattr(sealed_files, "_digest", lambda *own: read.append(own) or digest(*own))
+    monkeypatch.setattr(sealed_files.time, "time", lambda: 1000.0)
+    for age, n_read in ((0.0, 1), (2.0, 2), (3.0, 3), (3.0, 3)):
+        os.utime(path, (1000.0 - age, 1000.0 - age))
+        assert check_seal(path)
+        assert len(read) == n_read
+    path.write_bytes(b"y" + content[1:])
+    with pytest.raises(ValueError, match=r"S\.bin: its content is not what was written"):
+        check_seal(path)
+    path.write_bytes(content[-LENGTH:])  # all of an empty file
+    with pytest.raises(ValueError, match="checksum differs"):
+        check_seal(path)
+    (tmp_path / "empty").write_bytes(b"")
+    seal(tmp_path / "empty")
+    assert check_seal(tmp_path / "empty")
+    path.write_bytes(content[1 - LENGTH :])
+    assert not check_seal(path)
+
+
+def test_a_seal_is_of_all_bytes_of_a_large_file_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(sealed_files, "READ_BYTES", 7)
+    path = tmp_path / "S.bin"
+    path.write_bytes(bytes(range(50)))
+    seal(path)
+    assert path.read_bytes()[-65:-1] == hashlib.sha256(bytes(range(50))).hexdigest().encode()
+    assert check_seal(path)
+    content = bytearray(path.read_bytes())
+    for at in (0, 6, 7, 49):
+        damaged = bytearray(content)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="checksum differs"):
+            check_seal(path)
+
+
+def test_faults_of_the_callers_block_keep_their_words_where_they_name_the_file(tmp_path):
+    path = tmp_path / "S.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = SECRET
+    with pytest.raises(ValueError, match=f"^{path}: mine"), reading_hdf5(path):
+        raise ValueError(f"{path}: mine")
+    for error in (ValueError("odd"), TypeError(f"{path}: odd"), OverflowError("odd"), IndexError("odd")):
+        with pytest.raises(OSError, match=r"what is in it is not of the kind it should be: .*odd"), reading_hdf5(path):
+            raise error

@@ -1,5 +1,6 @@
 """Damage on which HDF5's library hangs or crashes costs its own file only, and the file is named."""
 
+import json
 import os
 import subprocess
 import sys
@@ -187,3 +188,138 @@ def is_running(number):
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("arrays", "read"), [(None, ["coords", "deep/own", "features"]), (["features"], ["features"]), ([], [])]
+)
+def test_what_the_caller_reads_is_read_through_and_every_attribute(tmp_path, monkeypatch, arrays, read):
+    path, seen, described = tmp_path / "S.h5", [], []
+    trident(path)
+    with h5py.File(path, "a") as file:
+        file["deep/own"], file["kind"] = np.ones(3), np.dtype("f8")
+    monkeypatch.setattr(hdf5_probe, "_read_array", lambda array: seen.append(array.name.removeprefix("/")))
+    monkeypatch.setattr(hdf5_probe, "_read_attributes", lambda member: described.append(member.name))
+    assert hdf5_probe._read_through(path, arrays) == ""
+    assert sorted(seen) == read
+    assert sorted(described) == ["/", "/coords", "/deep", "/deep/own", "/features"]
+
+
+def test_single_values_and_empty_arrays_are_read_whole(tmp_path):
+    with h5py.File(tmp_path / "S.h5", "w") as file:
+        file["one"], file["none"] = 1.5, np.empty((0, 4))
+        file.create_dataset("nothing", data=h5py.Empty("f4"))
+        for name in ("one", "none", "nothing"):
+            hdf5_probe._read_array(file[name])
+
+
+def test_reading_that_takes_too_much_memory_is_damage_and_what_raises_otherwise_is_left_to_the_caller(
+    tmp_path, monkeypatch
+):
+    trident(tmp_path / "S.h5")
+    for error, fault in ((MemoryError, "takes more memory"), (KeyError, "")):
+
+        def check(*_own, error=error):
+            raise error("x")
+
+        monkeypatch.setattr(hdf5_probe, "check_arrays", check)
+        said = hdf5_probe._read_through(tmp_path / "S.h5", None)
+        assert (fault in said) if fault else said == ""
+
+
+STATE = (10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "is_covered"),
+    [
+        (None, None, False),
+        ((STATE, None), None, True),
+        ((STATE, None), frozenset("a"), True),
+        (((11, 20, 30), None), frozenset("a"), False),
+        ((STATE, frozenset("ab")), frozenset("a"), True),
+        ((STATE, frozenset("ab")), frozenset("ab"), True),
+        ((STATE, frozenset("ab")), frozenset("abc"), False),
+        ((STATE, frozenset("ab")), None, False),
+    ],
+)
+def test_a_file_is_asked_about_again_where_it_changed_or_more_is_read(known, asked, is_covered):
+    assert hdf5_probe._covers(known, STATE, asked) == is_covered
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path, monkeypatch):
+    path, asked, now = tmp_path / "S.h5", [], [1000.0]
+    trident(path)
+    monkeypatch.setattr(hdf5_probe, "_answer", lambda *own: asked.append(own) or "")
+    monkeypatch.setattr(hdf5_probe.time, "time", lambda: now[0])
+    for age, n_asked in ((0.0, 1), (2.0, 2), (2.5, 3), (2.5, 3)):
+        os.utime(path, (1000.0 - age, 1000.0 - age))
+        hdf5_probe.probe(path, None)
+        assert len(asked) == n_asked
+    assert asked[0] == (path, None, path.stat().st_size)
+    monkeypatch.setattr(hdf5_probe, "_answer", lambda *_own: "its structure is damaged")
+    path.touch()
+    with pytest.raises(OSError, match="its structure is damaged"):
+        hdf5_probe.probe(path, None)
+
+
+class Ended:
+    """A process that took a request and ended without an answer."""
+
+    def __init__(self, code, line=""):
+        self.returncode, self.line, self.asked = code, line, []
+        self.stdin = self
+
+    def write(self, text):
+        self.asked.append(text)
+
+    def flush(self):
+        if self.line is None:
+            raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        (-27, "reading it does not end (stopped after 2 s of computing)"),
+        (-14, "reading it does not end (stopped after 2 s of computing)"),
+        (0, "reading it does not end"),
+        (-11, "crashes on it (exit code -11)"),
+        (1, "crashes on it (exit code 1)"),
+    ],
+)
+@pytest.mark.parametrize("line", ["", None])
+def test_how_the_process_ended_says_what_is_wrong_with_the_file(tmp_path, monkeypatch, code, fault, line):
+    process, ended, limits = Ended(code, line), [], []
+    monkeypatch.setattr(hdf5_probe, "_running", lambda: process)
+    monkeypatch.setattr(hdf5_probe, "_end", lambda: ended.append(1))
+    monkeypatch.setattr(hdf5_probe, "_line", lambda _process, limit_s: limits.append(limit_s) or "")
+    assert fault in hdf5_probe._answer(tmp_path / "S.h5", frozenset("ab"), 30_000_000)  # 0.5 s, and 1.5 for its size
+    assert ended == [1]
+    request = json.loads(process.asked[0])
+    assert (sorted(request["arrays"]), request["size"]) == (["a", "b"], 30_000_000)
+    assert (request["loop_s"], request["wait_s"]) == (2.0, 90.0)
+    assert limits == ([] if line is None else [95.0])
+
+
+def test_an_answer_is_what_the_process_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_probe, "_running", lambda: Ended(None))
+    monkeypatch.setattr(hdf5_probe, "_line", lambda *_own: '{"fault": "odd"}')
+    assert hdf5_probe._answer(tmp_path / "S.h5", None, 1) == "odd"
+    hdf5_probe._process = None
+
+
+def test_the_process_may_take_four_gibibytes_beside_twice_the_files_size(monkeypatch):
+    import resource
+
+    hard = [-1]
+    set_to, timers = [], []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (0, hard[0]))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: set_to.append(limits))
+    monkeypatch.setattr(hdf5_probe.signal, "setitimer", lambda *own: timers.append(own))
+    hdf5_probe._limit(1.5, 2.5, 100)
+    hard[0] = 1 << 30
+    hdf5_probe._limit(0, 0, 100)
+    hdf5_probe._limit(0, 0, 0)
+    assert set_to == [((4 << 30) + 200, -1), (1 << 30, 1 << 30), (1 << 30, 1 << 30)]
+    assert [seconds for _, seconds in timers] == [1.5, 2.5, 0, 0, 0, 0]

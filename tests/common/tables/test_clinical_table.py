@@ -5,7 +5,7 @@ import pytest
 
 from common.cohort import read_cohort
 from common.failures import StudyError
-from common.tables.clinical_table import missing_note
+from common.tables.clinical_table import missing_note, read_text_table, rows_text
 
 HEADER = "patient_id,slide_id,subtype,age\n"
 
@@ -241,3 +241,136 @@ def test_invisible_characters_are_named_in_their_order_and_twelve_rows_of_many(t
     named = ", ".join(f"U+{ord(sign):04X}" for sign in sorted(signs))
     shown = ", ".join(map(str, range(2, 14)))
     assert note == f"invisible characters ({named}) were taken off in 16 cell(s): rows {shown} and 4 more"
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\r\n"])
+def test_a_file_without_a_line_is_empty(tmp_path, text):
+    with pytest.raises(StudyError, match=r"cohort\.csv: not readable as a table \(it is empty\)"):
+        cohort_of(tmp_path, text)
+
+
+@pytest.mark.parametrize("rows", ["", ",,,\n", "NA,,nan,\n", "\n \n"])
+def test_a_table_without_rows_says_so(tmp_path, rows):
+    with pytest.raises(StudyError, match="the table has no rows; wanted one row a slide"):
+        cohort_of(tmp_path, HEADER + rows)
+
+
+def test_an_empty_sheet_and_one_with_a_header_alone_are_told(tmp_path):
+    pd.DataFrame().to_excel(tmp_path / "a.xlsx", index=False)
+    with pytest.raises(StudyError, match=r"not readable as a table \(it is empty\)"):
+        read_cohort(tmp_path / "a.xlsx")
+    pd.DataFrame(columns=["patient_id", "slide_id"]).to_excel(tmp_path / "b.xlsx", index=False)
+    with pytest.raises(StudyError, match="the table has no rows"):
+        read_cohort(tmp_path / "b.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ("a,1,SS,3,", None),
+        ("a,1,SS,3,,NA", None),
+        ("a,1,SS", None),
+        ("a,1,SS,3,4", "row 2 has 5 values, the header 4 columns"),
+        ("a,1,SS,3,,4", "row 2 has 6 values, the header 4 columns"),
+    ],
+)
+def test_a_row_may_be_longer_than_the_header_by_what_is_missing_only(tmp_path, cells, said):
+    if said:
+        with pytest.raises(StudyError, match=said):
+            cohort_of(tmp_path, f"{HEADER}{cells}\n")
+        return
+    (row,) = cohort_of(tmp_path, f"{HEADER}{cells}\n").rows
+    assert list(row.values())[:3] == ["a", "1", "SS"]
+
+
+def test_double_columns_are_named_in_order_and_columns_without_a_name_may_be_many(tmp_path):
+    with pytest.raises(StudyError, match="two columns have the name age, subtype; rename one"):
+        cohort_of(tmp_path, "patient_id,subtype,age,slide_id,age,subtype,,\na,1,2,3,4,5,,\n")
+    table = read_text_table_of(tmp_path, "patient_id,,age,\n a ,x, 3 ,NA\n,y,,\nb,,'--,y\n")
+    assert table.columns == ("patient_id", "age")
+    assert table.rows == ((2, {"patient_id": "a", "age": "3"}), (4, {"patient_id": "b", "age": None}))
+    assert table.missing_words == {("age", "--"): 1}
+
+
+def read_text_table_of(tmp_path, text):
+    (tmp_path / "cohort.csv").write_text(text, encoding="utf-8")
+    return read_text_table(tmp_path / "cohort.csv")
+
+
+def test_words_for_missing_are_counted_by_column_as_it_stands_and_by_word(tmp_path):
+    table = read_text_table_of(tmp_path, "b,a\nx,NA\nNA,--\nnan,NA\nNA,NA\n ,y\n")
+    assert list(table.missing_words.items()) == [
+        (("b", "NA"), 2), (("b", "nan"), 1), (("a", "--"), 1), (("a", "NA"), 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([4], "row 4"),
+        ([4, 4], "row 4"),
+        ([9, 4, 10], "rows 4, 9, 10"),
+        (range(12), "rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"),
+        (range(13), "rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 1 more"),
+    ],
+)
+def test_rows_are_said_in_order_and_twelve_of_many(numbers, text):
+    assert rows_text(list(numbers)) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "is_read"),
+    [
+        ("cohort.csv", "patient_id;slide_id", True),
+        ("cohort.csv", "patient_id\tslide_id", True),
+        ("cohort.tsv", "patient_id,slide_id", True),
+        ("cohort.csv", "patient_id;slide_id\tx", False),  # either could be meant
+        ("cohort.tsv", "patient_id;slide_id,x", False),
+        ("cohort.csv", "patient_id,slide_id,x;y", True),  # the usual one is there
+    ],
+)
+def test_another_separator_is_taken_where_it_is_the_only_one(tmp_path, name, header, is_read):
+    text = f"{header}\n{header.replace('patient_id', 'a').replace('slide_id', '1')}\n"
+    if is_read:
+        assert cohort_of(tmp_path, text, name).rows[0]["patient_id"] == "a"
+    else:
+        with pytest.raises(StudyError, match="no column patient_id"):
+            cohort_of(tmp_path, text, name)
+
+
+def test_the_line_of_a_separator_needs_a_line_after_it(tmp_path):
+    with pytest.raises(StudyError, match="the table has no rows"):
+        cohort_of(tmp_path, "sep=;")
+    assert cohort_of(tmp_path, 'SEP=|\npatient_id|slide_id\na|"1,2"\n').rows[0]["slide_id"] == "1,2"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (7, "007"), (-7, "-07"), (1234, "1234"), (7.5, "7.5"), ("7", "7"), (10**15 - 1, "999999999999999"), (10**15, None),
+        (-(10**15), None),
+    ],
+)  # fmt: skip
+def test_whole_numbers_of_excel_have_the_zeros_it_shows_and_fifteen_digits(tmp_path, value, shown):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["patient_id", "slide_id"], ["a", value], ["b", "y"]):
+        book.active.append(row)
+    book.active["B2"].number_format = "000"
+    book.save(tmp_path / "cohort.xlsx")
+    if shown is None:
+        with pytest.raises(StudyError, match=r"row 2: -?1000000000000000 has more than 15 digits"):
+            read_cohort(tmp_path / "cohort.xlsx")
+    else:
+        assert [row[1]["slide_id"] for row in read_text_table(tmp_path / "cohort.xlsx").rows] == [shown, "y"]
+
+
+def test_an_only_sheet_is_read_without_a_note_and_two_that_fit_leave_the_first(tmp_path):
+    table = pd.DataFrame({"patient_id": ["a"], "slide_id": ["1"]})
+    path = tmp_path / "cohort.xlsx"
+    excel(path, {"One": table})
+    assert read_cohort(path).notes == ()
+    excel(path, {"One": table, "Two": table.assign(slide_id="2")})
+    assert read_cohort(path).notes == ("the sheet 'One' is read, of 'One', 'Two'",)
+    assert read_cohort(path).rows[0]["slide_id"] == "1"

@@ -5,6 +5,8 @@ import pytest
 
 from common.cohort import read_cohort
 from common.failures import StudyError
+from common.tables.clinical_table import read_text_table
+from common.tables.column_mapping import Source, column_mapping, mapped_rows
 
 TABLE = pd.DataFrame(
     {
@@ -119,3 +121,46 @@ def test_t7_cbioportals_table_is_read_as_it_is(shared_data):
     )
     theirs = pd.read_csv(path)["Overall Survival Status"]
     assert sum(row["event"] for row in cohort.rows) == (theirs == "1:DECEASED").sum()
+
+
+def test_t7_columns_stand_in_the_order_of_the_table_whatever_they_are_called(tmp_path):
+    table = pd.DataFrame([[50, "x", "LMS", "a", 3]], columns=["age", "img", "dx", "case", "grade"])
+    cohort = read_cohort(study(tmp_path, "  patient_id: case\n  subtype: dx\n  slide_id: img\n", table))
+    assert cohort.columns == ("age", "slide_id", "subtype", "patient_id", "grade")
+    text = read_text_table(tmp_path / "cohort.csv")
+    mapping = column_mapping({"subtype": "dx", "other": "dx", "grade": ["age"]}, "x")
+    assert mapping.sources["grade"].columns == ("['age']",)  # a list stands under `column`
+    mapping = column_mapping({"subtype": "dx", "other": "dx", "grade": {"column": ["age", "img"]}}, "x")
+    names, ((number, row),) = mapped_rows(text, mapping, "x")
+    assert names == ("grade", "subtype", "other", "case")
+    assert (number, row) == (2, {"grade": "50", "subtype": "LMS", "other": "LMS", "case": "a"})
+
+
+def test_t7_absent_columns_are_named_in_order_with_the_nearest(tmp_path):
+    with pytest.raises(
+        StudyError, match=r"no column OS_STATES, nobody, named under 'columns'; the nearest is OS_STATUS"
+    ):
+        read_cohort(study(tmp_path, "  event: nobody\n  time: OS_STATES\n"))
+
+
+def test_t7_words_and_columns_are_read_as_text_and_a_mapped_word_may_be_missing(tmp_path):
+    mapping = column_mapping({"event": {"column": 5, "values": {0: 1, "x": None}}, "time_unit": "weeks"}, "x")
+    assert mapping.sources == {"event": Source(("5",), {"0": "1", "x": None})}
+    assert mapping.months == pytest.approx(7 * 12 / 365.25)
+    assert column_mapping({"event": {"column": "a", "values": None}}, "x").sources == {"event": Source(("a",))}
+    for wrong in ([], "text", None):
+        with pytest.raises(StudyError, match="x: 'columns' must map our names"):
+            column_mapping(wrong, "x")
+    table = TABLE.assign(time=1, event=["1", "x", "0", "0"])
+    mapped = '  event: {column: event, values: {"1": 1, "0": 0, x: null}}\n'
+    table = table.assign(time=["1", None, "1", "1"])
+    cohort = read_cohort(study(tmp_path, mapped, table))
+    assert [row["event"] for row in cohort.rows] == [1, None, 0, 0]
+
+
+def test_t7_a_column_that_bears_a_name_given_to_another_goes(tmp_path):
+    table = TABLE.assign(event="nonsense", time=[1, 2, 3, 4], OS_STATUS=[0, 1, 0, 1])
+    cohort = read_cohort(study(tmp_path, "  event: OS_STATUS\n", table))
+    assert [row["event"] for row in cohort.rows] == [0, 1, 0, 1]
+    assert "OS_STATUS" not in cohort.columns
+    assert "OS_DAYS" in cohort.columns

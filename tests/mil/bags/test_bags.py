@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
+from common.arrays import read_attributes
 from common.cohort import read_cohort
 from common.failures import StudyError
 from features.convert_features import main as convert
-from mil.bags.bags import open_bags
+from features.exchange.bag import LEVEL0
+from features.exchange.folder import FeatureFolder
+from mil.bags.bags import BagStore, open_bags
 from mil.train import main as train
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
@@ -182,3 +186,94 @@ def test_level_0_corners_come_with_the_tables_scale(study, tmp_path):
     without, _, _ = open_bags(study, read_cohort(study.cohort_table), ENCODER, features=tmp_path / "theirs")
     assert without.read("P01").coords_unit == "um"
     assert np.array_equal(without.read("P01").coords, ours.read("P01").coords * 0.5)
+
+
+def stored(study, limit_bytes):
+    return open_bags(study, read_cohort(study.cohort_table), ENCODER, limit_bytes=limit_bytes)[0]
+
+
+def test_the_bags_used_last_stay_in_memory_up_to_the_limit(study):
+    sizes = {patient: stored(study, 1 << 30).read(patient).tiles.nbytes for patient in ("P00", "P01", "P02")}
+    store = stored(study, sizes["P01"] + sizes["P02"])
+    first, second = store.read("P00"), store.read("P01")
+    if sizes["P00"] + sizes["P01"] <= sizes["P01"] + sizes["P02"]:
+        assert store.read("P00") is first
+        assert store.read("P01") is second
+    store = stored(study, sum(sizes.values()) - 1)
+    kept = {patient: store.read(patient) for patient in ("P00", "P01")}
+    assert store.read("P00") is kept["P00"]  # now P01 is the one that was not used for longest
+    third = store.read("P02")
+    assert store.read("P00") is kept["P00"]
+    assert store.read("P02") is third
+    assert store.read("P01") is not kept["P01"]
+    small = stored(study, 1)
+    alone = small.read("P00")  # larger than the limit: it stays until the next one
+    assert small.read("P00") is alone
+    other = small.read("P01")
+    assert small.read("P01") is other
+    assert small.read("P00") is not alone
+    exact = stored(study, sizes["P00"] + sizes["P01"])
+    kept = {patient: exact.read(patient) for patient in ("P00", "P01")}
+    assert all(exact.read(patient) is bag for patient, bag in kept.items())
+
+
+def test_a_bag_holds_its_slides_tiles_and_corners_in_order(study):
+    store, known = stored(study, 1 << 30), features_of(study)
+    assert store.patients == sorted({slide.split("-")[0] for slide in known})
+    for patient in store.patients:
+        bag, slides = store.read(patient), store.slides_of(patient)
+        assert list(bag.slide_ids) == slides == sorted(slides)
+        assert np.array_equal(bag.tiles, np.concatenate([known[slide][0] for slide in slides]))
+        assert np.array_equal(bag.coords, np.concatenate([known[slide][1] for slide in slides]))
+        assert bag.slide_of_tile.tolist() == [at for at, slide in enumerate(slides) for _ in known[slide][0]]
+        assert (bag.images, len(bag.image_of_tile)) == ((), 0)
+        sums = [read_attributes(study.feature_file(ENCODER, slide))["content_sha256"] for slide in slides]
+        assert store.fingerprint(patient) == sums
+
+
+def test_patients_without_features_are_named_in_order(study, tmp_path):
+    table = pd.read_csv(study.cohort_table)
+    more = pd.DataFrame(
+        [
+            {"patient_id": f"Q{number}", "slide_id": f"q{number}", "subtype": table["subtype"][0]}
+            for number in (5, 3, 9, 1, 7, 2)
+        ]
+    )
+    pd.concat([table, more]).to_csv(tmp_path / "cohort.csv", index=False)
+    _, lost, missing = open_bags(study, read_cohort(tmp_path / "cohort.csv"), ENCODER)
+    assert list(lost) == ["Q1", "Q2", "Q3", "Q5", "Q7", "Q9"]
+    assert missing == ["q1", "q2", "q3", "q5", "q7", "q9"]
+    more.to_csv(tmp_path / "cohort.csv", index=False)
+    with pytest.raises(
+        StudyError, match=r"no feature files of this cohort in .*make them with: python features/extract"
+    ):
+        open_bags(study, read_cohort(tmp_path / "cohort.csv"), ENCODER)
+    with pytest.raises(StudyError, match=f"the nearest is {ENCODER}; make them with"):
+        open_bags(study, read_cohort(tmp_path / "cohort.csv"), f"{ENCODER}x")
+
+
+def test_images_of_several_slides_are_numbered_on_and_units_that_differ_give_no_corners(study, monkeypatch):
+    rng, provenance = np.random.default_rng(0), stored(study, 1).provenance
+
+    def part(slide, n, images, unit=LEVEL0, n_coords=None):
+        n_coords = n if n_coords is None else n_coords
+        index = np.arange(n) % len(images) if images else np.empty(0, np.int64)
+        return SimpleNamespace(
+            slide_id=slide, features=rng.normal(size=(n, 3)), coords=np.ones((n_coords, 2), np.int64), coords_unit=unit,
+            image_index=index, attributes={"images": json.dumps(images)},
+        )  # fmt: skip
+
+    def bag_of(*parts):
+        by_slide = {own.slide_id: own for own in parts}
+        monkeypatch.setattr(FeatureFolder, "read", lambda _self, slide: by_slide[slide])
+        folder = FeatureFolder(root=study.root, files=dict.fromkeys(by_slide, study.root))
+        return BagStore({"p": list(by_slide)}, folder, provenance, limit_bytes=1).read("p")
+
+    bag = bag_of(part("t", 3, ["x", "y"]), part("s", 2, ["a", "b"]), part("u", 1, []))
+    assert bag.slide_ids == ("s", "t", "u")
+    assert bag.images == ("a", "b", "x", "y")
+    assert bag.image_of_tile.tolist() == [0, 1, 2, 3, 2]
+    assert (bag.coords_unit, len(bag.coords)) == (LEVEL0, 6)
+    assert bag_of(part("s", 2, [])).image_of_tile.dtype == np.int64
+    for parts in ((part("s", 2, []), part("t", 2, [], unit="um")), (part("s", 2, []), part("t", 2, [], n_coords=0))):
+        assert (bag_of(*parts).coords_unit, bag_of(*parts).coords.shape) == ("unknown", (0, 2))

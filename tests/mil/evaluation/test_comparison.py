@@ -1,6 +1,7 @@
 """Two runs side by side: DeLong against its slow twin, permutations and another package; Holm; corrected t; refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -187,3 +188,87 @@ def test_a_comparison_is_shown_until_either_run_is_trained_anew(tmp_path):
     (root / "other" / "predictions.csv").write_bytes((root / "default" / "predictions.csv").read_bytes())
     assert evaluate(known) == 0
     assert "Compared with" not in (root / "default" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("n_absent", [5, 6])
+def test_five_patients_that_differ_are_named_in_order(tmp_path, n_absent):
+    for name in ("one", "two"):
+        subtype_run(tmp_path / name)
+    path = tmp_path / "two" / "predictions.csv"
+    table = pd.read_csv(path)
+    absent = [f"p{number:02d}" for number in range(n_absent)]
+    one = read_run(RunFolder(tmp_path / "one"))
+    table[~table["patient_id"].isin(absent)].to_csv(path, index=False)
+    reseal(tmp_path / "two")
+    two = read_run(RunFolder(tmp_path / "two"))
+    named = "p00, p01, p02, p03, p04" + (" ..." if n_absent > 5 else "") + ". Train both on the same splits"
+    with pytest.raises(StudyError, match="tested different patients") as error:
+        check_comparable(one, two, SUBTYPE)
+    assert f"{n_absent} only in one: {named}" in str(error.value)
+    assert "only in two" not in str(error.value)
+    with pytest.raises(StudyError, match=f"{n_absent} only in one") as error:
+        check_comparable(two, one, SUBTYPE)
+    assert "only in two" not in str(error.value)
+    table[table["model"] != "attention"].to_csv(path, index=False)
+    reseal(tmp_path / "two")
+    nobody = read_run(RunFolder(tmp_path / "two"))
+    for runs in ((one, nobody), (nobody, one)):
+        with pytest.raises(StudyError, match="one has no test patient"):
+            check_comparable(*runs, SUBTYPE)
+    assert check_comparable(one, one, SUBTYPE) is None
+
+
+def test_runs_of_other_classes_are_refused_and_truths_that_differ_named(tmp_path):
+    for name in ("one", "two"):
+        survival_run(tmp_path / name)
+    path = tmp_path / "two" / "predictions.csv"
+    table = pd.read_csv(path)
+    table["time"] += np.where(table["patient_id"] == "p03", 1, 0)
+    table.to_csv(path, index=False)
+    reseal(tmp_path / "two")
+    one, two = (read_run(RunFolder(tmp_path / name)) for name in ("one", "two"))
+    with pytest.raises(StudyError, match=r"time and event differ for 1 patient\(s\): p03"):
+        check_comparable(one, two, SURVIVAL)
+    turned = replace(one, facts=replace(one.facts, classes=("x", "y")))
+    with pytest.raises(StudyError, match=r"classes is \[\] and \['x', 'y'\]; compare like with like"):
+        check_comparable(one, turned, SURVIVAL)
+
+
+def test_the_differences_of_folds_are_those_of_each_folds_metrics(tmp_path):
+    subtype_run(tmp_path / "one", skill=2.0)
+    subtype_run(tmp_path / "two", skill=0.5)
+    runs = [read_run(RunFolder(tmp_path / name)) for name in ("one", "two")]
+    compared = compare_runs(*runs, SUBTYPE, n_bootstrap=100, seed=0)
+    right = []
+    for run in runs:
+        own = run.predictions[run.predictions["model"] == "attention"]
+        named = np.array(["A<1>", "B", "C"])[own[["p_A<1>", "p_B", "p_C"]].to_numpy().argmax(axis=1)]
+        right.append((named == own["truth"]).groupby(own["fold"]).mean().to_numpy())
+    (found,) = [fold for fold in compared.folds if fold.name == "accuracy"]
+    wanted = corrected_resampled_t(right[0] - right[1], np.full(2, 20.0), np.full(2, 20.0))  # 16 and 4 train
+    assert (found.mean, found.t, found.p) == approx((wanted.mean, wanted.t, wanted.p))
+    assert [fold.p_holm for fold in compared.folds] == approx(holm([fold.p for fold in compared.folds]))
+    assert (compared.n_patients, compared.n_bootstrap, compared.against) == (40, 100, "two")
+    assert compared.predictions_sha256 == runs[0].predictions_sha256 != compared.second_predictions_sha256
+    rows = {row.name: row for row in compared.bootstrap}
+    assert rows["accuracy"].difference.value == approx(rows["accuracy"].first - rows["accuracy"].second)
+    assert rows["accuracy"].first == approx(np.mean(right[0]))
+    moved = replace(runs[1], predictions=runs[1].predictions.assign(fold=1 - runs[1].predictions["fold"]))
+    (test,) = compare_runs(runs[0], moved, SUBTYPE, n_bootstrap=100, seed=0).folds
+    assert test.name == "macro_auroc"
+    assert "different folds" in test.why
+
+
+def fewer(run, n_patients):
+    kept = sorted(set(run.predictions["patient_id"]))[:n_patients]
+    return replace(run, predictions=run.predictions[run.predictions["patient_id"].isin(kept)])
+
+
+@pytest.mark.parametrize(("n_patients", "is_tested"), [(9, False), (40, True)])
+def test_of_too_few_patients_there_is_no_p(tmp_path, n_patients, is_tested):
+    subtype_run(tmp_path / "one", skill=2.0)
+    subtype_run(tmp_path / "two", skill=0.5)
+    runs = [fewer(read_run(RunFolder(tmp_path / name)), n_patients) for name in ("one", "two")]
+    compared = compare_runs(*runs, SUBTYPE, n_bootstrap=100, seed=0)
+    assert all((row.p is not None) == is_tested for row in compared.bootstrap if row.name == "accuracy")
+    assert all((row.p is not None) == is_tested for row in compared.delong)

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from common.failures import StudyError
-from mil.runs.record import Scalar, SchemaError, keyed, plain, read_record, write_record
+from mil.runs.record import (
+    Scalar,
+    SchemaError,
+    keyed,
+    plain,
+    read_record,
+    read_sealed,
+    record_of,
+    write_record,
+    write_sealed,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,3 +118,54 @@ def test_another_schema_none_and_no_json_are_told_apart(tmp_path):
     with pytest.raises(StudyError, match="not readable as JSON") as caught:
         read(tmp_path / "record.json")
     assert not isinstance(caught.value, SchemaError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuples:
+    alone: tuple[float]
+    three: tuple[str, int, float]
+    several: tuple[str, ...]
+
+
+def test_tuples_have_their_own_length_unless_they_are_of_any(tmp_path):
+    path = tmp_path / "t.json"
+    for several in ((), ("a",), ("a", "b", "c")):
+        record = Tuples(alone=(1.5,), three=("a", 1, 0.5), several=several)
+        write_record(path, record, "t/1")
+        assert read_record(path, Tuples, "t/1", "x") == record
+    for wrong in ({"alone": (1.0, 2.0)}, {"three": ("a", 1)}, {"alone": ()}):
+        kept = {"alone": (1.5,), "three": ("a", 1, 0.5), "several": ()}
+        write_record(path, Tuples(**kept | wrong), "t/1")
+        with pytest.raises(StudyError, match="not a list"):
+            read_record(path, Tuples, "t/1", "x")
+
+
+@pytest.mark.parametrize(("n_letters", "shown"), [(38, "x" * 38 + '"'), (39, "x" * 39 + " ...")])
+def test_forty_letters_of_a_wrong_value_are_shown(tmp_path, n_letters, shown):
+    with pytest.raises(StudyError) as error:
+        read(written(tmp_path, n="x" * n_letters))
+    assert f'n is "{shown}, not int' in str(error.value)
+
+
+def test_all_faulty_keys_are_named_in_order(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({"schema": "outer/1", "z": 1, "a": 2, "class": "x"}))
+    with pytest.raises(StudyError, match="the file lacks by_name, inner, is_done, many, n, name, pair, row;"):
+        read(path)
+    with pytest.raises(StudyError, match="the file has an unknown key a, group, z;"):
+        read(written(tmp_path, z=1, a=2, group="x"))
+    with pytest.raises(StudyError, match="the file is \\[\\], not a mapping"):
+        record_of(Outer, [], path, "x")
+
+
+def test_a_sealed_record_proves_what_stands_in_it(tmp_path):
+    path = tmp_path / "sealed.json"
+    write_sealed(path, KNOWN, "outer/1")
+    assert read_sealed(path, Outer, "outer/1", "make it again") == KNOWN
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(sorted(values.items(), reverse=True))))  # another order is the same record
+    assert read_sealed(path, Outer, "outer/1", "make it again") == KNOWN
+    for changed in (values | {"n": 4}, values | {"content_sha256": "x"}, {k: v for k, v in values.items() if k != "content_sha256"}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(StudyError, match=r"sealed\.json: its content is not what was written \(checksum differs\); make it again"):
+            read_sealed(path, Outer, "outer/1", "make it again")

@@ -18,7 +18,8 @@ from mil.runs.comparison_record import Comparison, current_comparison, write_com
 from mil.runs.model_file import read_model, write_model
 from mil.runs.facts import FoldRecord, FoldPatients, ShareFacts
 from mil.runs.run_folder import RunFolder, evaluated_runs
-from mil.runs.run_store import by_fold, read_run
+from mil.runs.run_store import by_fold, by_patient, read_run
+from mil.runs.run_tables import check_rows, check_sums, table_sums
 from mil.training.fold_store import finished_record, write_fold
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
@@ -257,3 +258,158 @@ def test_rows_of_a_model_come_by_repeat_and_fold():
     found = [(key, rows.index.tolist()) for key, rows in by_fold(table, "attention")]
     assert found == [((0, 0), [2]), ((0, 1), [1, 3]), ((1, 0), [0])]
     assert by_fold(table, "clinical") == []
+
+
+@pytest.mark.parametrize("name", ["run.json", "predictions.csv"])
+def test_a_folder_without_a_finished_run_says_what_is_missing(tmp_path, name):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    (folder.root / name).unlink()
+    with pytest.raises(StudyError, match=f"no finished run in .*: {name} is missing; train it with python mil/train.py"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.5, 0.5 + 9e-7, 0.0)])
+def test_probabilities_may_be_0_and_1_and_their_sum_may_be_rounded(tmp_path, values):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    table = pd.read_csv(folder.predictions)
+    table.loc[0, ["p_A<1>", "p_B", "p_C"]] = values
+    table.to_csv(folder.predictions, index=False)
+    reseal(folder.root)
+    assert read_run(folder).predictions["p_B"].iloc[0] == values[1]
+
+
+@pytest.mark.parametrize(("values", "rule"), [((0.5, 0.5 + 2e-6, 0.0), "make 1"), ((1.0 + 1e-9, -1e-9, 0.0), "between 0 and 1")])
+def test_probabilities_a_little_beyond_are_refused_with_how_many_rows_and_which(tmp_path, values, rule):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    table = pd.read_csv(folder.predictions)
+    for row in (7, 9):
+        table.loc[row, ["p_A<1>", "p_B", "p_C"]] = values
+    table.to_csv(folder.predictions, index=False)
+    reseal(folder.root)
+    place = r"\(repeat 0, fold 1, patient_id p07, model attention\)"
+    with pytest.raises(StudyError, match=f"{rule}; 2 rows break this, the first in line 9 {place}"):
+        read_run(folder)
+
+
+def test_a_time_of_0_and_an_event_of_0_and_1_are_read(tmp_path):
+    folder = resealed(tmp_path / "run", survival_run, 0, "time", 0)
+    run = read_run(folder)
+    assert run.predictions["time"].iloc[0] == 0
+    assert set(run.predictions["event"]) == {0, 1}
+    folder = resealed(tmp_path / "other", survival_run, 0, "high_risk", 0.5)
+    with pytest.raises(StudyError, match="high_risk is 0 or 1"):
+        read_run(folder)
+
+
+def test_models_stand_in_their_order_and_codes_and_patients_are_numbers(tmp_path):
+    subtype_run(tmp_path / "run")
+    run = read_run(RunFolder(tmp_path / "run"))
+    own = run.predictions[run.predictions["model"] == "attention"]
+    more = [own.assign(model=name) for name in ("prior", "other", "clinical", "mean_pool", "attention")]
+    assert replace(run, predictions=pd.concat(more)).models == ["attention", "mean_pool", "clinical", "prior"]
+    assert run.classes == ("A<1>", "B", "C")
+    assert run.probability_columns == ["p_A<1>", "p_B", "p_C"]
+    assert run.codes(pd.Series(["C", "A<1>", "C"])).tolist() == [2, 0, 2]
+    assert run.patient_codes(["p01"]) is None
+    slides = replace(run, facts=replace(run.facts, patient_of={"a": "y", "b": "x", "c": "y"}))
+    assert slides.patient_codes(["a", "b", "c"]).tolist() == [1, 0, 1]
+
+
+def test_rows_of_a_patient_are_averaged_over_repeats_and_sorted():
+    table = pd.DataFrame(
+        {"patient_id": ["b", "a", "b", "a"], "model": ["attention"] * 3 + ["prior"], "p_A": [0.2, 0.5, 0.4, 0.9],
+         "truth": ["A", "B", "A", "B"]}
+    )  # fmt: skip
+    found = by_patient(table, "attention", ["p_A"], ["truth"])
+    assert found.index.tolist() == ["a", "b"]
+    assert found["p_A"].tolist() == pytest.approx([0.5, 0.3])
+    assert found["truth"].tolist() == ["B", "A"]
+
+
+def test_the_first_of_several_faulty_tables_by_name_is_said_with_what_is_wrong(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    sums = table_sums(folder, [])
+    assert list(sums) == ["predictions.csv"]
+    folder.patients.write_text("patient_id\n")
+    with pytest.raises(StudyError, match=r"patients\.csv is not of this run"):
+        check_sums(folder, [], sums)
+    folder.patients.unlink()
+    with pytest.raises(StudyError, match=r"a\.csv is missing"):
+        check_sums(folder, [], sums | {"z.csv": "x", "a.csv": "x"})
+    folder.predictions.write_text("x")
+    with pytest.raises(StudyError, match=r"predictions\.csv is not what the run wrote"):
+        check_sums(folder, [], sums)
+
+
+def test_tables_of_shares_are_summed_too(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    for name in ("predictions", "validation", "follow_up"):
+        path = getattr(folder.share(0.25), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    wanted = [f"learning_curve/0.25/{name}.csv" for name in ("predictions", "training_follow_up", "validation_predictions")]
+    assert sorted(table_sums(folder, [0.25])) == wanted
+    assert table_sums(folder, [0.5]) == {}
+
+
+def test_a_table_lacks_every_column_that_is_named(tmp_path):
+    table = pd.DataFrame({"patient_id": ["a"], "model": ["attention"], "p_A": [1.0]})
+    with pytest.raises(StudyError, match="t.csv: it lacks the column repeat, fold, p_B"):
+        check_rows(tmp_path / "t.csv", table, ["A", "B"])
+    empty = pd.DataFrame({"patient_id": [], "model": []})
+    assert check_rows(tmp_path / "t.csv", empty, ["A", "B"]) is None
+    with pytest.raises(StudyError, match="it lacks the column model"):
+        check_rows(tmp_path / "t.csv", empty[["patient_id"]], ["A"])
+
+
+def compared_with(tmp_path):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    subtype_run(one.root)
+    subtype_run(two.root, skill=0.5)
+    return one, two
+
+
+def test_a_comparison_holds_while_both_runs_are_what_they_were(tmp_path):
+    one, two = compared_with(tmp_path)
+    assert current_comparison(one) is None
+    compared = Comparison(
+        task="subtype", first="one", second="two", n_patients=3, n_bootstrap=100, bootstrap=(), folds=(), delong=None,
+        against="two", predictions_sha256=one.predictions_sha256(), second_predictions_sha256=two.predictions_sha256(),
+    )  # fmt: skip
+    write_comparison(one, compared)
+    assert current_comparison(one) == compared
+    for wrong in ({"predictions_sha256": "x"}, {"second_predictions_sha256": "x"}, {"against": "gone"}):
+        write_comparison(one, replace(compared, **wrong))
+        assert current_comparison(one) is None
+    one.comparison.write_text(json.dumps({"schema": "comparison/0"}))
+    assert current_comparison(one) is None
+    one.comparison.write_text("{")
+    with pytest.raises(StudyError, match="compare again with python mil/evaluate.py --against"):
+        current_comparison(one)
+
+
+def test_the_model_of_a_fold_is_read_with_its_record_and_others_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    head = make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    write_model(path, head, {"task": "subtype"})
+    model = read_model(path)
+    assert model.metadata["task"] == "subtype"
+    assert not model.head.training
+    tiles = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    model.head.train()
+    assert model.attention(tiles).sum() == pytest.approx(1)
+    assert not model.head.training
+    for record, found in (({"schema": "model/2"}, "model/2"), ([1], None), (None, None)):
+        path.write_bytes(save(dict(head.state_dict()), {"sarcoma_mil": json.dumps(record)}))
+        with pytest.raises(ValueError, match=f"format {found}, not model/3; train again"):
+            read_model(path)
+    path.write_bytes(save(dict(head.state_dict())))
+    with pytest.raises(ValueError, match="format None, not model/3"):
+        read_model(path)
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="not a readable model file"):
+        read_model(path)

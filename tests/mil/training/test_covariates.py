@@ -7,7 +7,7 @@ from pytest import approx
 from sklearn.preprocessing import OneHotEncoder
 
 from common.failures import StudyError
-from mil.training.covariates import choose_covariates, fit_encoder
+from mil.training.covariates import Covariates, choose_covariates, fit_encoder
 
 SUBTYPE = {"targets": ("subtype",)}
 SURVIVAL = {"targets": ("time", "event"), "allowed": ("subtype",)}
@@ -134,3 +134,51 @@ def test_t2_no_outcome_of_a_real_table_is_a_default_covariate(shared_data, name,
         "pfi",
     )
     assert [each for each in found.names if any(word in each.lower() for word in words)] == []
+
+
+def test_eight_levels_are_allowed_of_a_text_and_any_number_of_a_number():
+    for n_levels, is_taken in ((8, True), (9, False)):
+        table = pd.DataFrame(
+            {
+                "patient_id": [f"p{n}" for n in range(9)],
+                "slide_id": range(9),
+                "word": [f"w{n % n_levels}" for n in range(9)],
+            }
+        )
+        found = choose_covariates(table.assign(size=np.arange(9.0)), None, **SUBTYPE)
+        assert ("word" in found.names) == is_taken
+        assert "size" in found.names
+    two = SLIDES.assign(flag=["a", "a", "b", "b", None])
+    assert "flag" in choose_covariates(two, None, **SUBTYPE).names
+    mixed = SLIDES.assign(half=["a", None, "b", "b", "c"])  # a value and none on two slides of one patient
+    assert choose_covariates(mixed, None, **SUBTYPE).left_out["half"] == "differs between slides of one patient"
+
+
+def test_names_are_sorted_blanks_are_passed_over_and_the_nearest_is_told():
+    found = choose_covariates(SLIDES, " grade ,, age", **SUBTYPE)
+    assert found.names == ["age", "grade"]
+    assert found.of("a") == [40.0, "1"]
+    assert found.values("grade") == {"a": "1", "b": "2", "c": None, "d": "3"}
+    assert choose_covariates(SLIDES, " NONE ", **SUBTYPE).names == []
+    with pytest.raises(
+        StudyError, match="--covariates ages: no such column; the nearest is age; the table has patient_id"
+    ):
+        choose_covariates(SLIDES, "ages", **SUBTYPE)
+    with pytest.raises(StudyError, match="--covariates block: differs between slides of one patient; the table has"):
+        choose_covariates(SLIDES, "block", **SUBTYPE)
+    assert "subtype" not in choose_covariates(SLIDES, None, **SURVIVAL).names
+
+
+def test_columns_of_the_coding_are_numbers_levels_and_what_is_missing_in_their_order():
+    numeric = {"z": {"p": 1.0, "q": None, "r": 4.0}, "b": {"p": None, "q": None, "r": 9.0}}
+    categorical = {"k": {"p": "y", "q": "x", "r": None}, "a": {"p": "u", "q": "u", "r": "v"}}
+    own = Covariates(numeric=numeric, categorical=categorical)
+    assert own.names == ["a", "b", "k", "z"]
+    encode = fit_encoder(own, ["p", "q"])
+    assert (encode.means, encode.levels) == ({"b": 0.0, "z": 1.0}, {"a": ("u",), "k": ("x", "y")})
+    assert encode.with_missing == ("b", "z")
+    found = encode(own, ["p", "q", "r"])  # b, z, a=u, k=x, k=y, no b, no z
+    assert found.tolist() == [[0, 1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1], [9, 4, 0, 0, 0, 0, 0]]
+    assert own.medians(["p", "q"]) == {"z": 1.0}
+    assert encode(own, []).shape == (0, 7)
+    assert fit_encoder(Covariates(), ["p"])(Covariates(), ["p", "q"]).shape == (2, 0)

@@ -12,7 +12,6 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from common.study import Study
 from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
 from mil.bags.bags import Bag
-from mil.evaluation.image_metrics import image_metrics
 from mil.heads.registry import make_head
 from mil.train import main as train
 from mil.training.image_predictions import predict_images
@@ -96,24 +95,6 @@ def test_figures_equal_scikit_learns(study):
     assert f"{found['macro_auroc']['value']:.3f}" in page
 
 
-def test_copies_of_an_image_do_not_narrow_the_interval():
-    """Ten copies of each image hold no more evidence: a bootstrap over images would shrink by a factor of about 3."""
-    rng = np.random.default_rng(1)
-    widths = []
-    for copies in (1, 10):
-        rows = []
-        own = np.random.default_rng(2)
-        for patient in range(24):
-            score = own.normal(patient % 2, 1.5)
-            p = 1 / (1 + np.exp(-score))
-            rows += [[0, 0, f"p{patient:02d}", f"i{copy}", 1, "AB"[patient % 2], 1 - p, p] for copy in range(copies)]
-        names = ["repeat", "fold", "patient_id", "image", "n_fields", "truth", "p_A", "p_B"]
-        predictions = pd.DataFrame(rows, columns=names).sample(frac=1, random_state=rng.integers(99))
-        own = image_metrics(predictions, ["A", "B"], n_bootstrap=500, seed=0).accuracy
-        widths.append(own.high - own.low)
-    assert widths[1] == pytest.approx(widths[0], rel=0.1)
-
-
 @pytest.mark.slow
 def test_without_test_patients_or_images_there_is_no_result_by_image(tmp_path):
     study = make_tile_study(tmp_path / "train_only", n_patients=9, sets=("train",))
@@ -124,7 +105,6 @@ def test_without_test_patients_or_images_there_is_no_result_by_image(tmp_path):
     assert not found["evaluated"]
     assert "images" not in found
     assert "By image" not in (folder / "report.html").read_text()
-    assert image_metrics(pd.DataFrame(), ["A"], n_bootstrap=100, seed=0) is None
 
 
 @pytest.mark.slow

@@ -9,8 +9,17 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from common.failures import StudyError
 from preprocessing.make_contact_sheet import main
-from preprocessing.tiling.contact_sheet import flag_name, flags_of, write_contact_sheet
+from preprocessing.tiling.contact_sheet import (
+    _card,
+    _choices,
+    _figures,
+    draw_contact_sheet,
+    flag_name,
+    flags_of,
+    write_contact_sheet,
+)
 from preprocessing.tiling.preview import write_preview
 from tests.helpers.browser import WIDER, axe_findings, shown
 
@@ -193,3 +202,61 @@ def test_axe_finds_nothing_in_the_sheet_and_nothing_is_wider_than_the_window(pag
     with shown(page, width) as view:
         assert axe_findings(view) == []
         assert view.evaluate(WIDER) == []
+
+
+def cells(row):
+    return {figure.label: (figure.text, figure.title) for figure in _figures(row)}
+
+
+def test_the_cells_say_what_was_measured():
+    found = cells(done("s", n_excluded_necrosis_like=3, n_excluded_blurred=20, sharpness=2.456, tissue_mm2=3.25))
+    assert found == {
+        "tiles": ("40", ""), "left out": ("23", "blurred 20, necrosis-like 3"), "mm²": ("3.2", ""),
+        "µm/px": ("0.5", "from: file"), "sharpness": ("2.46", ""), "stain": ("vahadane", ""),
+    }  # fmt: skip
+    found = cells(done("s", stain_fallback="few", stain="reference", mpp_source="", n_tiles=0))
+    assert (found["stain"], found["µm/px"]) == (("reference (fallback)", "few"), ("0.5", ""))
+    assert (found["tiles"], found["left out"]) == (("0", ""), ("0", ""))
+    blank = cells({"slide_id": "s"})
+    assert set(blank.values()) == {("", "")}
+    assert cells(done("s", sharpness="nan"))["sharpness"] == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("scales", "text"),
+    [((0.5, 0.5), "0.5"), ((0.5, 0.5024), "0.5"), ((0.5, 0.5026), "0.5 × 0.5026"), ((0.5, 0.4974), "0.5 × 0.4974"),
+     ((0.25, ""), "0.25"), (("", 0.5), "")],
+)  # fmt: skip
+def test_two_scales_are_shown_where_they_differ_by_half_a_percent(scales, text):
+    assert cells(done("s", mpp_x=scales[0], mpp_y=scales[1]))["µm/px"][0] == text
+
+
+def test_numbers_to_sort_by_count_flags_and_put_failures_above_all():
+    rows = {card.slide_id: card.sort_values for card in (_card(row, None) for row in cohort())}
+    assert rows["s10"]["n_flags"] == "2"
+    assert rows["s10"]["n_out"] == "20"
+    assert rows["s2"]["n_flags"] == "0"
+    assert rows["bad <one>"]["n_flags"] == "100"
+    assert "n_out" not in rows["bad <one>"]
+
+
+def test_the_choices_count_flags_and_failures(page):
+    choices = _choices([_card(row, None) for row in cohort()], 1, 2)
+    assert choices == [
+        ("", "all 4"), ("*", "any flag or failure (3)"), ("failed", "failed (1)"), ("blurred", "blurred (1)"),
+        ("few tiles", "few tiles (1)"), ("pen", "pen (1)"),
+    ]  # fmt: skip
+    fine = _choices([_card(done("s", flags="b 2%; a 3%; a 5%"), None)], 0, 1)
+    assert [value for value, _ in fine] == ["", "*", "a", "b"]
+    assert fine[2][1] == "a (1)"
+
+
+def test_a_table_of_another_kind_is_refused_and_an_empty_one_is_a_page(tmp_path):
+    (tmp_path / "tiles").mkdir()
+    status = tmp_path / "tiles" / "status.csv"
+    status.write_text("name,state\ns1,done\n")
+    with pytest.raises(StudyError, match="has no column slide_id"):
+        draw_contact_sheet(tmp_path)
+    status.write_text("slide_id,state\n")
+    assert draw_contact_sheet(tmp_path).n_slides == 0
+    assert "0 slides, 0 failed" in (tmp_path / "tiles" / "contact_sheet.html").read_text()

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import ImageFont
+from PIL import Image, ImageFont
 from shapely.geometry import box
 
 from preprocessing.tiling.preview import (
+    DROPPED,
     EXCLUDED,
     EXCLUSION,
     INK,
@@ -17,6 +18,7 @@ from preprocessing.tiling.preview import (
     TILE,
     UNREADABLE,
     PreviewMarks,
+    _bounded,
     _wrapped,
     draw_preview,
     title_line,
@@ -71,7 +73,7 @@ def test_each_mark_stands_at_its_place_in_its_colour():
         assert (head == colour).all(axis=1).any()  # the legend
 
 
-@pytest.mark.parametrize("shape", [(3000, 200, 3), (40, 30, 3), (5, 4000, 3)])
+@pytest.mark.parametrize("shape", [(3000, 200, 3), (40, 30, 3), (5, 4000, 3), (1, 4000, 3), (4000, 1, 3)])
 def test_the_picture_stays_bounded_and_long_titles_wrap(shape):
     strip = np.zeros((900, 3000, 3), np.uint8)
     marks = PreviewMarks(title="x" * 400 + " and words" * 10, strip=strip)
@@ -99,6 +101,72 @@ def test_a_tile_smaller_than_a_pixel_is_still_seen():
     )  # fmt: skip
     picture = image[image.shape[0] - 1200 :]
     assert leans_to(picture[800, 800], TILE)
+
+
+def test_a_small_slide_is_enlarged_four_times_and_a_wide_one_fills_the_side():
+    for shape, wanted in (((100, 200), (400, 800)), ((400, 300), (1600, 1200)), ((3200, 400), (1600, 200))):
+        image = draw_preview(
+            np.full((*shape, 3), GREY, np.uint8), np.zeros(shape, bool), [], np.empty((0, 2), np.int64), slide_px=SLIDE,
+            tile_level0=(1000.0, 1000.0),
+        )  # fmt: skip
+        assert image.shape == (*wanted, 3)
+
+
+@pytest.mark.parametrize(("tile_px", "is_crossed"), [(6.1, True), (5.9, False)])
+def test_a_cross_needs_five_pixels(tile_px, is_crossed):
+    """A tile's box ends a pixel before the next one begins."""
+    marks = PreviewMarks(excluded=np.array([[4000, 3000]], np.int64), title="s")
+    image = draw_preview(
+        np.full((300, 400, 3), GREY, np.uint8), np.zeros((300, 400), bool), [], np.empty((0, 2), np.int64), slide_px=SLIDE,
+        tile_level0=(tile_px * 5, tile_px * 5), marks=marks,
+    )  # fmt: skip
+    picture = image[image.shape[0] - 1200 :].astype(int)
+    assert leans_to(picture[600, 800], EXCLUDED)
+    inside = picture[602, 802]  # on the diagonal; beside it lies the tint alone
+    assert (inside[1] < picture[602, 801, 1] - 40) == is_crossed
+
+
+def test_what_is_not_taken_for_tissue_is_rimmed_and_not_filled():
+    dropped = np.zeros((300, 400), bool)
+    dropped[100:200, 150:300] = True
+    dropped[140:160, 200:250] = False  # a hole has a rim too
+    picture = drawn(PreviewMarks(dropped=dropped, title="s"), coords=())[-1200:]
+    assert leans_to(picture[402, 900], DROPPED)
+    assert (picture[480, 700] == GREY).all()
+    assert leans_to(picture[558, 900], DROPPED)
+    assert (picture[200, 300] == GREY).all()
+
+
+def test_pieces_of_several_parts_and_their_holes_are_outlined():
+    holed = box(500, 500, 3000, 3000).difference(box(1500, 1500, 2000, 2000))
+    both = holed.union(box(5000, 3000, 6000, 4000))
+    picture = drawn(pieces=[both], coords=())
+    for x, y in ((100, 300), (300, 350), (1000, 700)):  # outer rim, hole, other part
+        assert leans_to(picture[y, x], OUTLINE)
+    assert (picture[200, 200] == GREY).all()
+
+
+def test_a_strip_too_large_is_shrunk_and_a_small_one_never_enlarged():
+    for shape, wanted in (
+        ((900, 300), (400, 133)),
+        ((100, 3200), (50, 1600)),
+        ((50, 300), (50, 300)),
+        ((1, 6400), (1, 1600)),
+    ):
+        found = _bounded(Image.fromarray(np.zeros((*shape, 3), np.uint8)), 1600, 400)
+        assert (found.height, found.width) == wanted
+
+
+def test_lines_are_broken_where_a_word_does_not_fit():
+    class Font:
+        def getlength(self, text):
+            return len(text)
+
+    assert _wrapped("ab cd efg", Font(), 5) == ["ab cd", "efg"]
+    assert _wrapped("ab cd efg", Font(), 4) == ["ab", "cd", "efg"]
+    assert _wrapped("abcdefgh ij", Font(), 3) == ["abc", "def", "gh", "ij"]
+    assert _wrapped("abc", Font(), 0.5) == ["a", "b", "c"]
+    assert _wrapped("", Font(), 5) == []
 
 
 def test_the_title_says_what_a_person_looks_for():

@@ -1,25 +1,30 @@
 """Exported tiles: normalised by the slide's map, named in a table that extract_features reads, whole or made again."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from common.failures import SlideError, StudyError
 from common.slide_files import file_fingerprint
 from common.study import Study
 from features.embedding.tile_table import read_tile_table
 from preprocessing.colour.colour_map import apply_map
-from preprocessing.colour.stain import REFERENCE, stain_map
+from preprocessing.colour.stain import NO_STAIN, REFERENCE, stain_map
 from preprocessing.export_tiles import main as export
 from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.tiling.slide_tiles import SlideTiles
+from preprocessing.tiling.study_export import export_study, sets_of_patients
 from preprocessing.tiling.tile_export import chosen_tiles
 from preprocessing.tiling.tile_store import read_slide_tiles, write_slide_tiles
+from preprocessing.tiling.tiling_settings import ExportConfig
 from tests.helpers.painted_stains import painted_patches, some_fit
 
 SLIDES = (("P1", "A-1", "LMS", "train"), ("P1", "A-2", "LMS", "train"), ("P2", "B-1", "UPS", "test"))
@@ -189,3 +194,79 @@ def test_a_folder_of_somebody_else_is_left_and_named(study, tmp_path, capsys):
     assert run(study, tmp_path / "out") == 1
     assert "was not exported" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "out" / "P1" / "A-1" / "notes.txt").read_text() == "mine"
+
+
+def test_the_value_of_an_export_counts_tiles_and_slides_and_says_whether_there_are_sets(study, tmp_path):
+    config = ExportConfig(out=tmp_path / "out", workers=0, max_tiles=3)
+    found = export_study(study, config)
+    assert (found.n_tiles, found.n_done, found.has_sets) == (9, 3, True)
+    assert (found.key_file, found.status_file) == (tmp_path / "out" / "key.csv", tmp_path / "out" / "status.csv")
+    assert [status.slide_id for status in found.statuses] == ["A-1", "A-2", "B-1"]
+    rows = "".join(f"{p},{s},{t}\n" for p, s, t, _ in SLIDES)
+    study.cohort_table.write_text(f"patient_id,slide_id,subtype\n{rows}P9,Z-9,SS\nP3,Z-1,\n")
+    shutil.copy(study.slides / "A-1.tif", study.slides / "Z-1.tif")
+    found = export_study(study, config)
+    assert (found.n_tiles, found.n_done, found.has_sets) == (9, 3, False)
+    failures = {status.slide_id: status.reason for status in found.statuses if status.state == "failed"}
+    assert set(failures) == {"Z-1", "Z-9"}
+    assert failures["Z-1"] == "it has no subtype to be its label"
+    study.cohort_table.write_text("patient_id,slide_id\nP1,A-1\n")
+    with pytest.raises(StudyError, match=r"no column subtype, which key\.csv gives as Label"):
+        export_study(study, config)
+
+
+def test_the_sets_are_those_of_the_fold_or_of_the_table(tmp_path):
+    path = tmp_path / "folds.csv"
+    patients = pd.DataFrame({"subtype": ["x", "y"]}, index=["a", "b"])
+    assert sets_of_patients(patients, None, repeat=0, fold=0) is None
+    assert sets_of_patients(patients.assign(set=["train", "test"]), None, repeat=0, fold=0) == {
+        "a": "train",
+        "b": "test",
+    }
+    with pytest.raises(StudyError, match="no table of folds at"):
+        sets_of_patients(patients, path, repeat=0, fold=0)
+    path.write_text("repeat,fold,patient_id,set\n0,0,a,val\n0,1,a,test\n1,0,a,train\n1,0,b,test\n")
+    assert sets_of_patients(patients, path, repeat=1, fold=0) == {"a": "train", "b": "test"}
+    assert sets_of_patients(patients, path, repeat=0, fold=1) == {"a": "test"}
+    with pytest.raises(StudyError, match=r"no fold 1 of repeat 1; it has \(repeat/fold\) 0/0, 0/1, 1/0"):
+        sets_of_patients(patients, path, repeat=1, fold=1)
+    path.write_text("repeat,fold,patient_id,set\n0,0,a,val\n0,0,b,z\n0,0,c,dev\n")
+    with pytest.raises(StudyError, match="set dev, z is not train, val or test"):
+        sets_of_patients(patients, path, repeat=0, fold=0)
+    path.write_text("repeat,patient_id\n0,a\n")
+    with pytest.raises(StudyError, match="no column fold, set; wanted repeat, fold, patient_id, set"):
+        sets_of_patients(patients, path, repeat=0, fold=0)
+
+
+@pytest.mark.parametrize(("n_tiles", "most", "wanted"), [(3, 3, [0, 1, 2]), (4, 3, [0, 2, 3]), (5, 1, [2]), (0, 2, [])])
+def test_as_many_tiles_as_wanted_are_all_of_them(n_tiles, most, wanted):
+    assert chosen_tiles(n_tiles, most) == wanted
+
+
+def test_a_slide_without_stain_fit_is_exported_as_scanned_and_one_that_cannot_be_read_fails(
+    study, tmp_path, monkeypatch
+):
+    tiles = read_slide_tiles(study.tile_file("A-1"))
+    write_slide_tiles(study.tile_file("A-1"), replace(tiles, stain=NO_STAIN))
+    config = ExportConfig(out=tmp_path / "out", workers=0, format="png")
+    assert export_study(study, config).statuses[0].figures["stain"] == "none"
+    with open_slide(study.slides / "A-1.tif") as slide:
+        tile = read_tile(slide, 256, 0, tile_um=128.0, tile_px=256)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "P1" / "A-1" / "A-1_x256_y0.png")), tile)
+    record = json.loads((tmp_path / "out" / "P1" / "A-1" / "record.json").read_text())
+    assert record["made_of"]["stain_reference"] == "none"
+    assert record["made_of"]["n_wanted"] == 4
+
+    def unread(slide, x, y, **given):
+        if (x, y) != (0, 0) or unread.all:
+            raise SlideError("no", "none")
+        return read_tile(slide, x, y, **given)
+
+    monkeypatch.setattr("preprocessing.tiling.tile_export.read_tile", unread)
+    for is_all, wanted in ((False, (1, 3)), (True, None)):
+        unread.all = is_all
+        status = export_study(study, replace(config, out=tmp_path / f"out{is_all}")).statuses[0]
+        if wanted:
+            assert (status.figures["n_tiles"], status.figures["n_unreadable"]) == wanted
+        else:
+            assert status.reason == "none of its 4 tiles can be read"

@@ -10,7 +10,7 @@ from pytest import approx
 from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
-from preprocessing.tiling.grid import piece_of_tiles, shares_of_tiles, tile_grid
+from preprocessing.tiling.grid import box_shares, piece_of_tiles, shares_of_tiles, tile_grid
 from preprocessing.tissue.density_bytes import Densities, densities_of
 from preprocessing.tissue.outline import geojson, outlines
 from preprocessing.tissue.overview_mask import _true_pieces, find_tissue, glass_colour
@@ -348,3 +348,41 @@ def test_a_piece_is_tissue_by_colour_and_texture_and_a_large_one_may_be_pale(
     monkeypatch.setattr("preprocessing.tissue.overview_mask.texture", lambda densities, mpp: plane + np.uint8(uneven))
     densities = Densities(plane, plane, plane, plane, plane + np.uint8(chroma))
     assert (_true_pieces(mask, densities, 62.5) == (mask & is_kept)).all()
+
+
+def test_a_box_half_a_pixel_beyond_the_slide_is_cut_at_its_edge_and_one_further_is_not():
+    mask = np.ones((10, 10), bool)
+    for beyond, share in ((0.5, 1.0), (0.75, (5 / 5.75) ** 2)):
+        found = box_shares(mask, np.array([5]), np.array([5]), side=(5 + beyond, 5 + beyond), slide_px=(10, 10))
+        assert found[0, 0] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("length", "n_corners"), [(10, 2), (9.5, 2), (9, 1), (4.5, 1), (4, 0)])
+def test_a_last_tile_may_end_half_a_pixel_beyond_the_slide(length, n_corners):
+    """Of tiles of 5 px: the length of the slide is set by its side less, in half pixels."""
+    side = 5.0
+    slide = int(np.ceil(length))
+    coords, _ = tile_grid(
+        np.ones((slide, slide), bool), slide_px=(slide, slide), mpp=(1.0, 1.0), tile_um=side + (slide - length), min_tissue=0.0,
+        stride_um=side,
+    )  # fmt: skip
+    assert len(np.unique(coords[:, 0])) == n_corners
+
+
+def test_a_tile_without_tissue_is_no_tile_and_one_of_just_enough_is():
+    mask = np.zeros((10, 20), bool)
+    mask[:, 10:15] = True
+    for least, wanted in ((0.0, [[10, 0]]), (0.5, [[10, 0]]), (0.51, [])):
+        coords, share = tile_grid(mask, slide_px=(20, 10), mpp=(1.0, 1.0), tile_um=10.0, min_tissue=least)
+        assert coords.tolist() == wanted
+        assert share.tolist() == [0.5] * len(wanted)
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_shares_are_those_of_counted_pixels_at_any_scale_of_the_mask(factor):
+    rng = np.random.default_rng(1)
+    mask = rng.random((12, 18)) < 0.4
+    fine = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    coords = np.array([[0, 0], [6, 3], [12, 6], [1, 5], [3, 8]])
+    found = shares_of_tiles(fine, coords, side=(6.0, 4.0), slide_px=(18, 12))
+    assert found == pytest.approx([mask[y : y + 4, x : x + 6].mean() for x, y in coords], abs=1e-6)
