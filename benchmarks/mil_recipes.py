@@ -29,6 +29,7 @@ ARMS: dict[str, dict[str, object]] = {
     "64/32": {"hidden": 64, "attention": 32}, "256/128": {"hidden": 256, "attention": 128},
     "512/256": {"hidden": 512, "attention": 256},
     "no dropout": {"dropout": 0.0},
+    "evenness 0": {"evenness": 0.0}, "evenness 0.1": {"evenness": 0.1}, "evenness 1": {"evenness": 1.0},
     "batch 4": {"batch_patients": 4}, "batch 16": {"batch_patients": 16},
     "decay 0.1": {"weight_decay": 0.1},
     "exact, 30 steps": {"risk_set_patients": 0}, "exact, 60 steps": {"risk_set_patients": 0, "epochs": 60},

@@ -6,6 +6,7 @@ What a head is trained for, and by which loss, stands in `training`. Heads besid
     projection.py         the first layer: half-precision tiles cast, clipped and multiplied in blocks that stay in the cache
     projected.py          heads on top of it: packs, bags as they are held, bags larger than memory
     attention_pooling.py  attention pooling with one or several branches, and its running maximum over blocks
+    even_attention.py     attention that starts near the mean of the tiles: a loss on how uneven it is
     gate.py               gated attention scores, for the heads that have them
     segments.py           operations inside the bags of a pack
     gated_attention.py    gated attention pooling, the default

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mil.heads.even_attention import EvenAttentionHead
 from mil.heads.gate import GatedHead
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatedAttentionSettings:
-    """The head's own sizes, named as the options of training: hidden and attention width, share left out by dropout."""
+    """The head's own settings, named as the options of training: widths, dropout, weight of the loss on uneven attention."""
 
     hidden: int
     attention: int
     dropout: float
+    evenness: float = 0.0
 
 
-class GatedAttentionHead(GatedHead):
+class GatedAttentionHead(GatedHead, EvenAttentionHead):
     """Embeddings of packed bags to one output vector a bag."""
 
     name = "gated_attention"

@@ -51,6 +51,7 @@ class Head(nn.Module):
     def __init__(self, settings: Any, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__()
         self.settings, self.n_inputs, self.n_outputs = settings, n_inputs, n_outputs
+        self.progress = 0.0  # how much of its training is done, set before each epoch
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("inverse_std", torch.ones(n_inputs))
 

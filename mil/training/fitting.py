@@ -66,6 +66,7 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
         for group in optimiser.param_groups:
             group["lr"] = rate * rate_at(epoch, n_epochs)
         head.train()
+        head.progress = (epoch - 1) / n_epochs
         train_loss = task.train_epoch(head, optimiser, fold, rng)
         val_loss = task.validation_loss(head, fold) if fold.val else None
         _check_sound(head, epoch, train_loss, val_loss, learning_rate=config.learning_rate)

@@ -65,6 +65,12 @@ class TrainConfig:
         group="head",
     )
     dropout: float = option(0.25, help="share of hidden units left out in training, 0 to 0.9", group="head")
+    evenness: float = option(
+        0.3,
+        help="how strongly attention is held near the mean of a bag's tiles at first, a tenth as strongly from the middle of the "
+        "training on; 0: not at all",
+        group="head",
+    )
     hidden: int = option(128, help="hidden width of the head", group="head")
     attention: int = option(64, help="width of the attention branches", group="head")
     max_tiles: int = option(
@@ -109,6 +115,8 @@ class TrainConfig:
             raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
+        if not 0 <= self.evenness <= 10:
+            raise ValueError(f"--evenness is a number from 0 to 10, got {self.evenness}")
         if self.bootstrap < 100:
             raise ValueError(f"--bootstrap is a number from 100, got {self.bootstrap}")
         if self.seed < 0:

@@ -6,19 +6,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mil.heads.attention_pooling import AttentionPooledHead
+from mil.heads.even_attention import EvenAttentionHead
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSettings:
-    """Hidden and attention width, share left out by dropout."""
+    """Hidden and attention width, share left out by dropout, weight of the loss on uneven attention."""
 
     hidden: int
     attention: int
     dropout: float
+    evenness: float = 0.0
 
 
-class AttentionHead(AttentionPooledHead):
+class AttentionHead(EvenAttentionHead):
     """Scores are a linear layer on tanh of a linear layer."""
 
     name = "attention"

@@ -1,0 +1,54 @@
+"""Attention that starts near the mean of a bag's tiles and leaves it where the labels ask for it.
+
+With few patients attention learns by heart: it picks a tile or two of each training patient, and loses to the mean of all tiles
+where most of them tell. A loss on how uneven attention is (AEM: Zhang et al. 2024, arXiv 2406.15303) holds it near the mean; it
+is large at first, so that features are learnt from all tiles, and falls to a tenth by the middle of the training, so that few
+telling tiles can still be found (measured: benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mil.heads.attention_pooling import AttentionPooledHead, pool
+from mil.heads.head import Rows, owners
+
+LAST_SHARE = 0.1  # of the weight, from the middle of the training on
+
+
+class EvenAttentionHead(AttentionPooledHead):
+    """Base of heads whose settings have `evenness`, the weight of the loss at the start; 0: attention is free from the start."""
+
+    def taught(
+        self, bags: Sequence[Rows], labels: Int64[Tensor, " bag"] | None
+    ) -> tuple[Float[Tensor, "bag out"], Float[Tensor, ""]]:
+        """Return outputs for a step of training, and the loss on uneven attention."""
+        if not self.settings.evenness:
+            return super().taught(bags, labels)
+        sizes = [len(bag) for bag in bags]
+        hidden = self.hidden_of(bags)
+        scores = self.scores(hidden)
+        weight = self.settings.evenness * max(LAST_SHARE, 1 - 2 * self.progress)
+        outputs = self.of_pooled(pool(scores, hidden, owners(sizes), len(bags)))
+        return outputs, weight * unevenness(scores, sizes)
+
+
+def unevenness(scores: Float[Tensor, "tile branch"], sizes: Sequence[int]) -> Float[Tensor, ""]:
+    """Return how far attention is from the mean of a bag's tiles, averaged over bags and branches; 0 where it is the mean.
+
+    It is the Kullback-Leibler divergence of attention from equal shares, log(n) minus the entropy, at most log(n).
+
+    Args:
+        scores: of the tiles, before the softmax; bags stand one after the other.
+        sizes: tiles of each bag.
+    """
+    divergences = []
+    for own in scores.split(list(sizes)):
+        logs = torch.log_softmax(own, dim=0)
+        divergences.append(log(len(own)) + (logs.exp() * logs).sum(dim=0).mean())
+    return torch.stack(divergences).mean()
