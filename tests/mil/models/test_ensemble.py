@@ -144,7 +144,7 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     from mil.models.record import SurvivalGrid
     from mil.runs.facts import ScaleFacts
 
-    fold = dict(n_train=1, sha256="", head={})
+    fold = {"n_train": 1, "sha256": "", "head": {}}
     from mil.models.record import FoldModel
 
     folds = (
@@ -156,7 +156,10 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     assert opinion.log_hazard == pytest.approx((2 - 1) / 2)
     assert opinion.score == pytest.approx((1 - 1) / 2)
     assert not opinion.is_high  # one of two, and a score of 0
-    wanted = [(np.exp(-0.1 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2, (np.exp(-0.4 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2]
+    wanted = [
+        (np.exp(-0.1 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+        (np.exp(-0.4 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+    ]
     assert opinion.survival == pytest.approx(wanted)
 
 
