@@ -17,6 +17,7 @@ from common.slide_files import find_slides, named_as_in_table
 from mil.bags.bags import Bag
 from mil.explanation.contributions import Contributions, contributions
 from mil.explanation.explained import ExplainedPatient
+from mil.explanation.exports.dicom import check_installed
 from mil.explanation.exports.written import STEP, export_slide
 from mil.explanation.faithfulness import SCHEMA, Faithfulness, judge, likeness, untrained
 from mil.explanation.flipping import BagFaithfulness, flip
@@ -62,6 +63,8 @@ def explain_run(config: ExplainConfig, *, say: Callable[[str], None] = print) ->
     Raises:
         StudyError: run, model, patients or features are missing, or do not fit each other.
     """
+    if "dicom" in config.wanted:
+        check_installed()
     what = find_patients(config)
     what.out.mkdir(parents=True, exist_ok=True)
     with alone(what.out, "explanation", what="explain.py"):

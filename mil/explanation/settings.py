@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.settings import option
 
-EXPORTS = ("png", "ome", "geojson")
+EXPORTS = ("png", "ome", "geojson", "dicom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class ExplainConfig:
     patients: str | None = option(None, help="only these patients, with commas between", group="output")
     exports: str = option(
         "png,ome,geojson",
-        help="maps of each slide: png (on a picture of the slide), ome (numbers, OME-TIFF), geojson (QuPath); or none",
+        help="maps of each slide: png (on a picture of the slide), ome (numbers, OME-TIFF), geojson (QuPath), dicom (of "
+        "DICOM slides, by highdicom); or none",
         group="output",
     )
     sheet_tiles: int = option(

@@ -99,7 +99,8 @@ def _folds(run: FinishedRun) -> tuple[tuple[FoldModel, ...], tuple[Head, ...]]:
     folds, heads = [], []
     for own in run.facts.folds:
         model = read_model(run.folder.root / own.model_file)
-        shift, hazard = None, ()
+        shift: float | None = None
+        hazard: tuple[float, ...] = ()
         if grid is not None:
             known = trained[own.repeat, own.fold]
             risk = known["log_hazard"].to_numpy(float)
@@ -246,7 +247,8 @@ def _stain_reference(study: Study, facts: RunFacts) -> StainReference | None:
             return _as_record(fit.matrix, fit.basis[1], fit.p99, fit.lab, is_exact=True)
     rounded = json.loads(text)
     lab = None if rounded.get("lab") is None else np.array(rounded["lab"])
-    return _as_record(*(np.array(rounded[name]) for name in ("matrix", "pink", "p99")), lab, is_exact=False)
+    matrix, pink, p99 = (np.array(rounded[name]) for name in ("matrix", "pink", "p99"))
+    return _as_record(matrix, pink, p99, lab, is_exact=False)
 
 
 def _reference(path: Path | None) -> StainFit | None:

@@ -7,6 +7,7 @@ How a model is made stands in `models`, how it is explained in `explanation`.
     familiar.py        how unlike the training cohort a patient's slides are, and why
     predicting.py      what a model says of each patient, with the share of each slide and what to beware of
     written.py         predictions.csv, predictions.json and pages
+    pages.py           the page that lists the patients, and one of each
     labelled.py        the evaluation of predictions of patients whose labels are known
     prediction_run.py  all of predict.py in its order
 """

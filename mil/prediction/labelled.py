@@ -33,9 +33,9 @@ def truth_of(cohort: Cohort, task: Task, patients: Sequence[str]) -> dict[str, d
     table = cohort.patients
     if not set(columns) <= set(table.columns):
         return {}
-    known = table.reindex(patients)[columns].dropna()
+    known = table.reindex(pd.Index(list(patients)))[columns].dropna()
     return {
-        str(patient): {name: _plain(value) for name, value in row.items()}
+        str(patient): {str(name): _plain(value) for name, value in row.items()}
         for patient, row in known.to_dict("index").items()
     }
 

@@ -139,9 +139,8 @@ def _settings(
     if tiling is None:
         tiling = {"tile_um": float(encoder["tile_um"]), "tile_px": int(encoder["tile_px"])}
         notes.append("the model does not say how tissue and tiles were chosen for its training; defaults were taken")
-    own = {} if config.workers is None else {"workers": config.workers}
     try:
-        tiles = TilingConfig(study=study.root, mpp=config.mpp, **own, **tiling)
+        tiles = TilingConfig(study=study.root, mpp=config.mpp, workers=config.workers, **tiling)
     except TypeError as error:
         raise StudyError(f"the model's settings of tiles are of another version ({error}); train it again") from error
     _check_weights(config, record)
@@ -150,7 +149,8 @@ def _settings(
     extraction = ExtractionConfig(
         study=study.root, encoder=str(encoder["encoder"]), weights=config.weights, precision=str(encoder["precision"]),
         scales=None if sides is None else sides[1].replace(" ", ""), normalise=encoder.get("stain") == "normalised",
-        stain_reference=reference, device=config.device, threads=config.threads, **own,
+        stain_reference=reference, device=config.device, threads=config.threads,
+        workers=config.workers,
     )  # fmt: skip
     return tiles, extraction, notes
 

@@ -12,6 +12,7 @@ from jaxtyping import Int64, UInt8
 from common.failures import SlideError
 from common.guards.own_files import own_folder
 from common.study import Study
+from mil.explanation.exports.dicom import source_of, write_parametric_map
 from mil.explanation.exports.overlay import overlay_size, write_overlay
 from mil.explanation.exports.pyramid import write_pyramid
 from mil.explanation.exports.qupath import write_geojson
@@ -42,7 +43,7 @@ def export_slide(
         study: whose tile files and outlines say where tiles and tissue are.
         slide_file: the slide; without it nothing can be put in its place.
         folder: where maps go.
-        wanted: of png, ome, geojson.
+        wanted: of png, ome, geojson, dicom.
 
     Raises:
         SlideError: slide or tile file is missing, damaged, or of another slide.
@@ -63,6 +64,9 @@ def export_slide(
     if "ome" in wanted:
         files["ome"] = folder / f"{own.slide_id}.ome.tif"
         write_pyramid(files["ome"], places, values, name=own.slide_id)
+    if "dicom" in wanted and (source := source_of(slide_file)) is not None:
+        files["dicom"] = folder / f"{own.slide_id}.dcm"
+        write_parametric_map(files["dicom"], places, values, source, name=own.slide_id)
     if "geojson" in wanted:
         files["geojson"] = folder / f"{own.slide_id}.geojson"
         write_geojson(files["geojson"], places, values, _tissue(study, own.slide_id, places))

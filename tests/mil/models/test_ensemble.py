@@ -97,6 +97,20 @@ def test_the_same_run_makes_the_same_bytes_and_they_read_back_alike(trained_stud
     assert path.read_bytes() == before
 
 
+def test_a_finished_run_gets_its_model_by_evaluation(trained_study, task, tmp_path):
+    from mil.evaluate import main as evaluate
+
+    shutil.copytree(trained_study.root, tmp_path / "s")
+    path = tmp_path / "s" / "runs" / task / "default" / "model.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    flags = ["--study", str(tmp_path / "s"), "--task", task, "--bootstrap", "100"]
+    assert evaluate(flags) == 0
+    assert not path.exists()
+    assert evaluate([*flags, "--model", "true"]) == 0
+    assert path.read_bytes() == before
+
+
 def test_features_made_otherwise_are_refused_with_every_difference(trained_study):
     model = read_ensemble(folder_of(trained_study, "subtype").model)
     made = Provenance.of_record(model.record.encoder)

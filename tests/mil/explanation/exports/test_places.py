@@ -127,6 +127,60 @@ def test_ome_tiff_covers_the_square_to_its_pixel(planted, tmp_path):
         assert ((image[0][mixed] > 0.25) & (image[0][mixed] < 2)).all()
 
 
+@pytest.mark.parametrize("orientation", [(0, -1, 0, -1, 0, 0), (1, 0, 0, 0, 1, 0)])
+def test_a_dicom_parametric_map_covers_the_square_to_its_pixel(planted, tmp_path, shared_data, orientation):
+    """Read back by pydicom alone: every frame's pixels put on the glass, and from there on the slide."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    import pydicom
+
+    from mil.explanation.exports.dicom import source_of, write_parametric_map
+
+    places, is_square = planted
+    source = source_of(shared_data / "formats" / "dicom_highdicom" / "sm_image.dcm")
+    source.ImageOrientationSlide = list(orientation)
+    source.TotalPixelMatrixColumns, source.TotalPixelMatrixRows = (
+        a + b for a, b in zip(places.origin, places.shown, strict=True)
+    )
+    spacing = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    spacing.PixelSpacing = [places.mpp[1] / 1000, places.mpp[0] / 1000]
+    values = {"LMS": np.where(is_square, 2.0, 0.25), "attention": np.full(len(is_square), 0.5)}
+    for name in ("a.dcm", "b.dcm"):
+        write_parametric_map(tmp_path / name, places, values, source, name="s")
+    assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
+    made = pydicom.dcmread(tmp_path / "a.dcm")
+    assert made.SOPClassUID.name == "Parametric Map Storage"
+    assert made.FrameOfReferenceUID == source.FrameOfReferenceUID
+    mappings = [own.RealWorldValueMappingSequence[0] for own in made.PerFrameFunctionalGroupsSequence]
+    assert {own.LUTExplanation for own in mappings} == {"LMS", "attention"}
+    grid = map_grid(places)
+    own_origin, origin = made.TotalPixelMatrixOriginSequence[0], source.TotalPixelMatrixOriginSequence[0]
+    directions = np.array(orientation, float).reshape(2, 3)[:, :2]
+    pixel_mm = [float(v) for v in made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing]
+    height, width = made.TotalPixelMatrixRows, made.TotalPixelMatrixColumns
+    image = np.zeros((height + 256, width + 256), np.float32)
+    frames = np.frombuffer(made.FloatPixelData, np.float32).reshape(-1, made.Rows, made.Columns)
+    for frame, group, mapping in zip(frames, made.PerFrameFunctionalGroupsSequence, mappings, strict=True):
+        if mapping.LUTExplanation == "LMS":
+            place = group.PlanePositionSlideSequence[0]
+            x, y = place.ColumnPositionInTotalImagePixelMatrix - 1, place.RowPositionInTotalImagePixelMatrix - 1
+            image[y : y + made.Rows, x : x + made.Columns] = frame
+    image = image[: grid.size[1], : grid.size[0]]
+    y, x = np.mgrid[: grid.size[1], : grid.size[0]]
+    start, zero = (
+        np.array([float(own.XOffsetInSlideCoordinateSystem), float(own.YOffsetInSlideCoordinateSystem)])
+        for own in (own_origin, origin)
+    )
+    glass = start + (x * pixel_mm[1])[..., None] * directions[0] + (y * pixel_mm[0])[..., None] * directions[1]
+    level0 = np.stack([(glass - zero) @ directions[axis] * 1000 / places.mpp[axis] + 0.5 for axis in (0, 1)], axis=-1)
+    wanted, others = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
+    for (left, top), own in zip(places.corners.tolist(), is_square, strict=True):
+        end = (left + places.side[0], top + places.side[1])
+        inside = (level0 > (left, top)).all(axis=-1) & (level0 < end).all(axis=-1)
+        wanted |= inside & own
+        others |= inside & ~own
+    assert np.array_equal(image > 1.9, wanted & ~others)
+
+
 def test_a_large_map_has_levels_that_halve_and_keep_means(tmp_path):
     places, is_square = places_of((0.5, 0.5), n=90)
     write_pyramid(tmp_path / "s.ome.tif", places, {"v": np.where(is_square, 3.0, 1.0)}, name="s")
