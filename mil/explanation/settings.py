@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.guards.names import checked_name
 from common.settings import option
 
 EXPORTS = ("png", "ome", "geojson", "dicom")
@@ -45,6 +46,7 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        checked_name(self.task, "--task")
         unknown = sorted(set(self.wanted) - set(EXPORTS))
         if unknown:
             raise ValueError(

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.guards.names import checked_name
 from common.settings import option
 from preprocessing.reading.scale import parse_scale
 
@@ -50,6 +51,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         """Check that there is not more than one input, and the ranges."""
+        checked_name(self.task, "--task")
         if self.slides is not None and self.features is not None:
             raise ValueError(
                 "give --slides (a folder of slide files) or --features (a folder of feature files), one of them"
