@@ -10,6 +10,8 @@ How a head predicts stands in `heads`, an ensemble of them in `models`.
     place.py          where tiles lie on the slide as it is shown, and on a map of equal squares
     patients.py       who is explained by which heads: the run's patients by those that never saw them
     map_store.py      the file of a slide's contributions
+    sheet_tiles.py    which tiles stand on the sheets
+    explained.py      what is told of a patient that was explained
     explained_run.py  all patients explained, checked and written
     settings.py       the settings of explain.py
     page.py           the page of a run's explanation

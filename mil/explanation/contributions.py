@@ -48,7 +48,10 @@ class Contributions:
 
 
 def contributions(
-    heads: Sequence[Head], tiles: Num[np.ndarray, "tile dim"], names: Sequence[str], levels: Float64[np.ndarray, " fold"]
+    heads: Sequence[Head],
+    tiles: Num[np.ndarray, "tile dim"],
+    names: Sequence[str],
+    levels: Float64[np.ndarray, " fold"],
 ) -> Contributions:
     """Take apart what heads say of a bag, on average.
 

@@ -16,7 +16,9 @@ from mil.heads.head import Head
 
 SCHEMA = "faithfulness/1"
 LEVEL = 0.01
-MOST_ALIKE = 0.5  # rank correlation with the maps of an untrained head, above which a map shows the tiles and not the training
+MOST_ALIKE = (
+    0.5  # rank correlation with the maps of an untrained head, above which a map shows the tiles and not the training
+)
 LEAST_BAGS = 7  # fewer cannot show a difference: the smallest p of the test is 2 ** -n
 
 
@@ -42,7 +44,9 @@ class Faithfulness:
     whole: float  # the told output of all tiles, the mean over patients
     top_alone: float
     without_top: float
-    same_told: float  # share of patients of whom the top tiles alone tell the same class; of hazards, the rank correlation
+    same_told: (
+        float  # share of patients of whom the top tiles alone tell the same class; of hazards, the rank correlation
+    )
     untrained_likeness: float | None  # rank correlation with maps of heads with random weights
     most_residual: float  # the largest part of an output that contributions miss
     faults: tuple[str, ...]  # why a map is not to be believed; none: it is faithful
@@ -105,7 +109,9 @@ def paired_p(differences: Float64[np.ndarray, " n"]) -> float | None:
     differences = differences[np.abs(differences) > 1e-12]
     if not len(differences):
         return None
-    return float(wilcoxon(differences, alternative="greater", method="approx" if len(differences) > 50 else "auto").pvalue)
+    return float(
+        wilcoxon(differences, alternative="greater", method="approx" if len(differences) > 50 else "auto").pvalue
+    )
 
 
 def _mean(rows: Sequence[Float64[np.ndarray, " share"]]) -> tuple[float, ...]:

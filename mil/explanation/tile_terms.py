@@ -100,7 +100,9 @@ def _pooled(head: AttentionPooledHead, bag: Float[Tensor, "tile dim"]) -> Terms 
         return None
     average = _average(head)[0]
     apart = hidden - average
-    terms = torch.stack([weights[:, branch, None] * (apart @ slopes[branch]) for branch in range(n_branches)]).sum(dim=0)
+    terms = torch.stack([weights[:, branch, None] * (apart @ slopes[branch]) for branch in range(n_branches)]).sum(
+        dim=0
+    )
     return terms, start + torch.einsum("h,bho->o", average, slopes), EXACT
 
 

@@ -47,12 +47,13 @@ def fit_cloud(points: Float[np.ndarray, "n dim"]) -> Cloud:
     points = np.asarray(points, np.float64)
     n, dim = points.shape
     mean, scale = points.mean(axis=0), points.std(axis=0)
-    scale = np.maximum(scale, 1e-3 * max(float(np.median(scale)), 1e-9))  # a number that never varied is no proof of anything
+    scale = np.maximum(
+        scale, 1e-3 * max(float(np.median(scale)), 1e-9)
+    )  # a number that never varied is no proof of anything
     _, sizes, right = np.linalg.svd((points - mean) / scale, full_matrices=False)
     variances = sizes**2 / (n - 1)
     n_axes = int(min(MOST_AXES, n // SLIDES_AN_AXIS, dim - 1))
-    others = max(min(n - 1, dim) - n_axes, 1)
-    rest = float(max(variances[n_axes:].sum() / others, 1e-12))
+    rest = float(max(variances[n_axes:].sum() / (dim - n_axes), 1e-12))
     return Cloud(mean=mean, scale=scale, axes=right[:n_axes], variances=np.maximum(variances[:n_axes], rest), rest=rest)
 
 

@@ -65,9 +65,7 @@ def write_model_of_run(
     return run.folder.model
 
 
-def model_of_run(
-    run: FinishedRun, study: Study, bags: BagStore, worth: Mapping[str, Any] | None = None
-) -> Ensemble:
+def model_of_run(run: FinishedRun, study: Study, bags: BagStore, worth: Mapping[str, Any] | None = None) -> Ensemble:
     """Return the model of a run.
 
     Args:
@@ -101,7 +99,8 @@ def _folds(run: FinishedRun) -> tuple[tuple[FoldModel, ...], tuple[Head, ...]]:
     folds, heads = [], []
     for own in run.facts.folds:
         model = read_model(run.folder.root / own.model_file)
-        shift, hazard = None, ()
+        shift: float | None = None
+        hazard: tuple[float, ...] = ()
         if grid is not None:
             known = trained[own.repeat, own.fold]
             risk = known["log_hazard"].to_numpy(float)
@@ -135,7 +134,9 @@ def _certainty(run: FinishedRun) -> tuple[Calibration | None, PredictionSets | N
     known = known[known["model"] == ATTENTION] if len(known) else known
     if not len(known):
         return None, None
-    logits = pd.DataFrame(log_odds(known[run.probability_columns].to_numpy(float)), index=known["patient_id"].to_numpy())
+    logits = pd.DataFrame(
+        log_odds(known[run.probability_columns].to_numpy(float)), index=known["patient_id"].to_numpy()
+    )
     mean = logits.groupby(level=0, sort=True).mean()
     labels = run.codes(known.groupby("patient_id", sort=True)["truth"].first())
     powers = np.exp(mean.to_numpy())
@@ -174,7 +175,7 @@ def _familiarity(study: Study, bags: BagStore, patients: Sequence[str]) -> tuple
     points = _points(bags, patients)
     embedding = fit_limits(points.means, points.patients)
     clouds = {} if embedding is None else {"embedding": fit_cloud(points.means)}
-    stains = {slide: fit for slide in points.slides if (fit := _stain_point(study, slide)) is not None}
+    stains = {slide: fit for slide in points.slides if (fit := stain_point_of_slide(study, slide)) is not None}
     is_known = [slide in stains for slide in points.slides]
     stain: Limits | None = None
     if sum(is_known) >= LEAST_POINTS:
@@ -204,7 +205,8 @@ def stain_point(fit: StainFit) -> Float64[np.ndarray, " 11"]:
     return np.concatenate([fit.matrix.ravel(), np.log(np.maximum(fit.p99, 1e-3)), np.array(fit.glass) / 255])
 
 
-def _stain_point(study: Study, slide: str) -> Float64[np.ndarray, " 11"] | None:
+def stain_point_of_slide(study: Study, slide: str) -> Float64[np.ndarray, " 11"] | None:
+    """Return the stains of a slide's tile file as a point; None without one, or without a fit of the slide's own."""
     path = study.tile_file(slide)
     if not path.is_file():
         return None
@@ -245,7 +247,8 @@ def _stain_reference(study: Study, facts: RunFacts) -> StainReference | None:
             return _as_record(fit.matrix, fit.basis[1], fit.p99, fit.lab, is_exact=True)
     rounded = json.loads(text)
     lab = None if rounded.get("lab") is None else np.array(rounded["lab"])
-    return _as_record(*(np.array(rounded[name]) for name in ("matrix", "pink", "p99")), lab, is_exact=False)
+    matrix, pink, p99 = (np.array(rounded[name]) for name in ("matrix", "pink", "p99"))
+    return _as_record(matrix, pink, p99, lab, is_exact=False)
 
 
 def _reference(path: Path | None) -> StainFit | None:

@@ -123,7 +123,9 @@ class EnsembleRecord:
     unit: str  # what a bag is of: patient or slide
     encoder: dict[str, Any]  # as in run.json: encoder, weights, transform, colours, tiles
     licence: str  # of the encoder
-    tiling: dict[str, Any] | None  # settings of tile_slides.py behind the tiles; null where they are not known or not alike
+    tiling: (
+        dict[str, Any] | None
+    )  # settings of tile_slides.py behind the tiles; null where they are not known or not alike
     stain_reference: StainReference | None  # null: colours as they are
     folds: tuple[FoldModel, ...]
     calibration: Calibration | None

@@ -33,6 +33,8 @@ CALLS = {  # to the study and the flags; a study of slides, one that begins at t
     "splits/make_splits.py": ("features", "--folds", "2"),
     "mil/train.py": ("features", "--epochs", "2", "--bootstrap", "100"),
     "mil/evaluate.py": ("features", "--bootstrap", "100"),
+    "mil/predict.py": ("features", "--features", "features/features/efficientnet_lite0"),
+    "mil/explain.py": ("features",),
     "mil/show_results.py": ("features",),
 }
 

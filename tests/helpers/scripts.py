@@ -13,5 +13,7 @@ SCRIPTS = (
     "splits/make_splits.py",
     "mil/train.py",
     "mil/evaluate.py",
+    "mil/predict.py",
+    "mil/explain.py",
     "mil/show_results.py",
 )

@@ -8,7 +8,7 @@ from mil.explanation.flipping import SHARES, curves_of, flip, order_of
 from mil.explanation.subsets import of_rows
 from mil.explanation.tile_terms import tile_terms
 from tests.helpers.planted_bags import planted
-from tests.mil.explanation.test_tile_terms import a_bag, a_head
+from tests.helpers.some_heads import a_bag, a_head
 
 
 def measured(known, seed=0):
@@ -34,7 +34,7 @@ def measured(known, seed=0):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("is_survival", [False, True])
 def test_contributions_of_planted_bags_are_faithful_and_find_the_planted_tiles(seed, is_survival):
-    found, aurocs, bags = measured(planted(seed, is_survival=is_survival))
+    found, aurocs, _bags = measured(planted(seed, is_survival=is_survival))
     assert found.is_faithful, found.faults
     assert found.against["random"].p < 0.01
     assert found.gain > found.against["attention"].gain
@@ -77,7 +77,9 @@ def test_curves_follow_the_output_and_one_tile_stays():
     assert curves_of(lambda rows: np.array([float(len(rows))]), np.zeros(1, np.int64), 0).gain == 0
 
 
-@pytest.mark.parametrize("name", ["gated_attention", "clam_mb", "transformer", "prototypes", "linear", "max_pool", "mean_sd"])
+@pytest.mark.parametrize(
+    "name", ["gated_attention", "clam_mb", "transformer", "prototypes", "linear", "max_pool", "mean_sd"]
+)
 def test_of_rows_says_what_the_heads_say_of_the_tiles_by_themselves(name):
     heads, bag = [a_head(name, seed=seed) for seed in (0, 1)], a_bag()
     outputs_of, rows = of_rows(heads, bag, np.zeros(2)), np.array([3, 5, 8, 40])

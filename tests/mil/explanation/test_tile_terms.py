@@ -5,27 +5,12 @@ import torch
 from mil.explanation.contributions import contributions
 from mil.explanation.tile_terms import EXACT, GRADIENTS, LEFT_OUT, tile_terms
 from mil.heads.head import Head
-from mil.heads.registry import HEADS, make_head
-from mil.training.training_settings import TrainConfig
+from mil.heads.registry import HEADS
+from tests.helpers.some_heads import a_bag, a_head
 
-CONFIG = TrainConfig(hidden=16, attention=8, dropout=0.25)
 EXACT_HEADS = {
     "gated_attention", "attention", "linear", "mean_mlp", "max_pool", "additive", "clam_sb", "clam_mb", "acmil", "prototypes",
 }  # fmt: skip
-
-
-def a_head(name, n_outputs=3, seed=0):
-    torch.manual_seed(seed)
-    head = make_head(name, CONFIG, n_inputs=12, n_outputs=n_outputs)
-    for parameter in head.parameters():
-        parameter.data = torch.randn_like(parameter) * 0.4
-    head.mean.copy_(torch.randn(12))
-    head.inverse_std.copy_(torch.rand(12) + 0.5)
-    return head.eval()
-
-
-def a_bag(n=60, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, 12)).astype(np.float16)
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))

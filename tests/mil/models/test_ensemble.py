@@ -97,6 +97,20 @@ def test_the_same_run_makes_the_same_bytes_and_they_read_back_alike(trained_stud
     assert path.read_bytes() == before
 
 
+def test_a_finished_run_gets_its_model_by_evaluation(trained_study, task, tmp_path):
+    from mil.evaluate import main as evaluate
+
+    shutil.copytree(trained_study.root, tmp_path / "s")
+    path = tmp_path / "s" / "runs" / task / "default" / "model.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    flags = ["--study", str(tmp_path / "s"), "--task", task, "--bootstrap", "100"]
+    assert evaluate(flags) == 0
+    assert not path.exists()
+    assert evaluate([*flags, "--model", "true"]) == 0
+    assert path.read_bytes() == before
+
+
 def test_features_made_otherwise_are_refused_with_every_difference(trained_study):
     model = read_ensemble(folder_of(trained_study, "subtype").model)
     made = Provenance.of_record(model.record.encoder)
@@ -144,7 +158,7 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     from mil.models.record import SurvivalGrid
     from mil.runs.facts import ScaleFacts
 
-    fold = dict(n_train=1, sha256="", head={})
+    fold = {"n_train": 1, "sha256": "", "head": {}}
     from mil.models.record import FoldModel
 
     folds = (
@@ -156,7 +170,10 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     assert opinion.log_hazard == pytest.approx((2 - 1) / 2)
     assert opinion.score == pytest.approx((1 - 1) / 2)
     assert not opinion.is_high  # one of two, and a score of 0
-    wanted = [(np.exp(-0.1 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2, (np.exp(-0.4 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2]
+    wanted = [
+        (np.exp(-0.1 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+        (np.exp(-0.4 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+    ]
     assert opinion.survival == pytest.approx(wanted)
 
 
