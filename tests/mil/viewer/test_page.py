@@ -46,6 +46,11 @@ def address(study):
         yield own
 
 
+def is_grave(message):
+    """Whether the console's line is an error or a warning; that the tests read pixels off the canvas is none of the page's."""
+    return message.type in ("error", "warning") and "willReadFrequently" not in message.text
+
+
 @contextlib.contextmanager
 def page_at(address, width=1400, *, takes_scripts=False):
     """Open the page: nothing may fail in it and nothing else be asked for. `takes_scripts`: the test's own are let in."""
@@ -56,9 +61,7 @@ def page_at(address, width=1400, *, takes_scripts=False):
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         view = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=takes_scripts)
         errors, foreign = [], []
-        view.on(
-            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
-        )
+        view.on("console", lambda message: errors.append(message.text) if is_grave(message) else None)
         view.on("pageerror", lambda error: errors.append(str(error)))
         view.on("dialog", lambda dialog: errors.append(f"dialog {dialog.message}"))
         host = address.split("#")[0].rstrip("/")
