@@ -15,5 +15,6 @@ SCRIPTS = (
     "mil/evaluate.py",
     "mil/predict.py",
     "mil/explain.py",
+    "mil/serve.py",
     "mil/show_results.py",
 )
