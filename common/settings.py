@@ -30,7 +30,7 @@ SECTIONS = frozenset(  # the scripts that read it, and the names of columns of t
     {
         "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
         "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "predict", "explain",
-        "show_results", "columns",
+        "serve", "show_results", "columns",
     }
 )  # fmt: skip
 OF_STUDY = ("unit", "source", "date")  # keys of the study as a whole (common/tables/study_notes.py)

@@ -29,14 +29,14 @@ def survival_json(run: FinishedRun, patient_id: str) -> dict[str, object]:
             groups.append({"name": name, "n": int(is_own.sum()), **_curve(time[is_own], event[is_own])})
     moments = np.linspace(0, float(time.max()), N_TIMES)
     own = predicted_survival(run, patient_id, moments)
-    known = table.loc[patient_id] if patient_id in table.index else None
+    place = table.index.get_loc(patient_id) if patient_id in table.index else None
     return {
         "unit": run.facts.time_unit or "time as in the table",
         "groups": groups,
         "patient": patient_id,
         "times": moments.tolist(),
         "survival": None if own is None else own.tolist(),
-        "outcome": None if known is None else {"time": float(known["time"]), "event": int(known["event"])},
+        "outcome": None if place is None else {"time": float(time[place]), "event": int(event[place])},
     }
 
 
