@@ -52,7 +52,9 @@ demo: $(READY)
 	$(BIN)/python splits/make_splits.py --study $(STUDY)
 	$(BIN)/python mil/train.py --study $(STUDY) --task subtype
 	$(BIN)/python mil/train.py --study $(STUDY) --task survival
+	$(BIN)/python mil/explain.py --study $(STUDY)
 	@$(BIN)/python mil/show_results.py --study $(STUDY)
+	@echo "look at slides and maps in a browser: $(BIN)/python mil/serve.py --study $(STUDY)"
 	@echo "next, in this environment: $(BIN)/python SCRIPT --study $(STUDY), or once a shell: . $(BIN)/activate, then python SCRIPT"
 
 lint: $(READY)

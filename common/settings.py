@@ -29,7 +29,8 @@ LOG = "log"  # the option that is none of the work's settings
 SECTIONS = frozenset(  # the scripts that read it, and the names of columns of the clinical table
     {
         "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
-        "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "show_results", "columns",
+        "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "predict", "explain",
+        "serve", "show_results", "columns",
     }
 )  # fmt: skip
 OF_STUDY = ("unit", "source", "date")  # keys of the study as a whole (common/tables/study_notes.py)

@@ -15,10 +15,14 @@ from common.public_names import lazily
 _PLACES = {  # name: the module that has it
     "EvaluateConfig": "mil.evaluation_run",
     "EvaluatedRun": "mil.evaluation_run",
+    "ExplainConfig": "mil.explanation.settings",
+    "PredictConfig": "mil.prediction.settings",
     "TrainConfig": "mil.training.training_settings",
     "TrainedRun": "mil.training_run",
     "audit_study": "mil.training_run",
     "evaluate_study": "mil.evaluation_run",
+    "explain_run": "mil.explanation.explained_run",
+    "predict_slides": "mil.prediction.prediction_run",
     "train_heads": "mil.heads_run",
     "train_study": "mil.training_run",
 }

@@ -27,6 +27,11 @@ class EvaluateConfig:
     against: str | None = option(None, help="name of another run of this task to compare with", group="evaluation")
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
     seed: int | None = option(None, help="seed of the bootstrap; left out: the run's own", group="evaluation")
+    model: bool = option(
+        False,
+        help="also write model.safetensors, from the fold models and the features: an older run has none",
+        group="evaluation",
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -63,7 +68,45 @@ def evaluate_study(study: Path | Study, config: EvaluateConfig) -> EvaluatedRun:
     study = open_study(study)
     task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
     with writing_run(study, config.task, config.name, script="evaluate.py"), stage("evaluating"):
-        return _evaluate(folder, task, config)
+        evaluated = _evaluate(folder, task, config)
+        if config.model:
+            export_model(study, folder, evaluated.metrics)
+        return evaluated
+
+
+def export_model(study: Study, folder: RunFolder, metrics: RunMetrics | NotEvaluated) -> Path | None:
+    """Write the model of a finished run, and return its file; None for a task without classes and hazards.
+
+    Args:
+        study: with the table, and the features that the run was trained on.
+        folder: of the run.
+        metrics: of the run, as its worth out of fold.
+
+    Raises:
+        StudyError: the features are gone, or are others than the run was trained on.
+    """
+    from common.cohort import read_cohort
+    from common.failures import StudyError
+    from features.store.provenance import Provenance
+    from mil.bags.bags import open_bags
+    from mil.evaluation.metrics_record import NotEvaluated
+    from mil.models.making import write_model_of_run
+    from mil.runs.run_store import read_run
+
+    run = read_run(folder)
+    cohort = read_cohort(study.cohort_table, where=run.facts.chosen_rows)
+    cohort = cohort.by_slide if run.facts.unit == "slide" else cohort
+    features = run.facts.settings.get("features")
+    bags, _, _ = open_bags(
+        study, cohort, str(run.facts.settings["encoder"]), features=None if features is None else Path(features)
+    )
+    if difference := Provenance.of_record(run.facts.encoder).difference(bags.provenance):
+        name, wanted, found = difference
+        raise StudyError(
+            f"the run was trained on features with {name} {wanted!r}, and these have {found!r}; train it again"
+        )
+    worth = {} if isinstance(metrics, NotEvaluated) else metrics.attention
+    return write_model_of_run(run, study, bags, worth)
 
 
 def _evaluate(folder: RunFolder, task: Task, config: EvaluateConfig) -> EvaluatedRun:

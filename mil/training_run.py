@@ -21,6 +21,7 @@ from features.exchange.folder import origin
 from mil.audit.audit import audit_run, audit_text, stop_at_leaks
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
+from mil.models.making import write_model_of_run
 from mil.report.report import write_report
 from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
@@ -130,6 +131,9 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
         metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
         write_metrics(folder, metrics)
         write_report(finished, metrics, task.report)
+    with stage("writing the model"):
+        worth = {} if isinstance(metrics, NotEvaluated) else metrics.attention
+        write_model_of_run(finished, prepared.study, prepared.bags, worth)
     return TrainedRun(
         folder=folder, metrics=metrics, audit=audit, usable=prepared.usable, excluded=prepared.excluded,
         is_evaluated=prepared.is_evaluated,

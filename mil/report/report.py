@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from common.guards.own_files import own_folder, remove_own_files
 from common.templates import render
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import Section, counted, in_words_of, words_of_unit
-from mil.report.drawing import as_svg, readable_letters
+from mil.report.drawing import Picture, as_svg, readable_letters
 from mil.report.figures import OWN_PICTURE, draw_pictures
 from mil.report.image_section import image_section
 from mil.report.methods_sections import (
@@ -25,6 +26,7 @@ from mil.report.result_sections import result_sections
 from mil.report.task import Pictures, ReportTask
 from mil.report.verdict import verdict
 from mil.runs.facts import RunFacts
+from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun
 
 USE = "Research use only. Not a medical device."
@@ -48,7 +50,10 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
         headline=verdict(metrics) or NOTHING, sections=sections,
         images="tile images" if run.facts.n_images else "whole slides", source=_source(run.facts), unit=_unit_words(run.facts),
     )  # fmt: skip
-    folder = run.folder
+    _write(run.folder, pictures, svgs, page)
+
+
+def _write(folder: RunFolder, pictures: Mapping[str, Picture], svgs: Pictures, page: str) -> None:
     own_folder(folder.figures, below=folder.root.parent)
     for name, picture in pictures.items():
         write_text(folder.picture(name), svgs[name])
@@ -56,6 +61,27 @@ def write_report(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Rep
     kept = {path.name for name in pictures for path in (folder.picture(name), folder.picture_table(name))}
     remove_own_files(folder.figures, OWN_PICTURE, kept=kept)
     write_text(folder.report, page)
+
+
+def write_results_of_new_patients(run: FinishedRun, metrics: RunMetrics, task: ReportTask[Any], words: str) -> None:
+    """Draw figures/ and write report.html of predictions of patients who trained nothing: the results, and what they are of.
+
+    Args:
+        run: predictions and what is known of the model; nothing of it was trained here.
+        metrics: of the predictions.
+        task: what was predicted.
+        words: who these patients are.
+    """
+    with readable_letters():
+        pictures = task.pictures(run, metrics)
+        svgs = {name: words_of_unit(as_svg(picture), run.facts.unit) for name, picture in pictures.items()}
+    sections = [in_words_of(each, metrics.unit) for each in result_sections(metrics, svgs, None, None, task)]
+    page = render(
+        Path(__file__).parent, "report.html", title=task.title, study=run.facts.study, run=run.facts.run, use=USE,
+        synthetic=SYNTHETIC if run.facts.is_synthetic else "", headline=f"{words} {verdict(metrics)}", sections=sections,
+        images="whole slides", source=_source(run.facts), unit="",
+    )  # fmt: skip
+    _write(run.folder, pictures, svgs, page)
 
 
 def _source(facts: RunFacts) -> str:

@@ -47,6 +47,16 @@ class RunFolder:
         return self.root / "settings.yaml"
 
     @property
+    def model(self) -> Path:
+        """The model of all folds: one file that predicts, to be given away."""
+        return self.root / "model.safetensors"
+
+    @property
+    def explanation(self) -> Path:
+        """The folder of maps: what each tile contributed."""
+        return self.root / "explanation"
+
+    @property
     def predictions(self) -> Path:
         """Out-of-fold predictions, a row a patient, model and repeat."""
         return self.root / "predictions.csv"

@@ -13,5 +13,8 @@ SCRIPTS = (
     "splits/make_splits.py",
     "mil/train.py",
     "mil/evaluate.py",
+    "mil/predict.py",
+    "mil/explain.py",
+    "mil/serve.py",
     "mil/show_results.py",
 )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from features.convert_features import main as convert
 from features.extract_features import main as extract
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.evaluate import main as evaluate
+from mil.explain import main as explain
+from mil.predict import main as predict
 from mil.train import main as train
 from preprocessing.export_tiles import main as export
 from preprocessing.make_stain_reference import main as make_reference
@@ -70,6 +73,16 @@ def make_run_study(root: Path) -> Study:
         assert train([*own, *FAST, "--learning_curve", "0.5", "--heads", "mean_mlp"]) == 0
         assert train([*own, *FAST, "--name", "other", "--seed", "1"]) == 0
         assert evaluate([*own, "--against", "other"]) == 0
+        assert explain(own) == 0
+        new = [
+            "--features",
+            str(study.features(ENCODER)),
+            "--bootstrap",
+            "100",
+            "--out",
+            str(root / "predictions" / task),
+        ]
+        assert predict([*own, *new]) == 0
     return study
 
 
@@ -115,7 +128,7 @@ def names_in(path: Path) -> set[str]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="np") as file:
             tensors = {f"tensor {name}" for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
-            return tensors | _paths(json.loads(file.metadata()["sarcoma_mil"]))
+            return tensors | _paths(json.loads(re.sub(r"^[0-9a-f]{64} ", "", file.metadata()["sarcoma_mil"])))
     return set()
 
 

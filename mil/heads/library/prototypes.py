@@ -95,15 +95,21 @@ class PrototypeHead(Head):
         """Return equal shares: every tile is described."""
         return tiles.new_full((len(tiles),), 1 / len(tiles), dtype=self.mean.dtype)
 
+    def memberships(
+        self, tiles: Float[Tensor, "tile dim"]
+    ) -> tuple[Float[Tensor, "tile component"], Float[Tensor, "tile component axis"]]:
+        """Return how much each tile belongs to each component, and how far it lies from its mean, in its deviations."""
+        scores = self.standardised(tiles.to(self.mean.dtype)) @ self.axes.T
+        apart = (scores[:, None] - self.means) / self.deviations
+        log_density = self.log_shares - self.deviations.log().sum(dim=1) - (apart**2).sum(dim=2) / 2
+        return torch.softmax(log_density, dim=1), apart
+
     @torch.no_grad()
     def _described(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, " numbers"]:
         """Return the shares and the deviations of the components' means, block by block."""
         counts, sums = torch.zeros_like(self.log_shares), torch.zeros_like(self.means)
         for start in range(0, len(tiles), BLOCK):
-            scores = self.standardised(tiles[start : start + BLOCK].to(self.mean.dtype)) @ self.axes.T
-            apart = (scores[:, None] - self.means) / self.deviations
-            log_density = self.log_shares - self.deviations.log().sum(dim=1) - (apart**2).sum(dim=2) / 2
-            belongs = torch.softmax(log_density, dim=1)
+            belongs, apart = self.memberships(tiles[start : start + BLOCK])
             counts += belongs.sum(dim=0)
             sums += torch.einsum("tk,tkd->kd", belongs, apart)
         shares = counts / len(tiles) * len(counts)

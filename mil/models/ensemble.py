@@ -1,0 +1,190 @@
+"""The model of a run: the outputs of the heads of its folds, and what they say together.
+
+Class logits are averaged over the heads, each less its own mean over the classes (what a softmax does not see), and divided
+by one temperature; log-hazards are averaged after each head's own mean among its training patients is taken off. Both are
+sums, so that contributions of tiles add up through the ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Num
+
+from common.failures import StudyError
+from features.store.provenance import MUST_AGREE, Provenance
+from mil.heads.head import Head
+from mil.heads.registry import rebuild_head
+from mil.metrics.conformal import prediction_sets
+from mil.models.familiarity import Cloud
+from mil.models.record import SCHEMA, EnsembleRecord
+from mil.models.sealed_tensors import read_sealed_tensors, write_sealed_tensors
+from mil.runs.record import plain, record_of
+
+REMEDY = "train again with the same python mil/train.py (folds that are whole are kept), which writes it"
+CLOUDS = ("embedding", "stain")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Heads in the order of `record.folds`, the record, and the clouds of the training slides that are known."""
+
+    record: EnsembleRecord
+    heads: tuple[Head, ...]
+    clouds: Mapping[str, Cloud]
+
+    def check_features(self, provenance: Provenance, *, what: str = "these features") -> None:
+        """Refuse features made otherwise than the model's.
+
+        Raises:
+            StudyError: names every difference.
+        """
+        wanted, found = Provenance.of_record(self.record.encoder).record(), provenance.record()
+        names = (*MUST_AGREE, "n_features")
+        differing = [name for name in names if wanted.get(name) != found.get(name)]
+        if differing:
+            listed = "; ".join(f"{name} {wanted.get(name)!r}, and {found.get(name)!r} here" for name in differing)
+            raise StudyError(
+                f"{what} are not made as those the model was trained on: {listed}. Make features with the model's settings "
+                "(python mil/predict.py --slides does)"
+            )
+
+    def outputs(self, tiles: Num[np.ndarray, "tile dim"]) -> Float64[np.ndarray, "fold out"]:
+        """Return what each head says of a bag: logits, or a log-hazard."""
+        bag = torch.from_numpy(tiles)
+        with torch.inference_mode():
+            return np.stack([head.of_bag(bag).double().numpy() for head in self.heads])
+
+    @property
+    def is_survival(self) -> bool:
+        """Whether the outputs are log-hazards."""
+        return not self.record.classes
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes, or the log-hazard."""
+        return self.record.classes or ("log_hazard",)
+
+    @property
+    def levels(self) -> Float64[np.ndarray, " fold"]:
+        """What is taken off each head's log-hazard before they are averaged; 0 for classes."""
+        scales = [fold.scale for fold in self.record.folds]
+        return np.array([0.0 if scale is None else scale.mean for scale in scales])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassOpinion:
+    """What an ensemble says of a patient's class."""
+
+    logits: Float64[np.ndarray, " k"]  # mean over heads, each centred
+    probabilities: Float64[np.ndarray, " k"]  # calibrated
+    in_set: Bool[np.ndarray, " k"] | None  # None: nobody was held out to set limits by
+
+    @property
+    def is_told(self) -> bool:
+        """Whether one class alone is left; else the model cannot tell."""
+        return self.in_set is not None and int(self.in_set.sum()) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HazardOpinion:
+    """What an ensemble says of a patient's hazard."""
+
+    log_hazard: float  # mean over heads, less each head's mean among its training patients
+    score: float  # the same in standard deviations among training patients
+    is_high: bool  # above the cut-off of most heads; at half of them, whether the score is above 0
+    survival: Float64[np.ndarray, " t"]  # S(t) on the grid, the mean over heads
+
+
+def class_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold k"]) -> ClassOpinion:
+    """Return calibrated probabilities and the set of classes that cannot be ruled out."""
+    logits = (outputs - outputs.mean(axis=1, keepdims=True)).mean(axis=0)
+    scaled = logits / (1.0 if record.calibration is None else record.calibration.temperature)
+    powers = np.exp(scaled - scaled.max())
+    probabilities = powers / powers.sum()
+    in_set = None
+    if record.prediction_sets is not None:
+        limits = [record.prediction_sets.thresholds[name] for name in record.classes]
+        values = np.array([np.inf if limit is None else limit for limit in limits])
+        in_set = prediction_sets(probabilities[None], values)[0]
+    return ClassOpinion(logits=logits, probabilities=probabilities, in_set=in_set)
+
+
+def hazard_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold 1"]) -> HazardOpinion:
+    """Return log-hazard, score, risk group and survival on the model's grid."""
+    scales = [fold.scale for fold in record.folds]
+    risks, high, scores = outputs[:, 0], [], []
+    for risk, scale in zip(risks, scales, strict=True):
+        assert scale is not None, "a survival head has a scale"
+        scores.append((risk - scale.mean) / scale.sd)
+        high.append(float(risk > scale.cutoff))
+    score, share = float(np.mean(scores)), float(np.mean(high))
+    curves = [
+        np.exp(-np.exp(min(float(risk) - fold.hazard_shift, 50.0)) * np.array(fold.hazard))
+        for risk, fold in zip(risks, record.folds, strict=True)
+        if fold.hazard_shift is not None
+    ]
+    levels = np.array([scale.mean for scale in scales if scale is not None])
+    return HazardOpinion(
+        log_hazard=float((risks - levels).mean()), score=score, is_high=share > 0.5 or (share == 0.5 and score > 0),
+        survival=np.mean(curves, axis=0) if curves else np.empty(0),
+    )  # fmt: skip
+
+
+def write_ensemble(path: Path, ensemble: Ensemble) -> None:
+    """Write a model, atomically; the same model is the same bytes."""
+    tensors = {
+        f"{fold.key}.{name}": value
+        for fold, head in zip(ensemble.record.folds, ensemble.heads, strict=True)
+        for name, value in head.state_dict().items()
+    }
+    for kind, cloud in ensemble.clouds.items():
+        for name in ("mean", "scale", "axes", "variances"):
+            tensors[f"{kind}.{name}"] = torch.from_numpy(getattr(cloud, name).copy())
+        tensors[f"{kind}.rest"] = torch.tensor([cloud.rest], dtype=torch.float64)
+    write_sealed_tensors(path, tensors, {"schema": SCHEMA, **plain(ensemble.record)})
+
+
+def read_ensemble(path: Path) -> Ensemble:
+    """Read a model.
+
+    Raises:
+        StudyError: there is none, it is of another kind, a byte of it is not what was written, or its head is code of its
+            maker's own.
+    """
+    tensors, record = read_sealed_tensors(path, schema=SCHEMA, remedy=REMEDY)
+    known = record_of(EnsembleRecord, record, path, REMEDY)
+    heads = tuple(_head(path, fold.head, tensors, fold.key) for fold in known.folds)
+    clouds = {kind: _cloud(tensors, kind) for kind in CLOUDS if f"{kind}.mean" in tensors}
+    return Ensemble(known, heads, clouds)
+
+
+def _head(path: Path, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], key: str) -> Head:
+    own = {name.removeprefix(f"{key}."): value for name, value in tensors.items() if name.startswith(f"{key}.")}
+    try:
+        head = rebuild_head(record)
+        head.load_state_dict(own)
+    except (RuntimeError, KeyError, TypeError) as error:  # torch's, of weights that are not the head's
+        first = str(error).strip().splitlines()[0]
+        raise StudyError(f"{path}: the weights of {key} are not those of its head ({first}); {REMEDY}") from error
+    return head.eval()
+
+
+def _cloud(tensors: Mapping[str, torch.Tensor], kind: str) -> Cloud:
+    mean, scale, axes, variances = (
+        tensors[f"{kind}.{name}"].double().numpy() for name in ("mean", "scale", "axes", "variances")
+    )
+    return Cloud(mean=mean, scale=scale, axes=axes, variances=variances, rest=float(tensors[f"{kind}.rest"][0]))
+
+
+def mean_embeddings(
+    tiles: Num[np.ndarray, "tile dim"], slide_of_tile: Num[np.ndarray, " tile"], n_slides: int
+) -> Float64[np.ndarray, "slide dim"]:
+    """Return the mean tile of each slide of a bag."""
+    parts: Sequence[np.ndarray] = [tiles[slide_of_tile == index] for index in range(n_slides)]
+    return np.stack([part.mean(axis=0, dtype=np.float64) for part in parts])

@@ -1,0 +1,134 @@
+"""The evaluation of predictions of patients whose labels are known: all metrics of a run, of one model and no baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.cohort import Cohort
+from common.failures import StudyError
+from common.files import write_table
+from common.guards.own_files import own_folder
+from mil.evaluation.evaluation import metrics_of_run
+from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
+from mil.models.ensemble import Ensemble
+from mil.prediction.predicting import PatientPrediction
+from mil.report.report import write_results_of_new_patients
+from mil.runs.facts import CohortFlow, CovariateFacts, RunFacts, SplitFacts
+from mil.runs.figure_names import ATTENTION
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import FinishedRun
+from mil.tasks.registry import task_named
+from mil.tasks.task import Task
+
+Truth = Mapping[str, Mapping[str, Any]]
+
+
+def truth_of(cohort: Cohort, task: Task, patients: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what the table knows of the patients in the task's columns; nobody where a column is missing."""
+    columns = list(task.training.columns)
+    table = cohort.patients
+    if not set(columns) <= set(table.columns):
+        return {}
+    known = table.reindex(pd.Index(list(patients)))[columns].dropna()
+    return {
+        str(patient): {str(name): _plain(value) for name, value in row.items()}
+        for patient, row in known.to_dict("index").items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def evaluate_predictions(
+    out: Path, model: Ensemble, predictions: Sequence[PatientPrediction], truth: Truth, *, n_bootstrap: int, seed: int
+) -> tuple[RunMetrics | None, str]:
+    """Write evaluation/ (predictions.csv, metrics.json, report.html, figures/), and return the metrics, or why there are none.
+
+    Patients in whose training the model was are left out: their predictions are no evidence.
+
+    Args:
+        out: the folder of the predictions.
+        model: that predicted.
+        predictions: of all patients.
+        truth: labels by patient.
+        n_bootstrap: patient bootstraps of the intervals.
+        seed: of the bootstrap.
+    """
+    record, task = model.record, task_named(model.record.task)
+    used = [own for own in predictions if own.patient_id in truth and not own.trained[0]]
+    strange: list[str] = []
+    if record.classes:
+        column = task.training.columns[0]
+        strange = sorted({str(truth[own.patient_id][column]) for own in used} - set(record.classes))
+        used = [own for own in used if str(truth[own.patient_id][column]) in record.classes]
+    left_out = len([own for own in predictions if own.patient_id in truth]) - len(used)
+    why = f"; {left_out} with labels left out (in the training, or of a class the model does not know{_named(strange)})"
+    if len(used) < 2:
+        return None, f"too few patients with labels to evaluate: {len(used)}{why if left_out else ''}"
+    names, rows = _rows(model, task, used, truth)
+    folder = RunFolder(own_folder(out / "evaluation", below=out))
+    run = _run(folder, model, pd.DataFrame(rows, columns=names), used)
+    try:
+        metrics = metrics_of_run(run, task.evaluation, n_bootstrap=n_bootstrap, seed=seed)
+    except StudyError as error:
+        return None, str(error)
+    assert not isinstance(metrics, NotEvaluated), "there are predictions"
+    write_table(folder.predictions, names, rows)
+    write_metrics(folder, metrics)
+    words = f"{len(used)} {record.unit}s who trained nothing of the model{why if left_out else ''}."
+    write_results_of_new_patients(run, metrics, task.report, words)
+    return metrics, words
+
+
+def _named(classes: Sequence[str]) -> str:
+    return f": {', '.join(classes)}" if classes else ""
+
+
+def _rows(
+    model: Ensemble, task: Task, used: Sequence[PatientPrediction], truth: Truth
+) -> tuple[list[str], list[list[object]]]:
+    first, rows = ["repeat", "fold", "patient_id", "model"], []
+    for own in used:
+        known, start = truth[own.patient_id], [0, 0, own.patient_id, ATTENTION]
+        if own.classes is not None:
+            shares = [float(value) for value in own.classes.probabilities]
+            rows.append([*start, str(known[task.training.columns[0]]), *shares])
+        elif own.hazard is not None:
+            said = [own.hazard.log_hazard, own.hazard.score, int(own.hazard.is_high)]
+            rows.append([*start, float(known["time"]), int(known["event"]), *said])
+    if model.record.classes:
+        return [*first, "truth", *(f"p_{name}" for name in model.record.classes)], rows
+    return [*first, "time", "event", "log_hazard", "score", "high_risk"], rows
+
+
+def _run(folder: RunFolder, model: Ensemble, table: pd.DataFrame, used: Sequence[PatientPrediction]) -> FinishedRun:
+    """Return the predictions as a run of which nothing was trained here."""
+    record, n_slides = model.record, sum(len(own.slides) for own in used)
+    counts = table["truth"].value_counts().to_dict() if "truth" in table else {}
+    facts = RunFacts(
+        task=record.task, run="predictions", study=folder.root.resolve().parent.name, is_synthetic=record.cohort.is_synthetic,
+        encoder=record.encoder, classes=record.classes, n_patients=len(used),
+        class_counts={name: int(counts.get(name, 0)) for name in record.classes},
+        n_events=int(table["event"].sum()) if "event" in table else 0,
+        split=SplitFacts(name="new patients", n_repeats=1, n_folds=1), settings=record.settings, seed=0, defaults={},
+        versions=record.versions, command="python mil/predict.py", n_slides=n_slides,
+        n_tiles=sum(slide.n_tiles for own in used for slide in own.slides), n_bags_of_one_tile=0, excluded=(),
+        slides_without_features=(), slide_losses=(), covariates=CovariateFacts(used=(), left_out={}), learning_curve=(),
+        folds=(), evaluated=True,
+        flow=CohortFlow(
+            table_patients=len(used), table_slides=n_slides, kept_patients=len(used), kept_slides=n_slides, slides_lost={},
+            patients_lost={},
+        ),
+        tables={}, time_unit="" if record.survival is None else record.survival.unit,
+    )  # fmt: skip
+    empty = pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
+    return FinishedRun(
+        folder=folder, facts=facts, predictions=table, predictions_sha256=None, validation=empty, follow_up=empty,
+        patients=empty, images=empty, shares={}, audit=None, comparison=None,
+    )  # fmt: skip

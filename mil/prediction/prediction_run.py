@@ -1,0 +1,90 @@
+"""All of predict.py in its order: model, features, predictions, evaluation where labels are known, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.failures import SlideStatus, StudyError
+from common.files import content_sha256
+from common.guards.one_at_a_time import alone
+from common.running.progress import followed
+from common.study import open_study
+from mil.evaluation.metrics_record import RunMetrics
+from mil.models.ensemble import read_ensemble
+from mil.models.known_patients import known_patients
+from mil.prediction.labelled import evaluate_predictions, truth_of
+from mil.prediction.new_slides import new_bags
+from mil.prediction.predicting import PatientPrediction, predict_patient
+from mil.prediction.settings import PredictConfig
+from mil.prediction.written import write_predictions
+from mil.runs.run_folder import RunFolder
+from mil.tasks.registry import task_named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What was predicted, and what came of it."""
+
+    patients: tuple[PatientPrediction, ...]
+    failed: tuple[SlideStatus, ...]
+    metrics: RunMetrics | None  # where labels are known
+    words: str  # on the evaluation, or why there is none; "" without labels
+    table: Path
+    page: Path
+
+
+def model_file(config: PredictConfig) -> Path:
+    """Return the model that is named, or that of a run of the study.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    if config.model is not None:
+        return config.model
+    return RunFolder(open_study(config.study).run(config.task, config.name)).model
+
+
+def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print) -> Predictions:
+    """Do what the script does.
+
+    Args:
+        config: the settings.
+        say: receives what is to be known beforehand, a text at a time.
+
+    Raises:
+        StudyError: the model or an input is missing or faulty, or does not fit the other; the message says how.
+    """
+    path = model_file(config)
+    model = read_ensemble(path)
+    if config.slides is None and config.features is None:
+        raise StudyError(
+            f"what is to be predicted? Give --slides (a folder of slide files) or --features; the model is {path}"
+        )
+    known = known_patients(path, model)
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone(config.out, "predictions", what="predict.py"):
+        found = new_bags(config, model)
+        for note in found.notes:
+            say(f"note: {note}")
+        patients = found.bags.patients
+        predictions = [
+            predict_patient(model, found.bags.read(patient), study=found.study, known=known, unit=model.record.unit)
+            for patient in followed(patients, title="predicting", unit=model.record.unit)
+        ]
+        task = task_named(model.record.task)
+        truth = truth_of(found.cohort, task, patients)
+        metrics, words = None, ""
+        if truth:
+            metrics, words = evaluate_predictions(
+                config.out, model, predictions, truth, n_bootstrap=config.bootstrap, seed=config.seed
+            )
+        write_predictions(
+            config.out, model, predictions, failed=found.failed, notes=found.notes, truth=truth,
+            model_sha256=content_sha256(path), evaluation=metrics is not None,
+        )  # fmt: skip
+    return Predictions(
+        patients=tuple(predictions), failed=found.failed, metrics=metrics, words=words,
+        table=config.out / "predictions.csv", page=config.out / "index.html",
+    )  # fmt: skip

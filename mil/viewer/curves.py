@@ -1,0 +1,71 @@
+"""Survival curves of the risk groups of a run, out of fold, and the one predicted for a patient."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64
+
+from mil.metrics.survival_curves import baseline_hazard, kaplan_meier, kaplan_meier_limits
+from mil.runs.figure_names import ATTENTION
+from mil.runs.run_store import FinishedRun, by_fold, by_patient
+
+N_TIMES = 60
+HIGHEST = 50.0  # of a log-hazard beside the mean of its fold, so that its power stays finite
+
+
+def survival_json(run: FinishedRun, patient_id: str) -> dict[str, object]:
+    """Return the curves as plain values.
+
+    Args:
+        run: a survival run.
+        patient_id: whose own curve is predicted, where the run tested it.
+    """
+    table = by_patient(run.predictions, ATTENTION, ["high_risk"], ["time", "event"])
+    time, event = table["time"].to_numpy(float), table["event"].to_numpy(int)
+    is_high = table["high_risk"].to_numpy(float) > 0.5
+    groups = []
+    for name, is_own in (("low risk", ~is_high), ("high risk", is_high)):
+        if is_own.any():
+            groups.append({"name": name, "n": int(is_own.sum()), **_curve(time[is_own], event[is_own])})
+    moments = np.linspace(0, float(time.max()), N_TIMES)
+    own = predicted_survival(run, patient_id, moments)
+    place = table.index.get_loc(patient_id) if patient_id in table.index else None
+    return {
+        "unit": run.facts.time_unit or "time as in the table",
+        "groups": groups,
+        "patient": patient_id,
+        "times": moments.tolist(),
+        "survival": None if own is None else own.tolist(),
+        "outcome": None if place is None else {"time": float(time[place]), "event": int(event[place])},
+    }
+
+
+def _curve(time: np.ndarray, event: np.ndarray) -> dict[str, list[float | None]]:
+    steps, survival = kaplan_meier(time, event)
+    low, high = kaplan_meier_limits(time, event)
+    end = float(time.max())
+    curve = {"times": [*steps.tolist(), end], "survival": [*survival.tolist(), float(survival[-1])]}
+    limits = {"low": [*low.tolist(), float(low[-1])], "high": [*high.tolist(), float(high[-1])]}
+    return {name: [value if np.isfinite(value) else None for value in own] for name, own in (curve | limits).items()}
+
+
+def predicted_survival(
+    run: FinishedRun, patient_id: str, moments: Float64[np.ndarray, " t"]
+) -> Float64[np.ndarray, " t"] | None:
+    """Return the survival predicted for a test patient at some times, averaged over repeats.
+
+    Each fold's is exp(-H0(t) exp(log-hazard)), with Breslow's baseline hazard H0 of its training patients. None where the run
+    did not test the patient, or kept no follow-up of training patients.
+    """
+    trained, curves = dict(by_fold(run.follow_up, ATTENTION)), []
+    for key, rows in by_fold(run.predictions, ATTENTION):
+        own = rows[rows["patient_id"] == patient_id]
+        if not len(own) or key not in trained:
+            continue
+        known = trained[key]
+        risk = known["log_hazard"].to_numpy(float)
+        shift = float(risk.mean())
+        hazard = baseline_hazard(risk - shift, known["time"].to_numpy(float), known["event"].to_numpy(int))
+        power = np.exp(min(float(own["log_hazard"].iloc[0]) - shift, HIGHEST))
+        curves.append(np.exp(-power * hazard(moments)))
+    return np.mean(curves, axis=0) if curves else None
