@@ -53,8 +53,10 @@ def verdict(metrics: RunMetrics | NotEvaluated) -> str:
         words = f"of too few patients for an interval or a verdict: {metrics.tested}, and it takes {metrics.needed}"
         return f"The {NAMES[name]} is {own.value:.3f}, {words}."
     span = f"{NAMES[name]} {own.value:.3f}, {_span(own)}"
-    is_better = own.low is not None and own.low > 0.5
-    parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
+    chance = metrics.chance.get(name, 0.5)
+    is_worse = own.high is not None and own.high < chance
+    words = "better" if own.low is not None and own.low > chance else "worse" if is_worse else "not shown to be better"
+    parts = [f"The attention model is {words} than chance ({span})."]
     is_idle = _attention_is_idle(metrics)
     parts += [
         _against(MODEL_NAMES[model], other[name], metrics.differences[model][name])
@@ -94,10 +96,9 @@ def _against(model: str, other: Interval, difference: Interval) -> str:
     if difference.low is not None and difference.low > 0:
         return f"It beats the {model} ({_number(other.value)}) by {difference.value:.3f}."
     is_above = difference.value is not None and difference.value > 0
-    return (
-        f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other.value)}): the difference "
-        f"is {_number(difference.value)} ({_span(difference)})."
-    )
+    is_worse = difference.high is not None and difference.high < 0
+    words = "is worse than" if is_worse else "is not shown to beat" if is_above else "does not beat"
+    return f"It {words} the {model} ({_number(other.value)}): the difference is {_number(difference.value)} ({_span(difference)})."
 
 
 def heads_words(own: HeadResult) -> str:
