@@ -28,7 +28,8 @@ from mil.runs.record import write_sealed
 from mil.runs.run_folder import RunFolder, writing_run
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
-from mil.tasks.registry import task_named
+from mil.runs.targets_record import write_targets
+from mil.tasks.targets import task_to_train
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds
@@ -72,7 +73,8 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
         StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run; nothing
             was trained.
     """
-    task, study = task_named(config.task), open_study(study)
+    study = open_study(study)
+    task, config = task_to_train(study, config, say)
     with writing_run(study, config.task, config.name, script="train.py"):
         with stage("reading features and folds"):
             prepared = prepare(study, config, task.training)
@@ -82,7 +84,9 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
     """Audit a run without training it."""
-    prepared = prepare(open_study(study), config, task_named(config.task).training)
+    study = open_study(study)
+    task, config = task_to_train(study, config, say)
+    prepared = prepare(study, config, task.training)
     _introduce(prepared, say)
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=True))
@@ -115,6 +119,7 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     folder, config = prepared.folder, prepared.config
     _own_folders(folder, prepared.study.root / "runs")
     write_audit(folder, audit)
+    write_targets(folder, task.targets)
     records = run_folds(folder, prepared.plans, prepared.inputs)
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)

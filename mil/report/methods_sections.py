@@ -64,7 +64,8 @@ def cohort_section(
     if facts.slide_losses:
         rows = [[own.slide_id, own.step, own.reason] for own in facts.slide_losses]
         body += [Heading(words=f"{bags.capitalize()}s without features"), table([bags, "lost in", "reason"], rows)]
-    counts = [[f"subtype {name}", count] for name, count in facts.class_counts.items()]
+    noun = "subtype " if facts.task == "subtype" else ""
+    counts = [[f"{noun}{name}", count] for name, count in facts.class_counts.items()]
     images: list[list[object]] = [["images", facts.n_images]] if facts.n_images else []
     counts += [*map(list, outcomes), [f"{bags}s", facts.n_slides], *images, [f"{_tiles(facts)}s", facts.n_tiles]]
     body += [Heading(words="In the analysis"), table(["what", "number"], counts)]
@@ -266,12 +267,14 @@ def repeat_section(facts: RunFacts) -> Section:
 def limits_section(facts: RunFacts) -> Section:
     """Return what the numbers do not say, and what of TRIPOD+AI authors add themselves."""
     smallest = min(facts.class_counts.values(), default=facts.n_events)
+    noun = "subtype" if facts.task == "subtype" else "class"
     size = (
-        f"{counted(smallest, facts.unit)} of the smallest subtype" if facts.class_counts else counted(smallest, "event")
+        f"{counted(smallest, facts.unit)} of the smallest {noun}" if facts.class_counts else counted(smallest, "event")
     )
+    size = f", {size}" if facts.class_counts or facts.n_events else ""
     body: tuple[Block, ...] = (
         Paragraph(
-            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, facts.unit)}, {size}) says nothing of other "
+            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, facts.unit)}{size}) says nothing of other "
             f"hospitals, {'ways to choose images' if facts.n_images else 'scanners'} and stains; an external cohort does. "
             "Folds share training patients, so intervals over patients do not hold the variation of training anew. Small "
             "subgroups prove little."

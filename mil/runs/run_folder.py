@@ -42,6 +42,11 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
+    def targets(self) -> Path:
+        """What the run predicts, where that is not the subtype or survival."""
+        return self.root / "task.json"
+
+    @property
     def settings(self) -> Path:
         """The settings of the training."""
         return self.root / "settings.yaml"

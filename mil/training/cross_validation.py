@@ -28,7 +28,8 @@ from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
 from mil.training.held_out.cross_fitting import cross_fit
-from mil.training.task import FoldInputs, TrainingTask
+from mil.training.recipe.epoch_store import EpochStore
+from mil.training.task import FoldInputs, RecordsTargets, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
 
@@ -79,9 +80,13 @@ def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -
         fingerprint = fold_fingerprint(plan, inputs)
         record = finished_record(folder, plan, fingerprint)
         if record is None:
-            trained = train_fold(plan, inputs)
+            states = EpochStore(
+                folder=folder.models, stem=plan.stem, fingerprint=fingerprint, every_s=inputs.config.save_seconds
+            )
+            trained = train_fold(plan, inputs, states)
             known = replace(trained.record, fingerprint=fingerprint)
             record = write_fold(folder, plan, trained.head, trained.metadata, known)
+            states.remove()
         records.append(record)
     drop_other_folds(folder, plans)
     return records
@@ -103,15 +108,20 @@ def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
     return hashlib.sha256(settings_text(known).encode()).hexdigest()
 
 
-def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
-    """Train one fold and its baselines, and predict its patients."""
+def train_fold(plan: FoldPlan, inputs: RunInputs, states: EpochStore | None = None) -> TrainedFold:
+    """Train one fold and its baselines, and predict its patients; `states` keeps what a killed one goes on from."""
     task, targets, bags, config = inputs.task, inputs.targets, inputs.bags, inputs.config
     fold = FoldInputs(
         read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config, owners=inputs.owners
     )
     try:
-        fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
-        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets))
+        fitted = fit(
+            task,
+            fold,
+            seed=[config.seed, plan.repeat, plan.fold],
+            keeper=None if states is None else states.keeper("model"),
+        )
+        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets), states)
     except StudyError as error:
         raise StudyError(f"{plan.place}: {error}") from error
     rows = crossed.rows
@@ -132,6 +142,8 @@ def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
         "scale": None if rows.scale is None else plain(rows.scale), "best_epoch": fitted.best_epoch,
         "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip
+    if isinstance(task, RecordsTargets):
+        metadata["targets"] = task.record(targets, plan.train)
     return TrainedFold(head=fitted.head, metadata=metadata, record=record)
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
+    "save_seconds",
+    "target", "kind", "order",  # targets stand in the fingerprint by themselves
 )  # fmt: skip
 
 
@@ -16,7 +17,16 @@ WITHOUT_EFFECT = (
 class TrainConfig:
     """The settings of train.py."""
 
-    task: Literal["subtype", "survival"] = option("subtype", help="what to predict", group="study")
+    task: str = option("subtype", help="what to predict: subtype, survival, or a task of study.yaml", group="study")
+    target: str | None = option(
+        None,
+        help="instead: a column of the clinical table, or several with commas; runs lie under its name, or that of --task",
+        group="study",
+    )
+    kind: str | None = option(
+        None, help="what the target is, where the finding is not right: classes, ordered or number", group="study"
+    )
+    order: str | None = option(None, help="ordered classes of the target, the lowest first, with commas", group="study")
     study: Path = option(Path("study"), help="study folder", group="study")
     name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
     encoder: str = option("efficientnet_lite0", help="whose features: features/ENCODER/", group="study")
@@ -88,6 +98,10 @@ class TrainConfig:
         None, help="also train on these shares of the training patients, such as 0.25,0.5,0.75", group="evaluation"
     )
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
+    save_seconds: float = option(
+        60.0, help="seconds of training after which its state is kept, so that a killed one goes on from there; 0: after each "
+        "epoch, -1: never", group="work",
+    )  # fmt: skip
     threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")
     memory_gb: float = option(4.0, help="memory for bags, GB; what does not fit is read again", group="work")
 
