@@ -28,11 +28,12 @@ from mil.runs.record import write_sealed
 from mil.runs.run_folder import RunFolder, writing_run
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
+from mil.runs.search_record import write_search
 from mil.runs.targets_record import write_targets
 from mil.tasks.targets import task_to_train
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
-from mil.training.cross_validation import run_folds
+from mil.training.cross_validation import run_folds, searched
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
@@ -121,6 +122,7 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     write_audit(folder, audit)
     write_targets(folder, task.targets)
     records = run_folds(folder, prepared.plans, prepared.inputs)
+    write_search(folder, searched(folder, prepared.plans, prepared.inputs))
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)
     drop_other_shares(folder, prepared.shares)

@@ -27,7 +27,7 @@ from mil.audit.checks import (
     copied_slides,
     nearly_copied_slides,
 )
-from mil.audit.fitted_statistics import OF_TARGETS, check_statistics
+from mil.audit.fitted_statistics import OF_SEARCH, OF_TARGETS, check_statistics
 from mil.audit.leakage import SlideSummary, summarise
 from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
 from mil.runs.audit_record import Audit, Check
@@ -67,14 +67,15 @@ def audit_run(prepared: PreparedRun) -> Audit:
         *_site_checks(prepared, patients, means, outcome.class_of),
         *(_site_by_target(prepared, name, groups) for name, groups in outcome.others.items()),
         check_covariates(prepared.covariates, outcome.is_so, outcome.times),
-        check_statistics(study, bags.provenance, persons, patient_of, _of_targets(prepared)),
+        check_statistics(study, bags.provenance, persons, patient_of, _further(prepared)),
     )
     return Audit(checks=checks)
 
 
-def _of_targets(prepared: PreparedRun) -> tuple[tuple[str, str, str], ...]:
-    """Return what is fitted on top where the run predicts columns that the user named."""
-    return OF_TARGETS if isinstance(prepared.task, RecordsTargets) else ()
+def _further(prepared: PreparedRun) -> tuple[tuple[str, str, str], ...]:
+    """Return what is fitted on top where the run predicts columns that the user named, or searches settings."""
+    of_targets = OF_TARGETS if isinstance(prepared.task, RecordsTargets) else ()
+    return of_targets if prepared.search is None else (*of_targets, OF_SEARCH)
 
 
 def _of_persons(plan: FoldPlan, patient_of: Mapping[str, str]) -> FoldPlan:

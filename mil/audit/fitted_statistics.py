@@ -39,6 +39,8 @@ FITTED = (
     ("learning rate, dropout, penalties and all other settings", "nobody: fixed before the run",
      "mil.training.training_settings.TrainConfig"),
 )  # fmt: skip
+OF_SEARCH = ("settings that were searched", "training patients of the fold, by inner folds of them",
+             "mil.training.search.inner_search.search_fold")  # fmt: skip
 OF_TARGETS = (("scale of numbers that are predicted", TRAINING, "mil.training.targets.parts.scale_of"),)
 
 
@@ -58,7 +60,7 @@ def check_statistics(
     rows = [
         ["encoder", f"{seen} (frozen; {source})", "features.encoder.registry"],
         ["stain reference", whom, "preprocessing.colour.stain.REFERENCE"],
-        *FITTED,
+        *(FITTED if OF_SEARCH not in further else (*FITTED[:-1], ("settings that were not searched", *FITTED[-1][1:]))),
         *further,
     ]
     text = "every fitted statistic comes from the training patients of its fold"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import (
@@ -197,8 +197,8 @@ def audit_section(audit: Audit | None) -> Section:
     return Section(key="audit", title="Leak audit", items="12a", body=tuple(body))
 
 
-def methods_section(facts: RunFacts) -> Section:
-    """Return encoder and licence, settings and where each was chosen, and the covariates of the clinical baseline."""
+def methods_section(facts: RunFacts, searched: Collection[str] = ()) -> Section:
+    """Return encoder and licence, settings and where each was chosen (`searched`: by inner folds), covariates of the baseline."""
     rows = [[name, facts.encoder[name]] for name in ENCODER_ROWS if name in facts.encoder]
     if facts.n_images:  # 0 µm: the scale of a table's images is not known
         names = {"tile_um": "scale", "tile_px": "field_px"}
@@ -221,16 +221,16 @@ def methods_section(facts: RunFacts) -> Section:
         ),
         Folded(
             title="Settings of the training",
-            table=table(["setting", "value", "chosen"], _settings(facts)),
+            table=table(["setting", "value", "chosen"], _settings(facts, searched)),
             is_open=True,
         ),
     )
     return Section(key="methods", title="How it was made", items="7, 9a, 11, 12b, 12c, 13, 15, 22", body=body)
 
 
-def _settings(facts: RunFacts) -> list[list[object]]:
+def _settings(facts: RunFacts, searched: Collection[str]) -> list[list[object]]:
     """Return each setting, its value, and who chose it."""
-    chosen = CHOSEN | _chosen_epochs(facts)
+    chosen = CHOSEN | _chosen_epochs(facts) | dict.fromkeys(searched, "searched in each fold: where the search began")
     return [
         [
             name,

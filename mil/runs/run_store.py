@@ -20,6 +20,7 @@ from mil.runs.heads_record import Heads, current_heads
 from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_tables import KEYS, check_rows, check_sums
+from mil.runs.search_record import Search, read_search
 from mil.runs.target_tables import check_target_rows
 from mil.runs.targets_record import Targets, columns_of, is_of_classes, read_targets
 
@@ -44,6 +45,7 @@ class FinishedRun:
     comparison: Comparison | None  # with another run, while it holds
     heads: Heads | None = None  # other heads on the same folds, while it holds
     targets: Targets | None = None  # columns named by the user; None for the subtype and survival
+    search: Search | None = None  # of settings, in every fold by itself
 
     @property
     def task(self) -> str:
@@ -111,6 +113,7 @@ def read_run(folder: RunFolder) -> FinishedRun:
         comparison=current_comparison(folder),
         heads=current_heads(folder),
         targets=targets,
+        search=read_search(folder),
     )
 
 

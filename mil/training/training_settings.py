@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common.settings import option
 
@@ -9,6 +10,7 @@ from common.settings import option
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
     "save_seconds",
+    "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
     "target", "kind", "order",  # targets stand in the fingerprint by themselves
 )  # fmt: skip
 
@@ -89,6 +91,17 @@ class TrainConfig:
         help="most patients a step (survival; a quarter of them where these are fewer), events spread evenly; 0: one step an "
         "epoch by the exact gradient of all",
     )
+    search: int = option(
+        0, help="trials a fold of a search for settings, judged by inner folds of the training patients alone; 0: none",
+        group="search",
+    )  # fmt: skip
+    search_space: Path | None = option(
+        None, help="YAML of what is searched; left out: search in study.yaml, else a default space", group="search"
+    )
+    search_folds: int = option(3, help="inner folds by which a trial is judged, from 2", group="search")
+    search_sampler: Literal["tpe", "random"] = option(
+        "tpe", help="how trials are drawn: a tree-structured Parzen estimator, or at random", group="search"
+    )
     covariates: str | None = option(
         None,
         help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
@@ -119,6 +132,10 @@ class TrainConfig:
             raise ValueError(f"--patience is a number of epochs, or 0 for none, got {self.patience}")
         if self.cross_fit < 0 or self.cross_fit == 1:
             raise ValueError(f"--cross_fit is a number of inner folds from 2, or 0 for none, got {self.cross_fit}")
+        if self.search < 0:
+            raise ValueError(f"--search is a number of trials, or 0 for none, got {self.search}")
+        if self.search_folds < 2:
+            raise ValueError(f"--search_folds is a number of inner folds from 2, got {self.search_folds}")
         if self.risk_set_patients < 0 or self.risk_set_patients == 1:
             raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
         if self.learning_rate <= 0 or self.weight_decay < 0:

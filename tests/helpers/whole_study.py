@@ -83,8 +83,9 @@ def make_target_runs(root: Path) -> Study:
     (root / "study.yaml").write_text(
         "tasks:\n  three: {target: [grade, size_mm, stage]}\n"
         "  level: {target: level, kind: ordered, order: [low, intermediate, high]}\n"
+        "search: {dropout: [0.0, 0.25], learning_rate: {low: 0.001, high: 0.01, log: true}}\n"
     )
-    for flags in (["--target", "size_mm"], ["--task", "level"], ["--task", "three"]):
+    for flags in (["--target", "size_mm", "--search", "2"], ["--task", "level"], ["--task", "three"]):
         assert train(["--study", str(root), *FAST, *flags]) == 0
     return study
 

@@ -105,7 +105,7 @@ class TargetsEvaluation:
                 values = own.metrics(weights[own.places])
                 main.append((own, values[OF_KIND[own.kind][0]]))
                 found |= {own.named(name): value for name, value in values.items()}
-            return found | {SKILL: skill(main)} if self.is_several else found
+            return {SKILL: skill(main), **found} if self.is_several else found
 
         support: dict[str, Support] = {}
         is_enough = True

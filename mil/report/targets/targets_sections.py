@@ -128,7 +128,7 @@ class TargetsReport:
 
 
 def _patients(target: Target, own: TargetMetrics) -> Paragraph:
-    words = f"{target.words[0].upper()}{target.words[1:]}. {counted(own.n, 'test patient')} with a value"
+    words = f"Target {target.words}. {counted(own.n, 'test patient')} with a value"
     words += f", {own.n_missing} without" if own.n_missing else ""
     if own.mean is not None and own.sd is not None:
         words += f"; mean {own.mean:.4g}, standard deviation {own.sd:.4g}"
