@@ -11,6 +11,7 @@ from mil.evaluate import main as evaluate
 from mil.runs.model_file import read_model
 from mil.show_results import main as show
 from mil.train import main as train
+from splits.make_splits import main as make_splits
 from tests.helpers.target_study import FAST, make_target_study
 
 pytestmark = pytest.mark.slow
@@ -329,3 +330,43 @@ def test_where_trains_on_a_part(study):
     assert run(study, "--target", "size_mm", "--where", "grade != 'G3'") == 0
     table = pd.read_csv(study.run("size_mm", "default") / "predictions.csv")
     assert table["patient_id"].nunique() == 24
+
+
+def test_runs_of_other_columns_under_one_name_are_not_compared(study, capsys):
+    assert run(study, "--target", "size_mm", "--task", "t", "--cross_fit", "0") == 0
+    assert run(study, "--target", "level", "--task", "t", "--name", "other", "--cross_fit", "0") == 0
+    assert evaluate(["--study", str(study.root), "--task", "t", "--bootstrap", "100", "--against", "other"]) == 2
+    assert "targets is ['size_mm (number)'] and ['level (ordered: low, intermediate, high)']" in capsys.readouterr().err
+
+
+def test_a_table_without_subtype_and_survival_is_enough(study):
+    table = pd.read_csv(study.cohort_table)[["patient_id", "slide_id", "size_mm", "age"]]
+    table = table.rename(columns={"size_mm": "tumour size (mm)"})
+    table.to_csv(study.cohort_table, index=False)
+    flags = ["--study", str(study.root), "--folds", "2", "--stratify", "tumour size (mm)", "--overwrite", "true"]
+    assert make_splits(flags) == 0
+    assert run(study, "--target", "tumour size (mm)", "--cross_fit", "0", "--heads", "mean_mlp") == 0
+    assert metrics(study, "tumour size (mm)")["attention"]["r2"]["value"] is not None
+    assert "=" not in (study.run("tumour size (mm)", "default") / "predictions.csv").read_text()
+
+
+def test_without_test_patients_nothing_is_evaluated_and_the_model_stays(study, capsys):
+    change(study, set="train")
+    shutil.rmtree(study.root / "splits")
+    assert run(study, "--target", "level,size_mm", "--cross_fit", "0") == 0
+    assert "NOTHING WAS EVALUATED" in capsys.readouterr().out
+    folder = study.run("level+size_mm", "default")
+    known = read_model(folder / "models" / "repeat0_fold0.safetensors").metadata["targets"]
+    assert [own["column"] for own in known] == ["level", "size_mm"]
+    assert "Nothing was evaluated" in (folder / "report.html").read_text()
+
+
+def test_a_target_that_hardly_a_patient_has_leaves_the_others_whole(study):
+    table = pd.read_csv(study.splits_file("default"))
+    tested = set(table.loc[table["set"] == "test", "patient_id"]) & {"P00", "P01", "P02", "P04", "P05", "P08"}
+    change(study, size_mm=lambda t: t["size_mm"].where(t["patient_id"].isin(tested)))
+    assert run(study, "--target", "level,size_mm", "--cross_fit", "0") == 0
+    found = metrics(study, "level+size_mm")
+    assert found["attention"]["size_mm: r2"]["method"] == "too few"
+    assert found["attention"]["skill"]["method"] == "too few"
+    assert found["attention"]["level: threshold_auroc"]["low"] is not None
