@@ -37,6 +37,7 @@ from mil.training.cross_validation import run_folds, searched
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
+from mil.training.recipe.tensorboard_events import check_installed, write_events
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
@@ -113,6 +114,8 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
 
 
 def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
+    if prepared.config.tensorboard:
+        check_installed()
     with stage("looking for leaks"):
         audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
@@ -132,6 +135,8 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     write_sealed(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
+    if config.tensorboard:
+        write_events(folder.events, records, below=folder.root)
     finished = read_run(folder)
     with stage("evaluating"):
         metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)

@@ -41,6 +41,11 @@ class RunFolder:
         return self.models / f"{stem}_search.json"
 
     @property
+    def events(self) -> Path:
+        """The folder of TensorBoard events."""
+        return self.root / "tensorboard"
+
+    @property
     def search(self) -> Path:
         """The searches of all folds."""
         return self.root / "search.json"

@@ -9,7 +9,7 @@ from common.settings import option
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
-    "save_seconds",
+    "save_seconds", "tensorboard",
     "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
     "target", "kind", "order",  # targets stand in the fingerprint by themselves
 )  # fmt: skip
@@ -115,6 +115,11 @@ class TrainConfig:
         60.0, help="seconds of training after which its state is kept, so that a killed one goes on from there; 0: after each "
         "epoch, -1: never", group="work",
     )  # fmt: skip
+    tensorboard: bool = option(
+        False,
+        help="also leave the losses of every epoch as TensorBoard events, in tensorboard/ of the run",
+        group="work",
+    )
     threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")
     memory_gb: float = option(4.0, help="memory for bags, GB; what does not fit is read again", group="work")
 
