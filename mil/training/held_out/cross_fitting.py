@@ -48,8 +48,8 @@ def cross_fit(
         inputs = replace(fold, train=inner.train, val=(), config=as_long)
         try:
             seed = [config.seed, plan.repeat, plan.fold, 1 + number]
-            keeper = None if states is None else states.keeper(f"inner{number}")
-            fitted = fit(task, inputs, seed=seed, keeper=keeper)
+            keeping = {} if states is None else {"keeper": states.keeper(f"inner{number}")}
+            fitted = fit(task, inputs, seed=seed, **keeping)
         except StudyError as error:
             raise StudyError(
                 f"inner fold {number} of {len(plans)}, for predictions out of fold (--cross_fit): {error}"
