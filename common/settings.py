@@ -33,7 +33,8 @@ SECTIONS = frozenset(  # the scripts that read it, and the names of columns of t
         "serve", "show_results", "columns",
     }
 )  # fmt: skip
-OF_STUDY = ("unit", "source", "date")  # keys of the study as a whole (common/tables/study_notes.py)
+# keys of the study as a whole: common/tables/study_notes.py, mil/tasks/targets.py, mil/training/search/space.py
+OF_STUDY = ("unit", "source", "date", "tasks", "search")
 
 
 def option(default: Any, *, help: str, group: str = "settings") -> Any:

@@ -92,7 +92,12 @@ class Study:
 
     def run(self, task: str, name: str) -> Path:
         """The folder of one training run."""
-        return self.root / "runs" / task / checked_name(name, "the name of a run (--name)")
+        return (
+            self.root
+            / "runs"
+            / checked_name(task, "the name of a task (--task)")
+            / checked_name(name, "the name of a run (--name)")
+        )
 
 
 def as_study(study: Path | Study) -> Study:

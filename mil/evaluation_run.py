@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from common.running.progress import stage
 from common.settings import option
@@ -22,7 +22,7 @@ class EvaluateConfig:
     """The settings of evaluate.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
-    task: Literal["subtype", "survival"] = option("subtype", help="what was predicted", group="study")
+    task: str = option("subtype", help="what was predicted: the first folder under runs/", group="study")
     name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
     against: str | None = option(None, help="name of another run of this task to compare with", group="evaluation")
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
@@ -63,10 +63,11 @@ def evaluate_study(study: Path | Study, config: EvaluateConfig) -> EvaluatedRun:
         StudyError: there is no such finished run, the two runs cannot be compared, or it is being written.
     """
     from mil.runs.run_folder import RunFolder, writing_run
-    from mil.tasks.registry import task_named
+    from mil.tasks.targets import task_of_run
 
     study = open_study(study)
-    task, folder = task_named(config.task), RunFolder(study.run(config.task, config.name))
+    folder = RunFolder(study.run(config.task, config.name))
+    task = task_of_run(folder, config.task)
     with writing_run(study, config.task, config.name, script="evaluate.py"), stage("evaluating"):
         evaluated = _evaluate(folder, task, config)
         if config.model:

@@ -17,7 +17,7 @@ from mil.report.report import write_report
 from mil.runs.heads_record import Heads, write_heads
 from mil.runs.run_folder import writing_run
 from mil.runs.run_store import read_run
-from mil.tasks.registry import task_named
+from mil.tasks.targets import task_to_train
 from mil.training.training_settings import TrainConfig
 from mil.training_run import TrainedRun, train_study
 
@@ -62,6 +62,7 @@ def train_heads(
     """
     others = other_heads(config)  # first: a wrong name costs no training
     study = open_study(study)
+    task, config = task_to_train(study, config, lambda _: None)  # each training says what its targets are
     trained = train_study(study, replace(config, heads=None), say=say)
     runs = [(config.head, trained)]
     for head in others:
@@ -70,7 +71,6 @@ def train_heads(
         runs.append((head, train_study(study, own, say=say)))
     if not others or isinstance(trained.metrics, NotEvaluated):
         return trained, None
-    task = task_named(config.task)
     with writing_run(study, config.task, config.name, script="train.py"), stage("comparing heads"):
         read = [(head, read_run(run.folder)) for head, run in runs]
         heads = compare_heads(read, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)

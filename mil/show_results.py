@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.evaluation.metrics_record import read_metrics
     from mil.report.verdict import results_table, verdict
     from mil.runs.run_folder import evaluated_runs
-    from mil.tasks.registry import task_named
+    from mil.tasks.targets import task_of_run
 
     runs = evaluated_runs(study)
     if not runs:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"no finished run in {study.root / 'runs'}; train one with: python mil/train.py --study {study.root}"
         )
     for task, folder in runs:
-        metrics = read_metrics(folder, task_named(task).evaluation.metrics_kind)
+        metrics = read_metrics(folder, task_of_run(folder, task).evaluation.metrics_kind)
         print(f"\n{task}, run {folder.name}")
         print("\n".join(filter(None, [results_table(metrics), verdict(metrics)])))
         print(f"report: {folder.report}")

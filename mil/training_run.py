@@ -29,13 +29,16 @@ from mil.runs.record import write_sealed
 from mil.runs.run_folder import RunFolder, writing_run
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
-from mil.tasks.registry import task_named
+from mil.runs.search_record import write_search
+from mil.runs.targets_record import write_targets
+from mil.tasks.targets import task_to_train
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
-from mil.training.cross_validation import run_folds
+from mil.training.cross_validation import run_folds, searched
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
+from mil.training.recipe.tensorboard_events import check_installed, write_events
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
@@ -73,7 +76,8 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
         StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run; nothing
             was trained.
     """
-    task, study = task_named(config.task), open_study(study)
+    study = open_study(study)
+    task, config = task_to_train(study, config, say)
     with writing_run(study, config.task, config.name, script="train.py"):
         with stage("reading features and folds"):
             prepared = prepare(study, config, task.training)
@@ -83,7 +87,9 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
     """Audit a run without training it."""
-    prepared = prepare(open_study(study), config, task_named(config.task).training)
+    study = open_study(study)
+    task, config = task_to_train(study, config, say)
+    prepared = prepare(study, config, task.training)
     _introduce(prepared, say)
     audit = audit_run(prepared)
     say(audit_text(audit, in_full=True))
@@ -109,6 +115,8 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
 
 
 def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
+    if prepared.config.tensorboard:
+        check_installed()
     with stage("looking for leaks"):
         audit = audit_run(prepared)
     say(audit_text(audit, in_full=False))
@@ -116,7 +124,9 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     folder, config = prepared.folder, prepared.config
     _own_folders(folder, prepared.study.root / "runs")
     write_audit(folder, audit)
+    write_targets(folder, task.targets)
     records = run_folds(folder, prepared.plans, prepared.inputs)
+    write_search(folder, searched(folder, prepared.plans, prepared.inputs))
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)
     drop_other_shares(folder, prepared.shares)
@@ -126,6 +136,8 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     write_sealed(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
     settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
     write_text(folder.settings, settings)
+    if config.tensorboard:
+        write_events(folder.events, records, below=folder.root)
     finished = read_run(folder)
     with stage("evaluating"):
         metrics = metrics_of_run(finished, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)

@@ -1,9 +1,9 @@
 """Deal the patients of a study into folds for cross-validation.
 
-Patient-level and stratified by subtype, event and time, with an inner validation part in every fold, which trains like
-the rest unless train.py is given --patience (--val_fraction 0: none). Whole sites go to folds where sites are known and that
-is feasible; a cohort table with a column `set` (train, val, test) keeps its own sets. Leaves splits/<name>.csv, and
-splits/<name>.json: how it was made.
+Patient-level and stratified by subtype, event and time (or any column: --stratify COLUMN), with an inner validation part in
+every fold, which trains like the rest unless train.py is given --patience (--val_fraction 0: none). Whole sites go to
+folds where sites are known and that is feasible; a cohort table with a column `set` (train, val, test) keeps its own sets.
+Leaves splits/<name>.csv, and splits/<name>.json: how it was made.
 """
 
 import sys

@@ -6,7 +6,6 @@ bound and gap, classes that live at few sites, and checksums of the patients.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from common.cohort import Cohort, rows_where
 from common.failures import StudyError
 from common.settings import settings_of
 from common.tables.cohort_columns import number_fault
-from splits.cohort_strata import strata_of
+from splits.cohort_strata import dealt_cohort, strata_of
 from splits.folds import MIN_PATIENTS_TO_SHARE, Fold, given_sets, inner_sets, k_fold_sets, monte_carlo_sets
 from splits.site_methods import leave_one_site_out, site_obstacle, site_preserved
 from splits.split_settings import WITHOUT_EFFECT, SplitConfig
@@ -39,7 +38,7 @@ def make_splits(cohort: Cohort, config: SplitConfig) -> tuple[pd.DataFrame, dict
         "k_fold": _k_fold, "monte_carlo": _monte_carlo, "given": _given, "external": _external,
         "site_preserved": site_preserved, "leave_one_site_out": leave_one_site_out,
     }  # fmt: skip
-    folds, facts = makers[method](cohort if method == "external" else _dealt(cohort, config), config)
+    folds, facts = makers[method](cohort if method == "external" else dealt_cohort(cohort, config.stratify), config)
     if config.repeats > 1 and len({repeat for repeat, *_ in folds}) == 1:
         facts["notes"] = [*facts.get("notes", []), f"made once: there is nothing to deal anew for {method}"]
     without = sum(not (sets == "val").any() for *_, sets in folds)
@@ -57,7 +56,7 @@ def make_splits(cohort: Cohort, config: SplitConfig) -> tuple[pd.DataFrame, dict
     table = _table(cohort.patients, folds)
     record = {
         "schema": RECORD_SCHEMA, "method": method, "why": why, "settings": settings_of(config, without=WITHOUT_EFFECT),
-        "n_patients": len(cohort.patients), "notes": [], **facts, "cohort_sha256": cohort_sha256(cohort),
+        "n_patients": len(cohort.patients), "notes": [], **facts, "cohort_sha256": cohort_sha256(cohort, config.stratify),
         "table_sha256": table_sha256(table),
     }  # fmt: skip
     return table, record
@@ -80,7 +79,7 @@ def choose_method(cohort: Cohort, config: SplitConfig) -> tuple[str, str]:
         return "external", f"--external names the test patients: {config.external}"
     if "set" in cohort.slides.columns:
         return "given", "the table has a column set"
-    patients = _dealt(cohort, config).patients
+    patients = dealt_cohort(cohort, config.stratify).patients
     obstacle = site_obstacle(patients, config.folds)
     n_sites = patients["site"].nunique() if "site" in patients.columns else 0
     if obstacle is None:
@@ -89,15 +88,6 @@ def choose_method(cohort: Cohort, config: SplitConfig) -> tuple[str, str]:
     if 2 <= n_sites < config.folds and site_obstacle(patients, n_sites) is None:
         proposal = f"; --folds {n_sites} would keep whole sites together"
     return "k_fold", f"sites cannot be kept whole: {obstacle}{proposal}"
-
-
-def _dealt(cohort: Cohort, config: SplitConfig) -> Cohort:
-    """Return the cohort with what is kept even between folds: without classes where events alone are."""
-    if config.stratify == "subtype":
-        return cohort
-    if "event" not in cohort.columns:
-        raise StudyError(f"{cohort.path}: --stratify event, and there is no column event; leave the option out")
-    return dataclasses.replace(cohort, columns=tuple(name for name in cohort.columns if name != "subtype"))
 
 
 def _k_fold(cohort: Cohort, config: SplitConfig) -> Made:
@@ -158,7 +148,9 @@ def _external(cohort: Cohort, config: SplitConfig) -> Made:
     is_test = cohort.patients.index.isin(chosen)
     if is_test.all() or not is_test.any():
         raise StudyError(f"--external {config.external!r} holds for {is_test.sum()} of {len(is_test)} patients")
-    sets = inner_sets(strata_of(_dealt(cohort, config).patients), is_test, config.val_fraction, [config.seed, 0, 0, 1])
+    sets = inner_sets(
+        strata_of(dealt_cohort(cohort, config.stratify).patients), is_test, config.val_fraction, [config.seed, 0, 0, 1]
+    )
     return [(0, 0, sets)], {}
 
 

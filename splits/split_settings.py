@@ -30,9 +30,9 @@ class SplitConfig:
             group="folds",
         )
     )
-    stratify: Literal["subtype", "event"] = option(
-        "subtype", help="what is kept even between folds: subtype (and event in it), or event alone, for survival only: "
-        "classes may then be too rare for the folds",
+    stratify: str = option(
+        "subtype", help="what is kept even between folds: subtype (and event in it); event alone, for survival only: "
+        "classes may then be too rare for the folds; or any other column, by its classes or the quarters of its numbers",
         group="folds",
     )  # fmt: skip
     folds: int = option(5, help="number of folds; every patient is tested once a repeat", group="folds")

@@ -178,10 +178,11 @@ def table_sha256(table: pd.DataFrame) -> str:
     return _sha256(sorted(",".join(map(str, row)) for row in table[list(COLUMNS)].itertuples(index=False, name=None)))
 
 
-def cohort_sha256(cohort: Cohort) -> str:
-    """Identify the patients with what the folds were balanced by: subtype, event, time, site."""
+def cohort_sha256(cohort: Cohort, stratify: str = "subtype") -> str:
+    """Identify the patients with what the folds were balanced by: subtype, event, time, site, and the column of --stratify."""
     patients = cohort.patients
     columns = [name for name in ("subtype", "event", "time", "site") if name in patients.columns]
+    columns += [stratify] if stratify not in columns and stratify in patients.columns else []
     texts = patients[columns].astype("string").fillna("")
     lines = [f"patient_id,{','.join(columns)}"]
     lines += [",".join([str(patient), *row]) for patient, row in zip(texts.index, texts.to_numpy(), strict=True)]

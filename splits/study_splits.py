@@ -11,6 +11,7 @@ from common.cohort import read_cohort
 from common.failures import StudyError
 from common.guards.one_at_a_time import alone
 from common.study import Study, open_study
+from splits.cohort_strata import dealt_cohort
 from splits.fold_plan import FoldPlan, plan_folds
 from splits.split_methods import make_splits
 from splits.split_settings import SplitConfig
@@ -31,6 +32,7 @@ class StudySplits:
     record: Mapping[str, Any]
     patients: pd.DataFrame  # of the cohort, by patient_id
     notes: tuple[str, ...] = ()  # on the clinical table
+    dealt: pd.DataFrame | None = None  # the patients by what was kept even, where that is not the subtype
 
     @property
     def plans(self) -> list[FoldPlan]:
@@ -44,7 +46,7 @@ class StudySplits:
         return "\n".join(
             [
                 *(f"note: {note}" for note in self.notes),
-                fold_overview(self.table, self.patients),
+                fold_overview(self.table, self.patients if self.dealt is None else self.dealt),
                 method_text(self.record),
                 f"{self.path}: {n_patients} patients",
             ]
@@ -77,7 +79,10 @@ def _make(study: Study, path: Path, config: SplitConfig) -> StudySplits:
             f"Choose another --name, or give --overwrite true"
         )
     write_splits(path, table, record)
-    return StudySplits(path=path, table=table, record=record, patients=cohort.patients, notes=cohort.notes)
+    dealt = None if config.stratify == "subtype" else dealt_cohort(cohort, config.stratify).patients
+    return StudySplits(
+        path=path, table=table, record=record, patients=cohort.patients, notes=cohort.notes, dealt=dealt
+    )  # fmt: skip
 
 
 def method_text(record: Mapping[str, Any]) -> str:

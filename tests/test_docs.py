@@ -118,7 +118,7 @@ def studies(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
     makers = (
         whole_study.make_slide_study, whole_study.make_tile_table_study, whole_study.make_run_study,
-        whole_study.make_image_study,
+        whole_study.make_image_study, whole_study.make_target_runs,
     )  # fmt: skip
     return [make(root / make.__name__).root for make in makers]
 

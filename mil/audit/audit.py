@@ -8,6 +8,7 @@ Every bag is read once. Nothing here changes a result: no patient is moved or le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ from mil.audit.checks import (
     copied_slides,
     nearly_copied_slides,
 )
-from mil.audit.fitted_statistics import check_statistics
+from mil.audit.fitted_statistics import OF_SEARCH, OF_TARGETS, check_statistics
 from mil.audit.leakage import SlideSummary, summarise
 from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
 from mil.runs.audit_record import Audit, Check
+from mil.training.task import RecordsTargets
 from splits.fold_plan import FoldPlan
 from splits.split_store import cohort_sha256, read_record
 
@@ -63,10 +65,17 @@ def audit_run(prepared: PreparedRun) -> Audit:
         check_slides("copied slides", copies, persons, patient_of, len(patient_of)),
         check_slides("slides that are nearly copies", near, persons, patient_of, len(patient_of)),
         *_site_checks(prepared, patients, means, outcome.class_of),
+        *(_site_by_target(prepared, name, groups) for name, groups in outcome.others.items()),
         check_covariates(prepared.covariates, outcome.is_so, outcome.times),
-        check_statistics(study, bags.provenance, persons, patient_of),
+        check_statistics(study, bags.provenance, persons, patient_of, _further(prepared)),
     )
     return Audit(checks=checks)
+
+
+def _further(prepared: PreparedRun) -> tuple[tuple[str, str, str], ...]:
+    """Return what is fitted on top where the run predicts columns that the user named, or searches settings."""
+    of_targets = OF_TARGETS if isinstance(prepared.task, RecordsTargets) else ()
+    return of_targets if prepared.search is None else (*of_targets, OF_SEARCH)
 
 
 def _of_persons(plan: FoldPlan, patient_of: Mapping[str, str]) -> FoldPlan:
@@ -118,7 +127,8 @@ def check_splits(splits_file: Path, cohort: Cohort) -> Check:
         )
     text = f"{record['method']} ({record['why']}), seed {record['settings']['seed']}"
     text += "".join(f". {note}" for note in record["notes"])
-    is_same = record["settings"]["where"] is not None or record["cohort_sha256"] == cohort_sha256(cohort)
+    made_of = cohort_sha256(cohort, str(record["settings"].get("stratify", "subtype")))
+    is_same = record["settings"]["where"] is not None or record["cohort_sha256"] == made_of
     if not is_same and record["n_patients"] == len(cohort.patients):
         text += (
             ". Subtypes, times, events or sites in the clinical table changed since: the folds may no longer be even"
@@ -162,21 +172,36 @@ def _slide_fingerprint(tile_file: Path, slide: str) -> str:
 def _site_checks(
     prepared: PreparedRun, patients: Sequence[str], means: np.ndarray, class_of: Mapping[str, str]
 ) -> list[Check]:
-    table = prepared.cohort.patients.loc[list(patients)]
-    if "site" not in table.columns or table["site"].nunique() < 2:
-        reason = "the table names no sites" if "site" not in table.columns else "all patients are of one site"
-        return [check("site by class", OK, f"not measured: {reason}")]
-    is_known = table["site"].notna().to_numpy()
-    known = table[is_known]
-    names, site_codes = np.unique(known["site"].to_numpy(dtype=str), return_inverse=True)
-    class_names, class_codes = np.unique([class_of[patient] for patient in known.index], return_inverse=True)
-    sites = Sites(
-        patients=list(known.index), site_names=names.tolist(), class_names=class_names.tolist(),
-        sites=site_codes.astype(np.int64), classes=class_codes.astype(np.int64), n_unknown=int((~is_known).sum()),
-    )  # fmt: skip
+    sites = _sites(prepared, patients, class_of)
+    if isinstance(sites, str):
+        return [check("site by class", OK, f"not measured: {sites}")]
+    is_known = np.isin(np.array(patients), np.array(sites.patients))
     folds, seed = prepared.split_plans, prepared.config.seed
     by_class = check_site_by_class(sites, seed)
     is_confounded = by_class.verdict != OK
     across = check_sites_across_folds(sites, folds, is_confounded=is_confounded, seed=seed)
     from_embeddings = check_site_from_embeddings(sites, means[is_known], folds, is_confounded=is_confounded, seed=seed)
     return [by_class, across, from_embeddings]
+
+
+def _site_by_target(prepared: PreparedRun, name: str, groups: Mapping[str, str]) -> Check:
+    """Weigh the sites against a further target, among the patients who have it."""
+    sites, shown = _sites(prepared, sorted(groups), groups), f"site by {name}"
+    if isinstance(sites, str):
+        return check(shown, OK, f"not measured: {sites}")
+    return replace(check_site_by_class(sites, prepared.config.seed), name=shown)
+
+
+def _sites(prepared: PreparedRun, patients: Sequence[str], class_of: Mapping[str, str]) -> Sites | str:
+    """Return sites and classes of the patients whose site is known; in words why not, where there are no two sites."""
+    table = prepared.cohort.patients.loc[list(patients)]
+    if "site" not in table.columns or table["site"].nunique() < 2:
+        return "the table names no sites" if "site" not in table.columns else "all patients are of one site"
+    is_known = table["site"].notna().to_numpy()
+    known = table[is_known]
+    names, site_codes = np.unique(known["site"].to_numpy(dtype=str), return_inverse=True)
+    class_names, class_codes = np.unique([class_of[patient] for patient in known.index], return_inverse=True)
+    return Sites(
+        patients=list(known.index), site_names=names.tolist(), class_names=class_names.tolist(),
+        sites=site_codes.astype(np.int64), classes=class_codes.astype(np.int64), n_unknown=int((~is_known).sum()),
+    )  # fmt: skip

@@ -39,11 +39,15 @@ FITTED = (
     ("learning rate, dropout, penalties and all other settings", "nobody: fixed before the run",
      "mil.training.training_settings.TrainConfig"),
 )  # fmt: skip
+OF_SEARCH = ("settings that were searched", "training patients of the fold, by inner folds of them",
+             "mil.training.search.inner_search.search_fold")  # fmt: skip
+OF_TARGETS = (("scale of numbers that are predicted", TRAINING, "mil.training.targets.parts.scale_of"),)
 
 
 def check_statistics(
-    study: Study, provenance: Provenance, folds: Sequence[FoldPlan], patient_of: Mapping[str, str]
-) -> Check:
+    study: Study, provenance: Provenance, folds: Sequence[FoldPlan], patient_of: Mapping[str, str],
+    further: Sequence[tuple[str, str, str]] = (),
+) -> Check:  # fmt: skip
     """Which statistic is fitted on whom; all on training patients, but for the stain reference, which is looked up."""
     source = str(provenance.encoder_source or "unknown source")
     is_imagenet = "imagenet" in source.lower()
@@ -56,7 +60,8 @@ def check_statistics(
     rows = [
         ["encoder", f"{seen} (frozen; {source})", "features.encoder.registry"],
         ["stain reference", whom, "preprocessing.colour.stain.REFERENCE"],
-        *FITTED,
+        *(FITTED if OF_SEARCH not in further else (*FITTED[:-1], ("settings that were not searched", *FITTED[-1][1:]))),
+        *further,
     ]
     text = "every fitted statistic comes from the training patients of its fold"
     if verdict != OK:

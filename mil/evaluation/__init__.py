@@ -11,6 +11,7 @@ The formulas are in `metrics`, pictures and words in `report`; nothing is traine
     survival_evaluation.py     the metrics of a survival run
     survival_probabilities.py  Brier score and AUC over time of a run's survival probabilities
     survival_metrics.py        what metrics.json holds for a survival run
+    targets/                   the metrics of ordered classes, numbers and several columns
     subgroups.py               the main metrics by site, sex, age, grade
     clusters.py                bags that are slides are drawn by patient
     image_metrics.py           metrics by image for tile tables

@@ -57,7 +57,8 @@ def check_comparable(first: FinishedRun, second: FinishedRun, task: EvaluationTa
     """
     names = f"{first.folder.name} and {second.folder.name}"
     for what, own, other in (
-        ("task", first.task, second.task), ("classes", list(first.classes), list(second.classes)),
+        ("task", first.task, second.task), ("targets", _targets(first), _targets(second)),
+        ("classes", list(first.classes), list(second.classes)),
     ):  # fmt: skip
         if own != other:
             raise StudyError(f"runs {names}: {what} is {own} and {other}; compare like with like")
@@ -78,6 +79,15 @@ def check_comparable(first: FinishedRun, second: FinishedRun, task: EvaluationTa
         raise StudyError(
             f"runs {names}: {' and '.join(truths)} differ for {len(differing)} patient(s): {_few(list(differing))}"
         )
+
+
+def _targets(run: FinishedRun) -> list[str]:
+    """Return what a run of columns predicts, in words; nothing for the subtype and survival."""
+    if run.targets is None:
+        return []
+    return [
+        f"{own.column} ({own.kind}{': ' if own.classes else ''}{', '.join(own.classes)})" for own in run.targets.targets
+    ]
 
 
 def _few(patients: Sequence[str]) -> str:

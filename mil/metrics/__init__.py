@@ -3,6 +3,8 @@
 No run, no file and no cohort is known here: which metrics a task gets is `evaluation`'s choice.
 
     classification.py   classification metrics, of a thousand resamples at once
+    ordinal.py          metrics of ordered classes: weighted kappa, errors in steps, thresholds
+    regression.py       metrics of numbers: errors, R2, correlations, slope
     calibration.py      Brier, log loss, calibration error and slope; temperature scaling
     conformal.py        prediction sets with a promised coverage
     selective.py        accuracy on the most certain patients

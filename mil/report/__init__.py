@@ -10,6 +10,8 @@ No metric is computed here.
     result_sections.py     results of every task: discrimination, folds, subgroups, learning curve
     subtype_sections.py    the own sections of a subtype run: calibration, prediction sets, selective prediction
     survival_sections.py   the own sections of a survival run: risk groups, survival over time
+    targets/               the report of ordered classes, numbers and several columns
+    search/                what was searched and chosen in each fold
     comparison_section.py  the comparison with another run
     image_section.py       results by image
     verdict.py             what was found, in words and for the screen

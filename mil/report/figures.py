@@ -13,7 +13,7 @@ from mil.report.training_figures import draw_learning_curve, draw_training
 from mil.runs.run_store import FinishedRun
 
 OWN_PICTURE = re.compile(  # what may lie in a run's figures/ of our own: an older one goes when it is drawn no more
-    r"(training|confusion|confusion_images|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
+    r"(training|confusion|confusion_images|(confusion|scatter)_\d+|scatter|roc|selective|reliability|kaplan_meier|scores|brier|learning_curve)\.(svg|csv)"
 )
 
 
@@ -26,5 +26,7 @@ def draw_pictures(run: FinishedRun, metrics: RunMetrics | NotEvaluated, task: Re
     if metrics.images is not None:
         pictures["confusion_images"] = draw_confusion(metrics.images.confusion, "images")
     if metrics.learning_curve:
-        pictures["learning_curve"] = draw_learning_curve(metrics.learning_curve, metrics.main)
+        pictures["learning_curve"] = draw_learning_curve(
+            metrics.learning_curve, metrics.main, metrics.chance.get(metrics.main, 0.5)
+        )
     return pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import (
@@ -64,7 +64,8 @@ def cohort_section(
     if facts.slide_losses:
         rows = [[own.slide_id, own.step, own.reason] for own in facts.slide_losses]
         body += [Heading(words=f"{bags.capitalize()}s without features"), table([bags, "lost in", "reason"], rows)]
-    counts = [[f"subtype {name}", count] for name, count in facts.class_counts.items()]
+    noun = "subtype " if facts.task == "subtype" else ""
+    counts = [[f"{noun}{name}", count] for name, count in facts.class_counts.items()]
     images: list[list[object]] = [["images", facts.n_images]] if facts.n_images else []
     counts += [*map(list, outcomes), [f"{bags}s", facts.n_slides], *images, [f"{_tiles(facts)}s", facts.n_tiles]]
     body += [Heading(words="In the analysis"), table(["what", "number"], counts)]
@@ -196,8 +197,8 @@ def audit_section(audit: Audit | None) -> Section:
     return Section(key="audit", title="Leak audit", items="12a", body=tuple(body))
 
 
-def methods_section(facts: RunFacts) -> Section:
-    """Return encoder and licence, settings and where each was chosen, and the covariates of the clinical baseline."""
+def methods_section(facts: RunFacts, searched: Collection[str] = ()) -> Section:
+    """Return encoder and licence, settings and where each was chosen (`searched`: by inner folds), covariates of the baseline."""
     rows = [[name, facts.encoder[name]] for name in ENCODER_ROWS if name in facts.encoder]
     if facts.n_images:  # 0 µm: the scale of a table's images is not known
         names = {"tile_um": "scale", "tile_px": "field_px"}
@@ -220,16 +221,16 @@ def methods_section(facts: RunFacts) -> Section:
         ),
         Folded(
             title="Settings of the training",
-            table=table(["setting", "value", "chosen"], _settings(facts)),
+            table=table(["setting", "value", "chosen"], _settings(facts, searched)),
             is_open=True,
         ),
     )
     return Section(key="methods", title="How it was made", items="7, 9a, 11, 12b, 12c, 13, 15, 22", body=body)
 
 
-def _settings(facts: RunFacts) -> list[list[object]]:
+def _settings(facts: RunFacts, searched: Collection[str]) -> list[list[object]]:
     """Return each setting, its value, and who chose it."""
-    chosen = CHOSEN | _chosen_epochs(facts)
+    chosen = CHOSEN | _chosen_epochs(facts) | dict.fromkeys(searched, "searched in each fold: where the search began")
     return [
         [
             name,
@@ -266,12 +267,14 @@ def repeat_section(facts: RunFacts) -> Section:
 def limits_section(facts: RunFacts) -> Section:
     """Return what the numbers do not say, and what of TRIPOD+AI authors add themselves."""
     smallest = min(facts.class_counts.values(), default=facts.n_events)
+    noun = "subtype" if facts.task == "subtype" else "class"
     size = (
-        f"{counted(smallest, facts.unit)} of the smallest subtype" if facts.class_counts else counted(smallest, "event")
+        f"{counted(smallest, facts.unit)} of the smallest {noun}" if facts.class_counts else counted(smallest, "event")
     )
+    size = f", {size}" if facts.class_counts or facts.n_events else ""
     body: tuple[Block, ...] = (
         Paragraph(
-            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, facts.unit)}, {size}) says nothing of other "
+            words=f"Cross-validation inside one cohort ({counted(facts.n_patients, facts.unit)}{size}) says nothing of other "
             f"hospitals, {'ways to choose images' if facts.n_images else 'scanners'} and stains; an external cohort does. "
             "Folds share training patients, so intervals over patients do not hold the variation of training anew. Small "
             "subgroups prove little."

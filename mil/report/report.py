@@ -23,6 +23,7 @@ from mil.report.methods_sections import (
     repeat_section,
 )
 from mil.report.result_sections import result_sections
+from mil.report.search.search_section import search_sections
 from mil.report.task import Pictures, ReportTask
 from mil.report.verdict import verdict
 from mil.runs.facts import RunFacts
@@ -114,7 +115,8 @@ def _sections(
         *results,
         audit_section(run.audit),
         folds_section(facts, svgs),
-        methods_section(facts),
+        *search_sections(run.search),
+        methods_section(facts, () if run.search is None else tuple(run.search.space)),
         limits_section(facts),
         repeat_section(facts),
     ]

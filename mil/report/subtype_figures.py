@@ -11,7 +11,7 @@ from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_patient
 
 
-def draw_confusion(confusion: Confusion, of: str = "patients") -> Picture:
+def draw_confusion(confusion: Confusion, of: str = "patients", *, noun: str = "subtype") -> Picture:
     """Draw the confusion matrix: counts, shaded by the share of the true class; `of` says what is counted."""
     counts, classes = np.array(confusion.counts), confusion.classes
     figure, axes = new_axes(1.6 + 0.62 * len(classes), 1.3 + 0.56 * len(classes))
@@ -34,8 +34,8 @@ def draw_confusion(confusion: Confusion, of: str = "patients") -> Picture:
     right = int(np.trace(counts))
     return Picture(
         figure=figure, names=["true", "predicted", of], rows=rows, title="Confusion matrix",
-        description=f"True against predicted subtype: {right} of {counts.sum()} {of} on the diagonal; subtypes: "
-        f"{', '.join(classes)}.",
+        description=f"True against predicted {noun}: {right} of {counts.sum()} {of} on the diagonal; "
+        f"{'subtypes' if noun == 'subtype' else 'classes'}: {', '.join(classes)}.",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mil.evaluation.subtype_metrics import Calibration, ClassMetrics, Conformal, Selective, SubtypeMetrics
 from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
@@ -20,23 +21,33 @@ CAPTIONS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class SubtypeReport:
-    """The report of class probabilities."""
+    """The report of class probabilities; `noun` is what a class is called: subtype, or class of another column."""
 
-    title = "Subtype"
-    wording = Wording(
-        drawn="inside each class",
-        ranked="an AUROC",
-        too_few=f"Under {MIN_PATIENTS} patients, or {MIN_EVENTS} patients of a class, only shares have limits, and such a class "
-        "is left out of macro averages.",
-        regressions="logistic regressions",
-        groups="The macro AUROC of a group is over the subtypes it has. ",
-    )
+    title: str = "Subtype"
+    noun: str = "subtype"
+
+    @property
+    def wording(self) -> Wording:
+        """The task's words in texts that every report has."""
+        return Wording(
+            drawn="inside each class",
+            ranked="an AUROC",
+            too_few=f"Under {MIN_PATIENTS} patients, or {MIN_EVENTS} patients of a class, only shares have limits, and such a "
+            "class is left out of macro averages.",
+            regressions="logistic regressions",
+            groups=f"The macro AUROC of a group is over the {self._nouns} it has. ",
+        )
+
+    @property
+    def _nouns(self) -> str:
+        return "subtypes" if self.noun == "subtype" else "classes"
 
     def pictures(self, run: FinishedRun, metrics: SubtypeMetrics) -> dict[str, Picture]:
         """Draw confusion, ROC, selective accuracy and reliability."""
         return {
-            "confusion": draw_confusion(metrics.confusion),
+            "confusion": draw_confusion(metrics.confusion, noun=self.noun),
             "roc": draw_roc(run),
             "selective": draw_selective(metrics.selective),
             "reliability": draw_reliability(metrics.calibration),
@@ -69,7 +80,8 @@ class SubtypeReport:
 
     def own_sections(self, metrics: SubtypeMetrics, pictures: Pictures) -> list[Section]:
         """Return calibration, prediction sets and selective prediction."""
-        sets = [] if metrics.conformal is None else [_sets(metrics.conformal, list(metrics.per_class))]
+        classes, nouns = list(metrics.per_class), self._nouns
+        sets = [] if metrics.conformal is None else [_sets(metrics.conformal, classes, self.noun, nouns)]
         return [_calibration(metrics, pictures), *sets, _selective(metrics.selective, pictures)]
 
     def fold_table(self, metrics: SubtypeMetrics) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
@@ -129,7 +141,7 @@ def _fitted(classes: dict[str, ClassMetrics], calibration: Calibration) -> list[
     ]  # fmt: skip
 
 
-def _sets(own: Conformal, classes: Sequence[str]) -> Section:
+def _sets(own: Conformal, classes: Sequence[str], noun: str, nouns: str) -> Section:
     rows = [
         [
             words,
@@ -145,13 +157,13 @@ def _sets(own: Conformal, classes: Sequence[str]) -> Section:
         "thresholds",
         "sets with the truth",
         "mean size",
-        "share of one subtype",
+        f"share of one {noun}",
         "never ruled out",
         *(f"{name}: sets with it" for name in classes),
     ]
     wanted = f"{own.coverage_wanted:.0%}"
     words = (
-        f"The subtypes that cannot be ruled out for a patient, so that {wanted} of the sets hold the truth: in each class, "
+        f"The {nouns} that cannot be ruled out for a patient, so that {wanted} of the sets hold the truth: in each class, "
         "or on average with one threshold. Thresholds come from training patients held out in each fold. A class with fewer "
         f"than {own.least_patients} of them in a fold stands in every set of that fold: coverage comes first, "
         "and the sets become large (counted under “never ruled out”: classes times folds). The promise takes test and "

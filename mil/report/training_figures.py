@@ -10,7 +10,7 @@ from mil.runs.facts import FoldFacts
 from mil.runs.figure_names import ATTENTION, MEAN_POOL, MODEL_NAMES, NAMES
 
 
-def draw_learning_curve(points: Sequence[SharePoint], name: str) -> Picture:
+def draw_learning_curve(points: Sequence[SharePoint], name: str, chance: float = 0.5) -> Picture:
     """Draw the main metric against the number of training patients."""
     figure, axes = new_axes(4.6, 3.4)
     rows: list[list[object]] = []
@@ -37,7 +37,7 @@ def draw_learning_curve(points: Sequence[SharePoint], name: str) -> Picture:
             [model, point.share, point.n_train, own.value, own.low, own.high]
             for point, own in zip(points, values, strict=True)
         ]
-    axes.axhline(0.5, color=PALE, linewidth=0.8, linestyle="--")
+    axes.axhline(chance, color=PALE, linewidth=0.8, linestyle="--")
     axes.set_xlabel("training patients a fold")
     axes.set_ylabel(NAMES[name])
     axes.legend(frameon=False)

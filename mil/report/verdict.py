@@ -5,13 +5,14 @@ from __future__ import annotations
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.metrics.bootstrap import TOO_FEW, Interval
 from mil.runs.comparison_record import Comparison, FoldTest
-from mil.runs.figure_names import MEAN_POOL, MODEL_NAMES, NAMES
+from mil.runs.figure_names import MEAN_POOL, MODEL_NAMES, NAMES, OF_TARGET
 from mil.runs.heads_record import HeadResult, Heads
 
 MAX_P = 0.05  # of a difference between heads that is not called noise, adjusted for their number
 SHOWN = (
     "macro_auroc", "macro_average_precision", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece",
     "c_index", "c_index_within_folds", "uno_c", "integrated_brier",
+    "quadratic_kappa", "step_error", "threshold_auroc", "r2", "mae", "rmse", "pearson", "spearman", "slope", "skill",
 )  # fmt: skip
 
 
@@ -19,12 +20,13 @@ def results_table(metrics: RunMetrics | NotEvaluated) -> str:
     """Return the main metrics as text: value, 95 % interval over patients, baselines, chance."""
     if isinstance(metrics, NotEvaluated):
         return "nothing was evaluated: no patient is in a test set"
-    head = f"{f'out of fold, by {metrics.unit}':26s} {'value':>6s}   95 % interval  "
+    shown = [name for name in metrics.attention if name.rpartition(OF_TARGET)[2] in SHOWN]
+    width = max([26, *(len(NAMES[name]) for name in shown)])
+    head = f"{f'out of fold, by {metrics.unit}':{width}s} {'value':>6s}   95 % interval  "
     lines = [head + "".join(f"  {_column(model):>9s}" for model in metrics.baselines) + f"  {'chance':>6s}"]
-    for name, own in metrics.attention.items():
-        if name not in SHOWN:
-            continue
-        line = f"{NAMES[name]:26s} {_number(own.value):>6s}   {_number(own.low)} to {_number(own.high)} "
+    for name in shown:
+        own = metrics.attention[name]
+        line = f"{NAMES[name]:{width}s} {_number(own.value):>6s}   {_number(own.low)} to {_number(own.high)} "
         line += "".join(f"  {_number(other[name].value):>9s}" for other in metrics.baselines.values())
         lines.append(f"{line}  {_number(metrics.chance.get(name)):>6s}")
     return "\n".join(lines)
@@ -53,8 +55,10 @@ def verdict(metrics: RunMetrics | NotEvaluated) -> str:
         words = f"of too few patients for an interval or a verdict: {metrics.tested}, and it takes {metrics.needed}"
         return f"The {NAMES[name]} is {own.value:.3f}, {words}."
     span = f"{NAMES[name]} {own.value:.3f}, {_span(own)}"
-    is_better = own.low is not None and own.low > 0.5
-    parts = [f"The attention model is {'better' if is_better else 'not shown to be better'} than chance ({span})."]
+    chance = metrics.chance.get(name, 0.5)
+    is_worse = own.high is not None and own.high < chance
+    words = "better" if own.low is not None and own.low > chance else "worse" if is_worse else "not shown to be better"
+    parts = [f"The attention model is {words} than chance ({span})."]
     is_idle = _attention_is_idle(metrics)
     parts += [
         _against(MODEL_NAMES[model], other[name], metrics.differences[model][name])
@@ -94,10 +98,9 @@ def _against(model: str, other: Interval, difference: Interval) -> str:
     if difference.low is not None and difference.low > 0:
         return f"It beats the {model} ({_number(other.value)}) by {difference.value:.3f}."
     is_above = difference.value is not None and difference.value > 0
-    return (
-        f"It {'is not shown to beat' if is_above else 'does not beat'} the {model} ({_number(other.value)}): the difference "
-        f"is {_number(difference.value)} ({_span(difference)})."
-    )
+    is_worse = difference.high is not None and difference.high < 0
+    words = "is worse than" if is_worse else "is not shown to beat" if is_above else "does not beat"
+    return f"It {words} the {model} ({_number(other.value)}): the difference is {_number(difference.value)} ({_span(difference)})."
 
 
 def heads_words(own: HeadResult) -> str:

@@ -7,6 +7,9 @@ How the numbers in them come about is not known here.
     run_tables.py         its tables: their checksums and their rules
     facts.py              what is known of a run and its folds: run.json, models/*.json
     audit_record.py       what audit.json holds, written and read back
+    search_record.py      what search.json and the log of a fold's search hold; search.csv
+    target_tables.py      the rules of the tables of a run with targets of its own
+    targets_record.py     what task.json holds: what a run predicts, and the columns of its tables
     heads_record.py       what heads.json holds, written and read back
     comparison_record.py  what comparison.json holds, written and read back
     record.py             frozen dataclasses as JSON and back, strictly

@@ -33,9 +33,35 @@ _SURVIVAL = {
     "uno_c": "Uno's C",
     "integrated_brier": "integrated Brier score",
 }
-NAMES = _DISCRIMINATION | _CALIBRATION | _SURVIVAL  # in the order of tables
+_TARGETS = {
+    "quadratic_kappa": "quadratic-weighted kappa",
+    "step_error": "mean error in steps",
+    "threshold_auroc": "mean AUROC over thresholds",
+    "rps": "ranked probability score",
+    "r2": "R2",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "pearson": "Pearson's r",
+    "spearman": "Spearman's rho",
+    "slope": "slope of observed on predicted",
+    "skill": "mean skill of the targets",
+}
+
+
+class _Names(dict[str, str]):
+    """Names of metrics; that of one of several targets is the target's and the metric's."""
+
+    def __missing__(self, name: str) -> str:
+        target, separator, metric = name.rpartition(OF_TARGET)
+        if not separator or metric not in self:
+            raise KeyError(name)
+        return f"{target}{OF_TARGET}{self[metric]}"
+
+
+OF_TARGET = ": "  # between a target and its metric
+NAMES = _Names(_DISCRIMINATION | _CALIBRATION | _SURVIVAL | _TARGETS)  # in the order of tables
 DISCRIMINATION, CALIBRATION = tuple(_DISCRIMINATION), tuple(_CALIBRATION)
-LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier"})
+LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier", "step_error", "rps", "mae", "rmse"})
 
 
 def time_text(time: float) -> str:

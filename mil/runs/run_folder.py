@@ -36,10 +36,34 @@ class RunFolder:
         """The record of a fold: written last, so a fold with a record is finished."""
         return self.models / f"{stem}.json"
 
+    def fold_search(self, stem: str) -> Path:
+        """The trials of a fold's search, logged as they end."""
+        return self.models / f"{stem}_search.json"
+
+    @property
+    def events(self) -> Path:
+        """The folder of TensorBoard events."""
+        return self.root / "tensorboard"
+
+    @property
+    def search(self) -> Path:
+        """The searches of all folds."""
+        return self.root / "search.json"
+
+    @property
+    def search_table(self) -> Path:
+        """The trials of all folds as a table."""
+        return self.root / "search.csv"
+
     @property
     def facts(self) -> Path:
         """What the report says of the run."""
         return self.root / "run.json"
+
+    @property
+    def targets(self) -> Path:
+        """What the run predicts, where that is not the subtype or survival."""
+        return self.root / "task.json"
 
     @property
     def settings(self) -> Path:

@@ -20,6 +20,9 @@ from mil.runs.heads_record import Heads, current_heads
 from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_tables import KEYS, check_rows, check_sums
+from mil.runs.search_record import Search, read_search
+from mil.runs.target_tables import check_target_rows
+from mil.runs.targets_record import Targets, columns_of, is_of_classes, read_targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +44,8 @@ class FinishedRun:
     audit: Audit | None
     comparison: Comparison | None  # with another run, while it holds
     heads: Heads | None = None  # other heads on the same folds, while it holds
+    targets: Targets | None = None  # columns named by the user; None for the subtype and survival
+    search: Search | None = None  # of settings, in every fold by itself
 
     @property
     def task(self) -> str:
@@ -88,29 +93,40 @@ def read_run(folder: RunFolder) -> FinishedRun:
             )
     facts = read_sealed(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
     check_sums(folder, [point.share for point in facts.learning_curve], facts.tables)
+    targets = read_targets(folder)
     return FinishedRun(
         folder=folder,
         facts=facts,
-        predictions=_predictions(folder.predictions, facts),
+        predictions=_predictions(folder.predictions, facts, targets),
         predictions_sha256=folder.predictions_sha256(),
-        validation=_predictions(folder.validation, facts),
-        follow_up=_predictions(folder.follow_up, facts),
+        validation=_predictions(folder.validation, facts, targets),
+        follow_up=_predictions(folder.follow_up, facts, targets),
         patients=read_predictions(folder.patients, text=_categories(facts)),
         images=_predictions(
-            folder.image_predictions, facts, text=["image"], keys=("repeat", "fold", "patient_id", "image")
+            folder.image_predictions, facts, targets, text=["image"], keys=("repeat", "fold", "patient_id", "image")
         ),
         shares={
-            point.share: _predictions(folder.share(point.share).predictions, facts) for point in facts.learning_curve
+            point.share: _predictions(folder.share(point.share).predictions, facts, targets)
+            for point in facts.learning_curve
         },
         audit=read_audit(folder),
         comparison=current_comparison(folder),
         heads=current_heads(folder),
+        targets=targets,
+        search=read_search(folder),
     )
 
 
-def _predictions(path: Path, facts: RunFacts, *, text: Sequence[str] = (), keys: Sequence[str] = KEYS) -> pd.DataFrame:
-    table = read_predictions(path, text=text)
-    check_rows(path, table, facts.classes, keys=keys)
+def _predictions(
+    path: Path, facts: RunFacts, targets: Targets | None, *, text: Sequence[str] = (), keys: Sequence[str] = KEYS
+) -> pd.DataFrame:
+    if targets is None or facts.classes:
+        table = read_predictions(path, text=text)
+        check_rows(path, table, facts.classes, keys=keys)
+        return table
+    columns = columns_of(targets.targets)
+    table = read_predictions(path, text=[*text, *(own.truth for own in columns if is_of_classes(own.target))])
+    check_target_rows(path, table, columns)
     return table
 
 

@@ -66,27 +66,36 @@ def check_rows(path: Path, table: pd.DataFrame, classes: Sequence[str], *, keys:
         raise StudyError(f"{path}: it lacks the column {', '.join(lacking)}; {REMEDY}")
     if not len(table):
         return
-    _refuse(path, table, table.duplicated([*keys]), f"{', '.join(keys)} name one row, and here two", keys)
+    refuse_rows(path, table, table.duplicated([*keys]), f"{', '.join(keys)} name one row, and here two", keys)
     for name in table.columns:
         if name not in (*keys, "truth") or name in ("repeat", "fold"):
-            _check_numbers(path, table, name, keys)
+            check_numbers(path, table, name, keys)
     if classes:
         values = table[names].to_numpy(dtype=np.float64)
         is_wrong = np.asarray(((values < 0) | (values > 1)).any(axis=1))
-        _refuse(path, table, is_wrong, "a probability lies between 0 and 1", keys)
+        refuse_rows(path, table, is_wrong, "a probability lies between 0 and 1", keys)
         is_wrong = np.asarray(abs(values.sum(axis=1) - 1) > SUM_ERROR)
-        _refuse(path, table, is_wrong, "the probabilities of the classes make 1", keys)
+        refuse_rows(path, table, is_wrong, "the probabilities of the classes make 1", keys)
         if "truth" in table:
-            _refuse(path, table, ~table["truth"].isin([*classes]), f"truth is one of {', '.join(classes)}", keys)
+            refuse_rows(path, table, ~table["truth"].isin([*classes]), f"truth is one of {', '.join(classes)}", keys)
 
 
-def _check_numbers(path: Path, table: pd.DataFrame, name: str, keys: Sequence[str]) -> None:
+def check_numbers(
+    path: Path, table: pd.DataFrame, name: str, keys: Sequence[str] = KEYS, *, may_be_empty: bool = False
+) -> None:
+    """Refuse a column in which a value is no number, or cannot be.
+
+    Raises:
+        StudyError: names the file, the rule and the first row that breaks it.
+    """
     values = np.array([_number(value) for value in table[name].tolist()], dtype=np.float64)
-    _refuse(path, table, ~np.isfinite(values), f"{name} is a number", keys)
+    if may_be_empty:
+        values = np.where(table[name].isna() | (table[name].astype(str) == ""), 0.0, values)
+    refuse_rows(path, table, ~np.isfinite(values), f"{name} is a number", keys)
     if name in TRUTHS:
-        _refuse(path, table, ~np.isin(values, (0, 1)), f"{name} is 0 or 1", keys)
+        refuse_rows(path, table, ~np.isin(values, (0, 1)), f"{name} is 0 or 1", keys)
     if name == "time":
-        _refuse(path, table, np.asarray(values < 0), "a time is not negative", keys)
+        refuse_rows(path, table, np.asarray(values < 0), "a time is not negative", keys)
 
 
 def _number(value: object) -> float:
@@ -97,7 +106,14 @@ def _number(value: object) -> float:
         return float("nan")
 
 
-def _refuse(path: Path, table: pd.DataFrame, is_wrong: np.ndarray | pd.Series, rule: str, keys: Sequence[str]) -> None:
+def refuse_rows(
+    path: Path, table: pd.DataFrame, is_wrong: np.ndarray | pd.Series, rule: str, keys: Sequence[str] = KEYS
+) -> None:
+    """Refuse a table where rows break a rule.
+
+    Raises:
+        StudyError: names the file, the rule and the first row that breaks it.
+    """
     rows = np.flatnonzero(is_wrong)
     if len(rows):
         row = table.iloc[rows[0]]

@@ -6,4 +6,5 @@ The rooms below receive the part that concerns them and look up no name.
     subtype.py   the subtype of each patient
     survival.py  time to an event
     registry.py  name to task
+    targets.py   a task made of columns: by --target, by study.yaml, and that of a finished run
 """

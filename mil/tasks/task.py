@@ -7,6 +7,7 @@ from typing import Any
 
 from mil.evaluation.task import EvaluationTask
 from mil.report.task import ReportTask
+from mil.runs.targets_record import Targets
 from mil.training.task import TrainingTask
 
 
@@ -18,3 +19,4 @@ class Task:
     training: TrainingTask[Any]
     evaluation: EvaluationTask
     report: ReportTask[Any]
+    targets: Targets | None = None  # columns named by the user; None for a task of ours

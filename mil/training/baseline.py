@@ -73,14 +73,14 @@ class LinearClassifier:
 
 
 def fit_classifier(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], n_classes: int
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], n_classes: int, *, is_balanced: bool = True
 ) -> LinearClassifier:
-    """Fit a class-balanced, L2-penalised logistic regression (scikit-learn, L-BFGS)."""
+    """Fit an L2-penalised logistic regression (scikit-learn, L-BFGS), in which by default all classes weigh alike."""
     from sklearn.linear_model import LogisticRegression
 
     scaler = fit_scaler(features)
     strength = LOGIT_SD**2 / features.shape[1]
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000, tol=1e-6)
+    model = LogisticRegression(C=strength, class_weight="balanced" if is_balanced else None, max_iter=5000, tol=1e-6)
     return LinearClassifier(scaler, model.fit(scaler(features), labels), n_classes)
 
 

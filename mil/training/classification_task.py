@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int
 
 from common.cohort import Cohort
 from common.failures import StudyError
+from common.tables.target_columns import label_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
 from mil.runs.figure_names import ATTENTION, MEAN_POOL, PRIOR
@@ -53,6 +54,7 @@ class SubtypeTraining:
 
     name: str
     column: str  # of the clinical table
+    order: tuple[str, ...] = ()  # of the classes; empty: that of their names
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1.0
 
@@ -68,12 +70,14 @@ class SubtypeTraining:
             StudyError: the table has no such column, or fewer than two classes.
         """
         known, excluded = known_patients(cohort, self.columns, task=self.name)
-        classes = sorted(known[self.column].unique())
+        names = known[self.column].map(label_of)  # of a column of numbers, such as grades, too
+        present = set(names)
+        classes = [name for name in self.order if name in present] or sorted(present)
         if len(classes) < 2:
             raise StudyError(
                 f"{cohort.path}: a {self.name} model needs two classes or more, found {', '.join(classes) or 'none'}"
             )
-        labels = {str(patient): classes.index(name) for patient, name in known[self.column].items()}
+        labels = {str(patient): classes.index(name) for patient, name in names.items()}
         return ClassTargets(labels=labels, classes=classes), excluded
 
     def classes(self, targets: ClassTargets) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,16 @@ from mil.runs.facts import FoldPatients, FoldRecord
 from mil.runs.model_file import SCHEMA as MODEL_SCHEMA
 from mil.runs.record import plain
 from mil.runs.run_folder import RunFolder
+from mil.runs.search_record import FoldSearch, Search, read_fold_search
 from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
 from mil.training.held_out.cross_fitting import cross_fit
-from mil.training.task import FoldInputs, TrainingTask
+from mil.training.recipe.epoch_store import EpochStore
+from mil.training.search.inner_search import search_fold
+from mil.training.search.space import SearchPlan
+from mil.training.task import FoldInputs, RecordsTargets, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
 
@@ -43,6 +48,7 @@ class RunInputs:
     config: TrainConfig
     covariates: Covariates = field(default_factory=Covariates)
     owners: Mapping[str, str] = field(default_factory=dict)  # slide to patient, where bags are slides
+    search: SearchPlan | None = None  # what is searched in every fold; None: the settings are those given
 
     @property
     def columns(self) -> list[str]:
@@ -78,13 +84,61 @@ def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -
     for plan in followed(plans, title=f"training {inputs.task.name}", unit="fold"):
         fingerprint = fold_fingerprint(plan, inputs)
         record = finished_record(folder, plan, fingerprint)
-        if record is None:
-            trained = train_fold(plan, inputs)
+        if record is None or (inputs.search is not None and finished_search(folder, plan, inputs) is None):
+            states = EpochStore(
+                folder=folder.models, stem=plan.stem, fingerprint=fingerprint, every_s=inputs.config.save_seconds
+            )
+            trained = train_fold(plan, _with_chosen(folder, plan, inputs), states)
             known = replace(trained.record, fingerprint=fingerprint)
             record = write_fold(folder, plan, trained.head, trained.metadata, known)
+            states.remove()
         records.append(record)
-    drop_other_folds(folder, plans)
+    drop_other_folds(folder, plans, is_searched=inputs.search is not None)
     return records
+
+
+def finished_search(folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> FoldSearch | None:
+    """Return the search of a fold; None where it is not done."""
+    assert inputs.search is not None
+    known = read_fold_search(folder.fold_search(plan.stem), _search_fingerprint(plan, inputs))
+    is_done = known is not None and known.chosen is not None and len(known.trials) == inputs.search.n_trials
+    return known if is_done else None
+
+
+def searched(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -> Search | None:
+    """Return the searches of all folds of a run that is trained; None where nothing was searched."""
+    if inputs.search is None:
+        return None
+    folds = [finished_search(folder, plan, inputs) for plan in plans]
+    return Search(
+        n_trials=inputs.search.n_trials, sampler=inputs.search.sampler, space=inputs.search.words,
+        folds=tuple(own for own in folds if own is not None),
+    )  # fmt: skip
+
+
+def _search_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
+    """Return a checksum of all that trials depend on: the same for more of them, so that a search can be made longer."""
+    assert inputs.search is not None
+    return fold_fingerprint(plan, replace(inputs, search=replace(inputs.search, n_trials=0)))
+
+
+def _with_chosen(folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> RunInputs:
+    """Return the inputs of a fold with the settings that its own search chose."""
+    if inputs.search is None:
+        return inputs
+    path, fingerprint = folder.fold_search(plan.stem), _search_fingerprint(plan, inputs)
+    try:
+        own = search_fold(inputs.task, plan, _fold_inputs(plan, inputs), inputs.search, path, fingerprint)
+    except StudyError as error:
+        raise StudyError(f"{plan.place}: {error}") from error
+    return replace(inputs, config=own.config, search=None)
+
+
+def _fold_inputs(plan: FoldPlan, inputs: RunInputs) -> FoldInputs[Any]:
+    return FoldInputs(
+        read=inputs.bags.read, train=plan.train, val=plan.val, targets=inputs.targets, config=inputs.config,
+        owners=inputs.owners,
+    )  # fmt: skip
 
 
 def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
@@ -100,18 +154,24 @@ def fold_fingerprint(plan: FoldPlan, inputs: RunInputs) -> str:
         "versions": _numeric_versions(),
         "model": MODEL_SCHEMA,
     }
+    if inputs.search is not None:
+        own = inputs.search
+        known["search"] = [own.words, own.n_trials, own.n_folds, own.sampler, version("optuna")]
     return hashlib.sha256(settings_text(known).encode()).hexdigest()
 
 
-def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
-    """Train one fold and its baselines, and predict its patients."""
+def train_fold(plan: FoldPlan, inputs: RunInputs, states: EpochStore | None = None) -> TrainedFold:
+    """Train one fold and its baselines, and predict its patients; `states` keeps what a killed one goes on from."""
     task, targets, bags, config = inputs.task, inputs.targets, inputs.bags, inputs.config
-    fold = FoldInputs(
-        read=bags.read, train=plan.train, val=plan.val, targets=targets, config=config, owners=inputs.owners
-    )
+    fold = _fold_inputs(plan, inputs)
     try:
-        fitted = fit(task, fold, seed=[config.seed, plan.repeat, plan.fold])
-        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets))
+        fitted = fit(
+            task,
+            fold,
+            seed=[config.seed, plan.repeat, plan.fold],
+            keeper=None if states is None else states.keeper("model"),
+        )
+        crossed = cross_fit(task, plan, fold, task.predict_fold(fitted.head, bags.read, plan, targets), states)
     except StudyError as error:
         raise StudyError(f"{plan.place}: {error}") from error
     rows = crossed.rows
@@ -132,6 +192,8 @@ def train_fold(plan: FoldPlan, inputs: RunInputs) -> TrainedFold:
         "scale": None if rows.scale is None else plain(rows.scale), "best_epoch": fitted.best_epoch,
         "settings": settings_of(config, without=WITHOUT_EFFECT),
     }  # fmt: skip
+    if isinstance(task, RecordsTargets):
+        metadata["targets"] = task.record(targets, plan.train)
     return TrainedFold(head=fitted.head, metadata=metadata, record=record)
 
 
@@ -145,6 +207,4 @@ def _baseline_rows(plan: FoldPlan, inputs: RunInputs) -> list[dict[str, Any]]:
 
 
 def _numeric_versions() -> dict[str, str]:
-    from importlib.metadata import version
-
     return {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")}

@@ -6,7 +6,6 @@ among the later epochs. No test patient is ever seen here.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from mil.heads.head import Head
 from mil.heads.registry import make_head
 from mil.runs.facts import Epoch
 from mil.training.packed import standardise
+from mil.training.recipe.epoch_store import EpochKeeper, Progress
 from mil.training.recipe.learning import check_learnt, loss_of_training
 from mil.training.recipe.schedule import EPOCHS, first_choice, rate_at
 from mil.training.task import FoldInputs, FollowsCohort, TrainingTask
@@ -36,13 +36,16 @@ class Fitted:
     trained_loss: float
 
 
-def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) -> Fitted:
-    """Train a head.
+def fit(
+    task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int], keeper: EpochKeeper | None = None
+) -> Fitted:
+    """Train a head, or go on where a killed training of it came to.
 
     Args:
         task: how to learn.
         fold: whom to learn from, and the settings.
         seed: the fold's own seeds.
+        keeper: keeps the state between epochs; None: a killed training begins anew.
 
     Raises:
         ValueError: a class without training patient, or no event among them.
@@ -61,32 +64,42 @@ def fit(task: TrainingTask[Any], fold: FoldInputs[Any], *, seed: Sequence[int]) 
     n_epochs = epochs_of(task, fold)
     rate = config.learning_rate * task.learning_rate_factor
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay)
-    best, best_epoch, best_loss, history = None, 0, np.inf, []
-    for epoch in range(1, n_epochs + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * rate_at(epoch, n_epochs)
-        head.train()
-        head.progress = (epoch - 1) / n_epochs
-        train_loss = task.train_epoch(head, optimiser, fold, rng)
-        val_loss = task.validation_loss(head, fold) if fold.val else None
-        _check_sound(head, epoch, train_loss, val_loss, learning_rate=config.learning_rate)
-        history.append(Epoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss))
-        if val_loss is None or not config.patience or epoch < first_choice(n_epochs):
-            continue
-        if val_loss < best_loss:
-            best, best_epoch, best_loss = copy.deepcopy(head.state_dict()), epoch, val_loss
-        elif epoch - best_epoch >= config.patience:
-            break
-    if best is not None:
-        head.load_state_dict(best)
+    progress = Progress() if keeper is None else keeper.restore(head, optimiser, rng)
+    while not progress.is_over(n_epochs, config.patience):
+        progress = _next_epoch(task, fold, progress, (head, optimiser, rng), n_epochs=n_epochs)
+        if keeper is not None:
+            is_over = progress.is_over(n_epochs, config.patience)
+            keeper.offer(progress, head, optimiser, rng, is_over=is_over)
+    if progress.best is not None:
+        head.load_state_dict(progress.best)
+    epoch = progress.epoch
+    kept = progress.best_epoch or epoch
     head.eval()
     after = loss_of_training(task, head, fold)
-    check_learnt(head, fold, before, after, kept=f"epoch {best_epoch or epoch} of {n_epochs}")
+    check_learnt(head, fold, before, after, kept=f"epoch {kept} of {n_epochs}")
     stopped_by = "fixed last epoch" if not fold.val else "epoch limit" if epoch == n_epochs else "inner validation"
     return Fitted(
-        head=head, best_epoch=best_epoch or epoch, stopped_by=stopped_by, history=tuple(history), untrained_loss=before,
+        head=head, best_epoch=kept, stopped_by=stopped_by, history=progress.history, untrained_loss=before,
         trained_loss=after,
     )  # fmt: skip
+
+
+def _next_epoch(
+    task: TrainingTask[Any], fold: FoldInputs[Any], progress: Progress,
+    trained: tuple[Head, torch.optim.Optimizer, np.random.Generator], *, n_epochs: int,
+) -> Progress:  # fmt: skip
+    """Train one more epoch at its own rate, and return the progress."""
+    head, optimiser, rng = trained
+    epoch, config = progress.epoch + 1, fold.config
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * task.learning_rate_factor * rate_at(epoch, n_epochs)
+    head.train()
+    head.progress = (epoch - 1) / n_epochs
+    train_loss = task.train_epoch(head, optimiser, fold, rng)
+    val_loss = task.validation_loss(head, fold) if fold.val else None
+    _check_sound(head, epoch, train_loss, val_loss, learning_rate=config.learning_rate)
+    measured = Epoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss)
+    return progress.after(measured, head, may_choose=bool(config.patience) and epoch >= first_choice(n_epochs))
 
 
 def epochs_of(task: TrainingTask[Any], fold: FoldInputs[Any]) -> int:

@@ -20,10 +20,11 @@ from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
 from mil.runs.model_file import Model, read_model, write_model
 from mil.runs.record import read_sealed, write_sealed
 from mil.runs.run_folder import RunFolder
+from mil.training.recipe.epoch_store import STATE_FILE
 from mil.training.task import ImageTable
 from splits.fold_plan import FoldPlan
 
-FOLD_FILE = re.compile(r"repeat-?\d+_fold-?\d+\.(json|safetensors)")
+FOLD_FILE = re.compile(r"repeat-?\d+_fold-?\d+(\.safetensors|(_search)?\.json)")
 
 
 def make_models_folder(folder: RunFolder) -> None:
@@ -59,10 +60,12 @@ def write_fold(
     return whole
 
 
-def drop_other_folds(folder: RunFolder, plans: Sequence[FoldPlan]) -> None:
-    """Remove models and records of folds that are no longer part of the run, and no other files."""
+def drop_other_folds(folder: RunFolder, plans: Sequence[FoldPlan], *, is_searched: bool = False) -> None:
+    """Remove models, records and searches of folds that are no longer part of the run, and no other files."""
     wanted = {path.name for plan in plans for path in (folder.model_file(plan.stem), folder.fold_record(plan.stem))}
+    wanted |= {folder.fold_search(plan.stem).name for plan in plans} if is_searched else set()
     remove_own_files(folder.models, FOLD_FILE, kept=wanted)
+    remove_own_files(folder.models, STATE_FILE)  # of folds that are no longer part of the run
 
 
 def read_models(folder: RunFolder, plans: Sequence[FoldPlan]) -> Iterator[tuple[FoldPlan, Model]]:

@@ -19,6 +19,8 @@ from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates
 from mil.training.cross_validation import RunInputs, run_folds
 from mil.training.fold_store import FOLD_FILE, write_fold_tables
+from mil.training.recipe.epoch_store import STATE_FILE
+from mil.training.task import strata_of_training
 from splits.fold_plan import FoldPlan
 
 SHARE = re.compile(r"0\.\d+|\de-\d+|\d\.\d+e-\d+")  # the name of a share's folder
@@ -59,10 +61,11 @@ def train_shares(
     folder: RunFolder, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
 ) -> tuple[ShareFacts, ...]:
     """Train on each share of the training patients; return each share and its mean number of training patients a fold."""
-    without_covariates, strata = replace(inputs, covariates=Covariates()), inputs.task.strata(inputs.targets)
+    without_covariates = replace(inputs, covariates=Covariates())
+    strata = {plan: strata_of_training(inputs.task, inputs.targets, plan.train) for plan in plans}
     points = []
     for share in shares:
-        nested = [nested_plan(plan, strata, share, inputs.config.seed) for plan in plans]
+        nested = [nested_plan(plan, strata[plan], share, inputs.config.seed) for plan in plans]
         own = folder.share(share)
         own_folder(own.root, below=folder.root)
         write_fold_tables(own, run_folds(own, nested, without_covariates), inputs.columns)
@@ -83,7 +86,8 @@ def drop_other_shares(folder: RunFolder, shares: Sequence[float]) -> None:
 
 def _drop_share(own: RunFolder) -> None:
     tables = (own.predictions, own.validation, own.follow_up)
-    remove_own_files(own.models, FOLD_FILE)
+    for own_file in (FOLD_FILE, STATE_FILE):
+        remove_own_files(own.models, own_file)
     remove_if_empty(own.models)
     remove_own_files(own.root, re.compile("|".join(re.escape(path.name) for path in tables)))
     remove_if_empty(own.root)

@@ -14,6 +14,7 @@ from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates, choose_covariates
 from mil.training.cross_validation import RunInputs, check_plans
 from mil.training.nested_plans import parse_shares
+from mil.training.search.space import SearchPlan, plan_search
 from mil.training.task import TrainingTask
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan, plan_folds
@@ -43,6 +44,7 @@ class PreparedRun:
     missing_slides: list[str]
     covariates: Covariates
     shares: tuple[float, ...]  # of the learning curve
+    search: SearchPlan | None = None  # what is searched in every fold
 
     @property
     def is_evaluated(self) -> bool:
@@ -59,7 +61,7 @@ class PreparedRun:
         """What every fold works on."""
         return RunInputs(
             task=self.task, targets=self.targets, bags=self.bags, config=self.config, covariates=self.covariates,
-            owners=self.patient_of,
+            owners=self.patient_of, search=self.search,
         )  # fmt: skip
 
 
@@ -78,6 +80,7 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
         splits, cohort = _folds_of_slides(splits, cohort), cohort.by_slide
     targets, excluded = task.find_targets(cohort)
     shares = parse_shares(config.learning_curve)
+    search = plan_search(study, config, task, targets)
     covariates = choose_covariates(
         cohort.slides, config.covariates, targets=task.columns, allowed=task.possible_covariates
     )
@@ -94,7 +97,7 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
         study=study, folder=folder, config=config, task=task, table=table, cohort=cohort,
         patient_of=patient_of, targets=targets, excluded=excluded,
         splits=splits, split_plans=split_plans, plans=plans, bags=bags, usable=sorted(usable),
-        missing_slides=missing_slides, covariates=covariates, shares=shares,
+        missing_slides=missing_slides, covariates=covariates, shares=shares, search=search,
     )  # fmt: skip
 
 

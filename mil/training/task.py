@@ -64,6 +64,9 @@ class AuditOutcome:
     class_of: Mapping[str, str]  # one group of each patient
     is_so: Mapping[str, Mapping[str, float]]  # what is predicted (a subtype, the event) to 1 or 0 of each patient
     times: Mapping[str, float] = field(default_factory=dict)  # follow-up, where the task has one
+    others: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # further targets: the group of patients who have one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +186,24 @@ class FollowsCohort(Protocol):
 
     def epochs_for(self, n_train: int, config: TrainConfig) -> int:
         """Return the epochs for so many training patients."""
+
+
+@runtime_checkable
+class RecordsTargets(Protocol):
+    """A task whose model files say what its outputs mean beside the names of classes."""
+
+    def record(self, targets: Any, train: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what a model file says of each target, in the order of the outputs; statistics are of training patients."""
+
+
+@runtime_checkable
+class StratifiesAmong(Protocol):
+    """A task whose strata depend on who is looked at, such as quarters of numbers: they are made of training patients alone."""
+
+    def strata_among(self, targets: Any, patients: Sequence[str]) -> Mapping[str, int]:
+        """Return the stratum of each of these patients, from them alone."""
+
+
+def strata_of_training(task: TrainingTask[Any], targets: Any, train: Sequence[str]) -> Mapping[str, int]:
+    """Return the stratum of each training patient; no label of another patient has a say in it."""
+    return task.strata_among(targets, train) if isinstance(task, StratifiesAmong) else task.strata(targets)

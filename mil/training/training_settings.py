@@ -9,6 +9,9 @@ from common.settings import option
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
+    "save_seconds", "tensorboard",
+    "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
+    "target", "kind", "order",  # targets stand in the fingerprint by themselves
 )  # fmt: skip
 
 
@@ -16,7 +19,16 @@ WITHOUT_EFFECT = (
 class TrainConfig:
     """The settings of train.py."""
 
-    task: Literal["subtype", "survival"] = option("subtype", help="what to predict", group="study")
+    task: str = option("subtype", help="what to predict: subtype, survival, or a task of study.yaml", group="study")
+    target: str | None = option(
+        None,
+        help="instead: a column of the clinical table, or several with commas; runs lie under its name, or that of --task",
+        group="study",
+    )
+    kind: str | None = option(
+        None, help="what the target is, where the finding is not right: classes, ordered or number", group="study"
+    )
+    order: str | None = option(None, help="ordered classes of the target, the lowest first, with commas", group="study")
     study: Path = option(Path("study"), help="study folder", group="study")
     name: str = option("default", help="name of the run: runs/TASK/NAME/", group="study")
     encoder: str = option("efficientnet_lite0", help="whose features: features/ENCODER/", group="study")
@@ -85,6 +97,17 @@ class TrainConfig:
         help="most patients a step (survival; a quarter of them where these are fewer), events spread evenly; 0: one step an "
         "epoch by the exact gradient of all",
     )
+    search: int = option(
+        0, help="trials a fold of a search for settings, judged by inner folds of the training patients alone; 0: none",
+        group="search",
+    )  # fmt: skip
+    search_space: Path | None = option(
+        None, help="YAML of what is searched; left out: search in study.yaml, else a default space", group="search"
+    )
+    search_folds: int = option(3, help="inner folds by which a trial is judged, from 2", group="search")
+    search_sampler: Literal["tpe", "random"] = option(
+        "tpe", help="how trials are drawn: a tree-structured Parzen estimator, or at random", group="search"
+    )
     covariates: str | None = option(
         None,
         help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
@@ -94,6 +117,15 @@ class TrainConfig:
         None, help="also train on these shares of the training patients, such as 0.25,0.5,0.75", group="evaluation"
     )
     bootstrap: int = option(2000, help="patient bootstraps of the intervals", group="evaluation")
+    save_seconds: float = option(
+        60.0, help="seconds of training after which its state is kept, so that a killed one goes on from there; 0: after each "
+        "epoch, -1: never", group="work",
+    )  # fmt: skip
+    tensorboard: bool = option(
+        False,
+        help="also leave the losses of every epoch as TensorBoard events, in tensorboard/ of the run",
+        group="work",
+    )
     threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")
     memory_gb: float = option(4.0, help="memory for bags, GB; what does not fit is read again", group="work")
 
@@ -111,6 +143,10 @@ class TrainConfig:
             raise ValueError(f"--patience is a number of epochs, or 0 for none, got {self.patience}")
         if self.cross_fit < 0 or self.cross_fit == 1:
             raise ValueError(f"--cross_fit is a number of inner folds from 2, or 0 for none, got {self.cross_fit}")
+        if self.search < 0:
+            raise ValueError(f"--search is a number of trials, or 0 for none, got {self.search}")
+        if self.search_folds < 2:
+            raise ValueError(f"--search_folds is a number of inner folds from 2, got {self.search_folds}")
         if self.risk_set_patients < 0 or self.risk_set_patients == 1:
             raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
         if self.learning_rate <= 0 or self.weight_decay < 0:

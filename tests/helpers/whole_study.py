@@ -29,6 +29,7 @@ from preprocessing.tile_slides import main as tile
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
 from tests.helpers.slide_recipes import recipe
+from tests.helpers.target_study import make_target_study
 
 FAST = ["--epochs", "6", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
 
@@ -83,6 +84,22 @@ def make_run_study(root: Path) -> Study:
             str(root / "predictions" / task),
         ]
         assert predict([*own, *new]) == 0
+    return study
+
+
+def make_target_runs(root: Path) -> Study:
+    """Columns to reports: a number, ordered classes, and both at once with classes, a label missing in one."""
+    study = make_target_study(root, n_patients=24, folds=2)
+    table = pd.read_csv(study.cohort_table)
+    table.loc[table["patient_id"] == "P03", "size_mm"] = None
+    table.to_csv(study.cohort_table, index=False)
+    (root / "study.yaml").write_text(
+        "tasks:\n  three: {target: [grade, size_mm, stage]}\n"
+        "  level: {target: level, kind: ordered, order: [low, intermediate, high]}\n"
+        "search: {dropout: [0.0, 0.25], learning_rate: {low: 0.001, high: 0.01, log: true}}\n"
+    )
+    for flags in (["--target", "size_mm", "--search", "2"], ["--task", "level"], ["--task", "three"]):
+        assert train(["--study", str(root), *FAST, *flags]) == 0
     return study
 
 

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 
 import splits
+from common.cohort import read_cohort
 from common.failures import StudyError
 from common.study import Study
 from splits.split_settings import SplitConfig
-from splits.split_store import read_plans, read_record, read_splits, record_file
+from splits.split_store import cohort_sha256, read_plans, read_record, read_splits, record_file
 from splits.study_splits import make_study_splits
+from tests.helpers.feature_study import make_feature_study
 
 
 @pytest.fixture
@@ -148,3 +150,62 @@ def test_d5_a_record_of_folds_that_cannot_be_read_is_named(study, kind):
         record_file(path).write_bytes(b"[" * 200_000 if kind == "brackets" else b"\xff\x00{")
     with pytest.raises(StudyError, match=r"default\.json: not readable as JSON .*make the splits again"):
         read_record(path)
+
+
+def with_columns(study):
+    table = pd.read_csv(study.cohort_table)
+    number = table["patient_id"].str[1:].astype(int)
+    table["size_mm"] = 10 + 1.5 * number
+    table["grade"] = ["G1" if n % 6 == 0 else "G2" for n in number]
+    table.loc[table["patient_id"] == "P03", "size_mm"] = None
+    table.to_csv(study.cohort_table, index=False)
+    return table
+
+
+def test_any_column_can_be_kept_even(tmp_path):
+    study = make_feature_study(tmp_path / "study", n_patients=36)
+    with_columns(study)
+    made = make_study_splits(study, SplitConfig(folds=3, stratify="grade", method="k_fold"))
+    tested = made.table[made.table["set"] == "test"]
+    grades = pd.read_csv(study.cohort_table).drop_duplicates("patient_id").set_index("patient_id")["grade"]
+    assert [(grades[own["patient_id"]] == "G1").sum() for _, own in tested.groupby("fold")] == [2, 2, 2]
+    assert "test G1" in made.summary
+    by_size = make_study_splits(study, SplitConfig(folds=3, stratify="size_mm", method="k_fold", name="size"))
+    sizes = pd.read_csv(study.cohort_table).drop_duplicates("patient_id").set_index("patient_id")["size_mm"]
+    tested = by_size.table[by_size.table["set"] == "test"]
+    for low, high in ((0, 23), (23, 37), (37, 50), (50, 99)):
+        counts = [sizes[own["patient_id"]].between(low, high).sum() for _, own in tested.groupby("fold")]
+        assert max(counts) - min(counts) <= 1
+    assert by_size.record["settings"]["stratify"] == "size_mm"
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("grad", "--stratify 'grad': no such column; the nearest is grade"),
+        ("patient_id", "--stratify patient_id: an id says nothing"),
+        ("time", "--stratify time: a follow-up"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_even_is_refused(tmp_path, column, message):
+    study = make_feature_study(tmp_path / "study", n_patients=12)
+    with_columns(study)
+    with pytest.raises(StudyError, match=message):
+        make_study_splits(study, SplitConfig(folds=2, stratify=column))
+
+
+def test_a_class_of_the_column_that_is_too_rare_is_named(tmp_path):
+    study = make_feature_study(tmp_path / "study", n_patients=24)
+    with_columns(study)
+    with pytest.raises(StudyError, match=r"fewer patients than the 5 folds in G1 \(4\)"):
+        make_study_splits(study, SplitConfig(folds=5, stratify="grade", method="k_fold"))
+
+
+def test_a_change_of_the_column_is_noticed(tmp_path):
+    study = make_feature_study(tmp_path / "study", n_patients=24)
+    table = with_columns(study)
+    made = make_study_splits(study, SplitConfig(folds=3, stratify="grade", method="k_fold"))
+    assert made.record["cohort_sha256"] == cohort_sha256(read_cohort(study.cohort_table), "grade")
+    table["grade"] = "G2"
+    table.to_csv(study.cohort_table, index=False)
+    assert made.record["cohort_sha256"] != cohort_sha256(read_cohort(study.cohort_table), "grade")

@@ -13,7 +13,8 @@ from typing import Any
 from common.failures import StudyError
 from mil.training.fitting import epochs_of, fit
 from mil.training.held_out.inner_folds import inner_folds
-from mil.training.task import FoldInputs, FoldRows, TrainingTask, UsesHeldOut
+from mil.training.recipe.epoch_store import EpochStore
+from mil.training.task import FoldInputs, FoldRows, TrainingTask, UsesHeldOut, strata_of_training
 from splits.fold_plan import FoldPlan
 
 
@@ -25,7 +26,9 @@ class CrossFitted:
     n_inner_folds: int
 
 
-def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], rows: FoldRows) -> CrossFitted:
+def cross_fit(
+    task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], rows: FoldRows, states: EpochStore | None = None
+) -> CrossFitted:
     """Return a fold's rows with predictions of its training patients by inner models; as they are where there are none.
 
     Args:
@@ -33,6 +36,7 @@ def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], ro
         plan: the fold.
         fold: its inputs. With an inner validation part of its own nothing is added.
         rows: what its own model predicts.
+        states: keeps what killed trainings go on from.
 
     Raises:
         StudyError: an inner model learnt nothing.
@@ -43,7 +47,9 @@ def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], ro
     for number, inner in enumerate(plans):
         inputs = replace(fold, train=inner.train, val=(), config=as_long)
         try:
-            fitted = fit(task, inputs, seed=[config.seed, plan.repeat, plan.fold, 1 + number])
+            seed = [config.seed, plan.repeat, plan.fold, 1 + number]
+            keeping = {} if states is None else {"keeper": states.keeper(f"inner{number}")}
+            fitted = fit(task, inputs, seed=seed, **keeping)
         except StudyError as error:
             raise StudyError(
                 f"inner fold {number} of {len(plans)}, for predictions out of fold (--cross_fit): {error}"
@@ -58,4 +64,5 @@ def cross_fit(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any], ro
 
 
 def _inner(task: TrainingTask[Any], plan: FoldPlan, fold: FoldInputs[Any]) -> Sequence[FoldPlan]:
-    return inner_folds(plan, task.strata(fold.targets), fold.config.cross_fit, fold.config.seed, fold.owners)
+    strata = strata_of_training(task, fold.targets, plan.train)
+    return inner_folds(plan, strata, fold.config.cross_fit, fold.config.seed, fold.owners)

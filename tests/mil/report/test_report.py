@@ -57,9 +57,40 @@ def test_reports_are_the_same_bytes_on_two_runs(tmp_path):
 def test_a_model_that_does_not_beat_the_baseline_is_told_so(tmp_path):
     subtype_run(tmp_path / "run", skill=1.0, baseline_skill=3.0)
     metrics = evaluated(tmp_path / "run", n_bootstrap=200)
-    assert "It does not beat the mean-pool baseline" in verdict(metrics)
+    assert metrics.differences["mean_pool"]["macro_auroc"].high < 0
+    assert "It is worse than the mean-pool baseline" in verdict(metrics)
     subtype_run(tmp_path / "noise", skill=0.0)
     assert "not shown to be better than chance" in verdict(evaluated(tmp_path / "noise", n_bootstrap=200))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.2, -0.01, "is worse than"), (-0.2, 0.0, "does not beat"), (-0.2, 0.05, "does not beat"), (0.01, 0.2, "beats"),
+        (None, None, "does not beat"),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_difference_follow_its_interval(tmp_path, low, high, words):
+    subtype_run(tmp_path / "run")
+    metrics = evaluated(tmp_path / "run")
+    value = 0.1 if words == "beats" else -0.1
+    of_main = replace(metrics.differences["mean_pool"]["macro_auroc"], value=value, low=low, high=high)
+    said = verdict(
+        replace(metrics, differences={"mean_pool": metrics.differences["mean_pool"] | {"macro_auroc": of_main}})
+    )
+    assert f"It {words} the mean-pool baseline" in said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.3, 0.49, "worse"), (0.3, 0.51, "not shown"), (0.51, 0.6, "better")]
+)
+def test_the_words_on_chance_follow_the_interval(tmp_path, low, high, words):
+    subtype_run(tmp_path / "run")
+    metrics = evaluated(tmp_path / "run")
+    own = replace(metrics.attention["macro_auroc"], low=low, high=high)
+    assert f"The attention model is {words}" in verdict(
+        replace(metrics, attention=metrics.attention | {"macro_auroc": own})
+    )
 
 
 @pytest.mark.parametrize(("n_one", "is_idle"), [(40, True), (3, False), (0, False)])
