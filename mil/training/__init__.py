@@ -7,7 +7,7 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     cohort_flow.py          who left the analysis where, and why
     classification_task.py  classes as a task: an epoch, validation, rows of predictions
     survival_task.py        survival as a task: event-stratified batches or the exact gradient of all, rows of predictions
-    partial_likelihood.py   Cox's loss with Efron ties in closed form
+    partial_likelihood.py   Cox's loss with Efron ties, by the room `survival`
     packed.py               bags for training and prediction: drawing, standardising, predicting them
     fitting.py              training of one fold over its whole schedule
     cross_validation.py     all folds, resumable, out of fold

@@ -1,0 +1,7 @@
+"""The mathematics of time to an event, pure NumPy and SciPy: Cox's partial likelihood, and what is made of it.
+
+No run, no file, no cohort and no head is known here; concordance, censoring weights and curves are in `metrics`.
+
+    risk_sets.py           who is at risk when, sorted once; sums over risk sets and their transpose
+    partial_likelihood.py  loss, gradient, Hessian products and risk-set means: Efron or Breslow ties, strata, entry, weights
+"""
