@@ -185,7 +185,8 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         tables=table_sums(prepared.folder, [point.share for point in curve]),
         patient_of={slide: prepared.patient_of[slide] for slide in usable} if prepared.patient_of else {},
         n_images=sum(len(bags.read(patient).images) for patient in usable),
-        time_unit=prepared.cohort.time_unit, data_source=prepared.cohort.study.source, data_date=prepared.cohort.study.date,
+        time_unit=prepared.cohort.time_unit if counts.time_unit is None else counts.time_unit,
+        data_source=prepared.cohort.study.source, data_date=prepared.cohort.study.date,
     )  # fmt: skip
 
 

@@ -4,4 +4,6 @@ No run, no file, no cohort and no head is known here; concordance, censoring wei
 
     risk_sets.py           who is at risk when, sorted once; sums over risk sets and their transpose
     partial_likelihood.py  loss, gradient, Hessian products and risk-set means: Efron or Breslow ties, strata, entry, weights
+    cox_regression.py      regression on a few inputs: errors, tests, Schoenfeld residuals
+    ridge_regression.py    regression with a ridge on any number of inputs
 """

@@ -55,6 +55,7 @@ class TargetCounts:
 
     by_class: Mapping[str, int] = field(default_factory=dict)
     n_events: int = 0
+    time_unit: str | None = None  # of the follow-up that is predicted; None: that of the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +184,11 @@ class FollowsCohort(Protocol):
 
     def epochs_for(self, n_train: int, config: TrainConfig) -> int:
         """Return the epochs for so many training patients."""
+
+
+@runtime_checkable
+class FollowsSettings(Protocol):
+    """A task whose targets follow from the settings of the run."""
+
+    def with_settings(self, config: TrainConfig) -> TrainingTask[Any]:
+        """Return the task as these settings want it."""

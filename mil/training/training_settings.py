@@ -79,6 +79,34 @@ class TrainConfig:
         help="most patients a step (survival; a quarter of them where these are fewer), events spread evenly; 0: one step an "
         "epoch by the exact gradient of all",
     )
+    endpoint: str = option(
+        "",
+        group="survival",
+        help="end point: OS takes the columns OS_time and OS_event, OS.time and OS, or OS_MONTHS and OS_STATUS; TIME/EVENT names "
+        "two columns; left out: time and event",
+    )
+    horizon: float = option(
+        0.0, group="survival", help="censor follow-up beyond this time, in the unit of the times; 0: nowhere"
+    )
+    ties: Literal["efron", "breslow"] = option(
+        "efron", group="survival", help="how events at one time are handled in Cox's likelihood"
+    )
+    strata: str = option(
+        "",
+        group="survival",
+        help="a column: only patients with the same value are compared, in training and in the baselines",
+    )
+    entry: str = option(
+        "",
+        group="survival",
+        help="a column: when a patient came under observation (left truncation); before it nobody is at risk",
+    )
+    case_weights: str = option("", group="survival", help="a column: how much a patient counts in Cox's likelihood")
+    ridge: float | None = option(
+        None,
+        group="survival",
+        help="penalty on the weights of --head linear, which is fitted exactly; left out: the number of inputs; 0: Cox regression",
+    )
     covariates: str | None = option(
         None,
         help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
@@ -109,6 +137,10 @@ class TrainConfig:
             raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
+        if not 0 <= self.horizon < float("inf"):
+            raise ValueError(f"--horizon is a time above 0, or 0 for none, got {self.horizon}")
+        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
+            raise ValueError(f"--ridge is a number from 0, got {self.ridge}")
         if self.bootstrap < 100:
             raise ValueError(f"--bootstrap is a number from 100, got {self.bootstrap}")
         if self.seed < 0:
