@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float64
 
 from mil.evaluation.metrics_record import RunMetrics, with_own
 from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
+from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
+from mil.evaluation.survival_parts.calibration_parts import calibration_of, follow_up_of
+from mil.evaluation.survival_parts.records import SurvivalParts
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
 from mil.evaluation.task import GroupMetrics
 from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample, supported
@@ -27,8 +30,13 @@ from mil.metrics.support import (
     survival_support,
 )
 from mil.metrics.survival_curves import log_rank_p
-from mil.runs.figure_names import ATTENTION
+from mil.runs.figure_names import ATTENTION, BASELINES, COMBINED, JOINT
 from mil.runs.run_store import FinishedRun, by_patient
+
+OF_ENTRY = (
+    "patients are at risk from their entry on in Cox's likelihood alone; C-indices, Kaplan-Meier curves and Brier scores "
+    "take them as followed from the start"
+)
 
 
 class SurvivalEvaluation:
@@ -74,8 +82,9 @@ class SurvivalEvaluation:
         return supported(samples, survival_support(samples.value, pairs, event))
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
+        """Return what late entry leaves undone."""
+        entry = run.facts.settings.get("entry")
+        return () if not entry else (f"{entry}: {OF_ENTRY}",)
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
         """Return what any order of patients that knows nothing of them reaches."""
@@ -125,7 +134,23 @@ class SurvivalEvaluation:
             n_events=int(event.sum()),
             over_time=evaluate_over_time(run, plan),
             risk_groups=groups,
+            parts=self._parts(run, attention, plan),
         )
+
+    def _parts(self, run: FinishedRun, attention: Resamples, plan: Resampling) -> SurvivalParts:
+        """Return what stands beside concordance: further models, hazard ratios, groups, follow-up, calibration."""
+        known = set(run.predictions["model"])
+        models = [model for model in (ATTENTION, *BASELINES, COMBINED, JOINT) if model in known]
+        samples = {
+            model: attention if model == ATTENTION else self.resampled_metrics(run, model, plan) for model in models
+        }
+        alone, adjusted, ratio = cox_tables(run)
+        calibration, over_all = calibration_of(run)
+        return SurvivalParts(
+            models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
+            inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run), calibration=calibration,
+            d_calibration=over_all,
+        )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:
         """Nothing: there are no classes."""

@@ -20,14 +20,20 @@ from mil.runs.facts import ScaleFacts
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import Model
 from mil.survival.partial_likelihood import loss, loss_and_gradient
-from mil.training.baseline import fit_cox_of
-from mil.training.held_out.risk_scale import placed, scale_of, scaled_by_held_out
+from mil.training.held_out.risk_scale import scale_of, scaled_by_held_out
 from mil.training.packed import ReadBag, draw, in_blocks, predict
 from mil.training.recipe.batches import risk_set_size, stratified_batches
 from mil.training.recipe.schedule import EPOCHS
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
 from mil.training.time_to_event.end_points import EndPoint, find_end_point
+from mil.training.time_to_event.joint_models import (
+    combined_scores,
+    fit_linear_cox,
+    held_out_risks,
+    scale_of_linear,
+)
 from mil.training.time_to_event.linear_fit import fit_linear, is_linear
+from mil.training.time_to_event.risk_rows import survival_rows
 from mil.training.time_to_event.survival_targets import SurvivalTargets
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
@@ -54,6 +60,10 @@ class SurvivalTraining:
         )  # fmt: skip
         named = [name for name in (*config.endpoint.split("/"), config.entry, config.case_weights) if name]
         return replace(self, end_point=own, columns=(*self.columns, *named))
+
+    def group_column(self, cohort: Cohort) -> str:
+        """Return the column of strata, else that of subtypes, where the table has it."""
+        return self.end_point.group or ("subtype" if "subtype" in cohort.columns else "")
 
     def find_targets(self, cohort: Cohort) -> tuple[SurvivalTargets, dict[str, str]]:
         """Return time and event of each patient, and the patients without.
@@ -215,13 +225,27 @@ class SurvivalTraining:
     ) -> list[Row]:
         """Return rows of penalised Cox models."""
         rows: list[Row] = []
-        sets = targets.risk_sets(plan.train)
-        assert sets is not None, "a fold has an event among its training patients"
         for model, (train, test) in inputs.items():
-            cox = fit_cox_of(train, sets)
-            scale = scale_of(cox.log_hazard(train))
+            cox = fit_linear_cox(train, plan.train, targets)
+            scale = scale_of_linear(cox, train, held_out_risks(train, plan, targets))
             rows += survival_rows(plan, plan.test, targets, cox.log_hazard(test), model=model, scale=scale)
         return rows
+
+    def combined_rows(
+        self,
+        plan: FoldPlan,
+        targets: SurvivalTargets,
+        rows: FoldRows,
+        baselines: Sequence[Row],
+        inputs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ) -> list[Row]:
+        """Return rows of the average of attention and mean pool, and of Cox on image score and clinical covariates."""
+        models = combined_scores(plan, targets, rows.predictions, rows.validation, baselines, inputs)
+        return [
+            row
+            for model, (risks, scale) in models.items()
+            for row in survival_rows(plan, plan.test, targets, risks, model=model, scale=scale)
+        ]
 
     def predict_images(
         self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: SurvivalTargets
@@ -262,23 +286,3 @@ def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np
     for start, block in zip(starts, blocks, strict=True):
         (forward(start, block) * coefficients[start : start + len(block)]).sum().backward()
     return own
-
-
-def survival_rows(
-    plan: FoldPlan,
-    patients: Sequence[str],
-    targets: SurvivalTargets,
-    risks: Float64[np.ndarray, " n"],
-    *,
-    model: str,
-    scale: Mapping[str, float],
-) -> list[Row]:
-    """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
-    return [
-        {
-            "repeat": plan.repeat, "fold": plan.fold, "patient_id": patient, "model": model,
-            "time": targets.times[patient], "event": targets.events[patient], "log_hazard": float(risk),
-            **placed(float(risk), scale),
-        }
-        for patient, risk in zip(patients, risks, strict=True)
-    ]  # fmt: skip

@@ -187,6 +187,37 @@ class FollowsCohort(Protocol):
 
 
 @runtime_checkable
+class CombinesModels(Protocol):
+    """A task with models made of the scores of others."""
+
+    def combined_rows(
+        self,
+        plan: FoldPlan,
+        targets: Any,
+        rows: FoldRows,
+        baselines: Sequence[Row],
+        inputs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ) -> list[Row]:
+        """Return rows of these models for the test patients.
+
+        Args:
+            plan: the fold; it has a test patient.
+            targets: of all patients.
+            rows: of the fold's model; `validation` are training patients by models that never saw them.
+            baselines: rows of the test patients by the baselines.
+            inputs: of the baselines, of training and of test patients.
+        """
+
+
+@runtime_checkable
+class HasGroups(Protocol):
+    """A task whose metrics are also given inside groups of patients."""
+
+    def group_column(self, cohort: Cohort) -> str:
+        """Return the column of the clinical table that names each patient's group; "" for none."""
+
+
+@runtime_checkable
 class FollowsSettings(Protocol):
     """A task whose targets follow from the settings of the run."""
 

@@ -84,9 +84,14 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
     wanted = {
         "time": time, "event": event, "entry": own.entry, "weight": own.weight, "group": group if own.group else "",
     }  # fmt: skip
+    absent = [name for name in (time, event) if name not in table]
+    if absent:
+        raise StudyError(
+            f"{cohort.path}: --task {task} needs the column {' and '.join(absent)}; it has {', '.join(table)}"
+        )
     for part, name in wanted.items():
         if name and name not in table:
-            flag = {"entry": "--entry", "weight": "--case_weights", "group": "--strata"}.get(part, f"--task {task}")
+            flag = {"entry": "--entry", "weight": "--case_weights", "group": "--strata"}[part]
             raise StudyError(
                 f"{cohort.path}: {flag} needs the column {name}{nearest(name, table)}; it has {', '.join(table)}"
             )
