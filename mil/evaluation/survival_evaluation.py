@@ -145,11 +145,11 @@ class SurvivalEvaluation:
             model: attention if model == ATTENTION else self.resampled_metrics(run, model, plan) for model in models
         }
         alone, adjusted, ratio = cox_tables(run)
-        calibration, over_all = calibration_of(run)
+        calibration = calibration_of(run)
         return SurvivalParts(
             models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
-            inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run), calibration=calibration,
-            d_calibration=over_all,
+            inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run),
+            calibration=calibration.at, d_calibration=calibration.over_all, decision=calibration.decision,
         )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:

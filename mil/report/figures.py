@@ -14,7 +14,7 @@ from mil.runs.run_store import FinishedRun
 
 OWN_PICTURE = re.compile(  # what may lie in a run's figures/ of our own: an older one goes when it is drawn no more
     r"(training|confusion|confusion_images|roc|selective|reliability|kaplan_meier|scores|brier|hazard_ratios|"
-    r"risk_calibration|learning_curve)\.(svg|csv)"
+    r"risk_calibration|decision_curve|learning_curve)\.(svg|csv)"
 )
 
 

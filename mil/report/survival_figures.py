@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mil.evaluation.survival_evaluation import is_high_risk
-from mil.evaluation.survival_parts.records import CoxTable
+from mil.evaluation.survival_parts.records import CoxTable, DecisionPoint
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.report.blocks import counted
 from mil.report.drawing import GREY, Picture, Style, new_axes, round_ticks, style_of
@@ -155,24 +155,27 @@ def draw_scores(run: FinishedRun) -> Picture:
 
 def draw_hazard_ratios(adjusted: CoxTable) -> Picture:
     """Draw a forest plot: hazard ratios with limits on a logarithmic axis, a row an input."""
-    known = [row for row in adjusted.rows if row.value is not None and row.low is not None and row.high is not None]
+    known = [
+        (row.name, row.value, row.low, row.high)
+        for row in adjusted.rows
+        if row.value is not None and row.low is not None and row.high is not None
+    ]
     figure, axes = new_axes(6.4, 1.2 + 0.34 * max(1, len(known)))
-    for place, row in enumerate(reversed(known)):
-        axes.plot([row.low, row.high], [place, place], color=LOW.colour, linewidth=1.4)
-        axes.plot(row.value, place, "s", color=LOW.colour, markersize=6)
+    for place, (_, value, low, high) in enumerate(reversed(known)):
+        axes.plot([low, high], [place, place], color=LOW.colour, linewidth=1.4)
+        axes.plot(value, place, "s", color=LOW.colour, markersize=6)
     axes.axvline(1.0, color=GREY, linewidth=1.0, linestyle="--")
-    axes.set_yticks(range(len(known)), [row.name for row in reversed(known)])
+    axes.set_yticks(range(len(known)), [name for name, *_ in reversed(known)])
     axes.set_ylim(-0.7, len(known) - 0.3)
     axes.set_xscale("log")
-    ends = [end for row in known for end in (row.low, row.high)]
+    ends = [end for *_, low, high in known for end in (low, high)]
     ticks = ratio_ticks(min(ends, default=0.5), max(ends, default=2.0))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("hazard ratio with 95 % limits")
-    rows = [[row.name, row.value, row.low, row.high] for row in known]
-    said = "; ".join(f"{row.name} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in known)
+    said = "; ".join(f"{name} {value:.2f} ({low:.2f} to {high:.2f})" for name, value, low, high in known)
     return Picture(
-        figure=figure, names=["input", "hazard_ratio", "low", "high"], rows=rows, title="Hazard ratios",
+        figure=figure, names=["input", "hazard_ratio", "low", "high"], rows=[list(row) for row in known], title="Hazard ratios",
         description=f"Hazard ratios of {adjusted.n} patients with {counted(adjusted.events, 'event')}: {said}.",
     )  # fmt: skip
 
@@ -209,4 +212,26 @@ def draw_risk_calibration(own: CalibrationAt, time_unit: str = "") -> Picture:
         ],
         title="Calibration of the predicted risk",
         description=f"Observed against predicted risk until {when} of {len(own.groups)} groups of patients of like risk.",
+    )  # fmt: skip
+
+
+def draw_decision_curve(points: Sequence[DecisionPoint], moment: float, time_unit: str = "") -> Picture:
+    """Draw net benefit against the threshold of risk: by the model, treating everybody, treating nobody."""
+    figure, axes = new_axes(4.8, 3.4)
+    thresholds = [point.threshold for point in points]
+    axes.plot(thresholds, [point.model for point in points], color=LOW.colour, linewidth=1.6, label="by the model")
+    everybody = [point.everybody for point in points]
+    axes.plot(thresholds, everybody, color=GREY, linewidth=1.2, linestyle="--", label="treat everybody")
+    axes.axhline(0.0, color=GREY, linewidth=1.0, linestyle=":", label="treat nobody")
+    top = max([*(point.model for point in points), everybody[0], 0.05])
+    axes.set_ylim(-0.15 * top - 0.02, 1.1 * top)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("risk from which on a patient is treated")
+    axes.set_ylabel("net benefit a patient")
+    axes.legend(frameon=False)
+    when = f"{time_text(moment)} {time_unit}".rstrip()
+    return Picture(
+        figure=figure, names=["threshold", "model", "everybody"], title="Decision curve",
+        rows=[[point.threshold, point.model, point.everybody] for point in points],
+        description=f"Net benefit of treating by the predicted risk until {when}, beside treating everybody and nobody.",
     )  # fmt: skip

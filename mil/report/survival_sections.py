@@ -22,6 +22,7 @@ from mil.report.blocks import (
 from mil.report.drawing import Picture
 from mil.report.survival_figures import (
     draw_brier,
+    draw_decision_curve,
     draw_hazard_ratios,
     draw_risk_calibration,
     draw_scores,
@@ -68,6 +69,7 @@ class SurvivalReport:
         if parts is not None and parts.calibration:
             middle = parts.calibration[len(parts.calibration) // 2]
             pictures["risk_calibration"] = draw_risk_calibration(middle, run.facts.time_unit)
+            pictures["decision_curve"] = draw_decision_curve(parts.decision, middle.time, run.facts.time_unit)
         return pictures
 
     def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:

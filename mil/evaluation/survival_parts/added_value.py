@@ -21,7 +21,7 @@ from mil.evaluation.survival_parts.records import (
     InsideGroups,
     LikelihoodRatio,
 )
-from mil.metrics.bootstrap import Resamples, Resampling, intervals, named_intervals, resample, supported
+from mil.metrics.bootstrap import Metrics, Resamples, Resampling, intervals, named_intervals, resample, supported
 from mil.metrics.concordance import concordances_within
 from mil.metrics.support import has_enough_events, independent_pairs, ranking_support
 from mil.runs.figure_names import ATTENTION, CLINICAL, COMBINED, JOINT, MEAN_POOL
@@ -142,12 +142,18 @@ def inside_groups(run: FinishedRun, models: list[str], plan: Resampling) -> Insi
     found: Named = {}
     for model in models:
         score = by_patient(run.predictions, model, ["score"], ["time"])["score"].to_numpy(float)
-        samples = resample(
-            lambda weights, score=score: {
-                "c_index": concordances_within(score[known], time[known], event[known], codes, weights[known])
-            },
-            plan,
-        )
+        samples = resample(_inside(score[known], time[known], event[known], codes, known), plan)
         support = ranking_support(samples.value["c_index"], pairs, is_enough=has_enough_events(event[known]))
         found[model] = intervals(supported(samples, {"c_index": support}))["c_index"]
     return InsideGroups(column=column, n=len(known), groups=groups, c_index=found)
+
+
+def _inside(
+    score: Float64[np.ndarray, " m"],
+    time: Float64[np.ndarray, " m"],
+    event: Int[np.ndarray, " m"],
+    codes: Int[np.ndarray, " m"],
+    known: Int[np.ndarray, " m"],
+) -> Metrics:
+    """Return the C of pairs inside groups as a function of the weights of all tested patients."""
+    return lambda weights: {"c_index": concordances_within(score, time, event, codes, weights[known])}

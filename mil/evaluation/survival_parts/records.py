@@ -66,6 +66,24 @@ class InsideGroups:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionPoint:
+    """Net benefit a patient of treating those whose predicted risk is the threshold or more, and of treating everybody."""
+
+    threshold: float
+    model: float
+    everybody: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunCalibration:
+    """Calibration at some times, over all times, and the decision curve at the middle one of the times."""
+
+    at: tuple[CalibrationAt, ...]
+    over_all: DCalibration | None
+    decision: tuple[DecisionPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SurvivalParts:
     """All of it; what a run has not is None or empty.
 
@@ -80,3 +98,4 @@ class SurvivalParts:
     follow_up: MedianTime
     calibration: tuple[CalibrationAt, ...]
     d_calibration: DCalibration | None
+    decision: tuple[DecisionPoint, ...]  # at the middle one of the times of `calibration`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mil.evaluation.survival_parts.records import HazardRatio, SurvivalParts
-from mil.report.blocks import Paragraph, Section, counted, illustration, note, number, p_value, table
+from mil.report.blocks import Block, Paragraph, Section, counted, illustration, note, number, p_value, table
 from mil.report.task import Pictures
 from mil.runs.figure_names import time_text
 
@@ -27,7 +27,7 @@ def hazard_sections(parts: SurvivalParts, pictures: Pictures) -> list[Section]:
         else f" That no ratio changes with time (scaled Schoenfeld residuals, all together) has p {p_value(p)}"
         + (": some do, and a ratio is a mean over time." if p < MAX_P else ".")
     )
-    body = (
+    body: tuple[Block, ...] = (
         table(["regression", "input", "hazard ratio (95 %)", "p", "p of a change with time"], rows),
         *illustration("hazard_ratios", "Hazard ratios, all inputs together; out-of-fold image score.", pictures),
         Paragraph(words=f"{said}.{steady}"),
@@ -72,7 +72,7 @@ def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Secti
             else ": nothing speaks against the predicted probabilities"
         )
     )
-    body = (
+    body: tuple[Block, ...] = (
         table(["until time", "expected", "observed", "expected / observed", "intercept", "slope"], rows),
         *illustration(
             "risk_calibration",
@@ -80,6 +80,12 @@ def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Secti
             pictures,
         ),
         Paragraph(words=f"D-calibration over all times: p {p_value(whole)}{verdict}."),
+        *illustration(
+            "decision_curve",
+            "Net benefit of treating by the predicted risk until the middle one of the times (Vickers et al. 2008), beside "
+            "treating everybody and nobody: the model helps where it is the highest line.",
+            pictures,
+        ),
         note(
             "Predicted by each fold's model with Breslow's baseline hazard of its training patients. Expected: mean "
             "predicted risk; observed: 1 "
