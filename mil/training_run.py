@@ -35,7 +35,7 @@ from mil.training.cross_validation import run_folds
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
-from mil.training.task import HasGroups
+from mil.training.task import KnowsPatients
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
@@ -151,13 +151,17 @@ def _own_folders(folder: RunFolder, runs: Path) -> None:
 def _write_patients(prepared: PreparedRun, folder: RunFolder) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
     patients, covariates = prepared.cohort.patients, prepared.covariates
-    groups = prepared.task.group_column(prepared.cohort) if isinstance(prepared.task, HasGroups) else ""
-    names = [name for name in ("site", groups) if name in patients.columns and name not in covariates.names]
+    task = prepared.task
+    more = dict(task.patient_columns(prepared.cohort, prepared.targets)) if isinstance(task, KnowsPatients) else {}
+    more = {name: values for name, values in more.items() if name not in ("site", *covariates.names)}
+    has_site = "site" in patients.columns
     rows = []
     for patient in prepared.usable:
-        values = [*(patients.loc[patient, name] for name in names), *covariates.of(patient)]
+        values = [*([patients.loc[patient, "site"]] if has_site else []), *(own.get(patient) for own in more.values())]
+        values += covariates.of(patient)
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
-    write_table(folder.patients, ["patient_id", *names, *covariates.names], rows)
+    names = [*(["site"] if has_site else []), *more, *covariates.names]
+    write_table(folder.patients, ["patient_id", *names], rows)
 
 
 def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence[ShareFacts]) -> RunFacts:

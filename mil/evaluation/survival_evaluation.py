@@ -15,6 +15,7 @@ from mil.evaluation.metrics_record import RunMetrics, with_own
 from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
 from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
 from mil.evaluation.survival_parts.calibration_parts import calibration_of, follow_up_of
+from mil.evaluation.survival_parts.competing_parts import incidence_of
 from mil.evaluation.survival_parts.records import SurvivalParts
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
 from mil.evaluation.task import GroupMetrics
@@ -37,6 +38,7 @@ OF_ENTRY = (
     "patients are at risk from their entry on in Cox's likelihood alone; C-indices, Kaplan-Meier curves and Brier scores "
     "take them as followed from the start"
 )
+OF_STRATA = "survival probabilities use one baseline hazard for all strata, though log-hazards are compared inside a stratum alone"
 
 
 class SurvivalEvaluation:
@@ -82,9 +84,9 @@ class SurvivalEvaluation:
         return supported(samples, survival_support(samples.value, pairs, event))
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
-        """Return what late entry leaves undone."""
-        entry = run.facts.settings.get("entry")
-        return () if not entry else (f"{entry}: {OF_ENTRY}",)
+        """Return what late entry and strata leave undone."""
+        said = (("entry", OF_ENTRY), ("strata", OF_STRATA))
+        return tuple(f"{run.facts.settings[key]}: {words}" for key, words in said if run.facts.settings.get(key))
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
         """Return what any order of patients that knows nothing of them reaches."""
@@ -134,10 +136,12 @@ class SurvivalEvaluation:
             n_events=int(event.sum()),
             over_time=evaluate_over_time(run, plan),
             risk_groups=groups,
-            parts=self._parts(run, attention, plan),
+            parts=self._parts(run, attention, plan, is_high),
         )
 
-    def _parts(self, run: FinishedRun, attention: Resamples, plan: Resampling) -> SurvivalParts:
+    def _parts(
+        self, run: FinishedRun, attention: Resamples, plan: Resampling, is_high: Bool[np.ndarray, " n"]
+    ) -> SurvivalParts:
         """Return what stands beside concordance: further models, hazard ratios, groups, follow-up, calibration."""
         known = set(run.predictions["model"])
         models = [model for model in (ATTENTION, *BASELINES, COMBINED, JOINT) if model in known]
@@ -150,6 +154,7 @@ class SurvivalEvaluation:
             models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
             inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run),
             calibration=calibration.at, d_calibration=calibration.over_all, decision=calibration.decision,
+            incidence=incidence_of(run, is_high),
         )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:

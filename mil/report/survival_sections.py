@@ -29,7 +29,11 @@ from mil.report.survival_figures import (
     draw_survival_curves,
 )
 from mil.report.survival_pages.added_value_section import added_value_section
-from mil.report.survival_pages.regression_sections import calibration_sections, hazard_sections
+from mil.report.survival_pages.regression_sections import (
+    calibration_sections,
+    hazard_sections,
+    incidence_sections,
+)
 from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
@@ -104,7 +108,7 @@ class SurvivalReport:
         if parts is None:
             return over_time
         before = [added_value_section(metrics, parts), *hazard_sections(parts, pictures)]
-        return [*before, *over_time, *calibration_sections(parts, pictures)]
+        return [*before, *incidence_sections(parts), *over_time, *calibration_sections(parts, pictures)]
 
     def fold_table(self, metrics: SurvivalMetrics) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
         """Return each fold's events and concordance."""

@@ -2,6 +2,7 @@
 
 ATTENTION, MEAN_POOL, CLINICAL, PRIOR = "attention", "mean_pool", "clinical", "prior"
 COMBINED, JOINT = "combined", "joint"  # further models of a survival run
+COMPETING = "competing_event"  # a column of patients.csv
 BASELINES = (MEAN_POOL, CLINICAL)  # what the attention model is compared with; the prior is chance
 
 MODEL_NAMES = {

@@ -17,7 +17,7 @@ from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
 from mil.runs.facts import ScaleFacts
-from mil.runs.figure_names import ATTENTION
+from mil.runs.figure_names import ATTENTION, COMPETING
 from mil.runs.model_file import Model
 from mil.survival.partial_likelihood import loss, loss_and_gradient
 from mil.training.held_out.risk_scale import scale_of, scaled_by_held_out
@@ -56,14 +56,18 @@ class SurvivalTraining:
         """Return the task with the end point, ties, strata, entry and weights of a run's settings."""
         own = EndPoint(
             name=config.endpoint, horizon=config.horizon, entry=config.entry, group=config.strata,
-            weight=config.case_weights, ties=config.ties,
+            weight=config.case_weights, competing=config.competing, ties=config.ties,
         )  # fmt: skip
-        named = [name for name in (*config.endpoint.split("/"), config.entry, config.case_weights) if name]
+        named = [
+            name for name in (*config.endpoint.split("/"), config.entry, config.case_weights, config.competing) if name
+        ]
         return replace(self, end_point=own, columns=(*self.columns, *named))
 
-    def group_column(self, cohort: Cohort) -> str:
-        """Return the column of strata, else that of subtypes, where the table has it."""
-        return self.end_point.group or ("subtype" if "subtype" in cohort.columns else "")
+    def patient_columns(self, cohort: Cohort, targets: SurvivalTargets) -> dict[str, Mapping[str, object]]:
+        """Return the groups of patients under their column's name, and who had a competing event, where they are known."""
+        group = self.end_point.group or ("subtype" if "subtype" in cohort.columns else "")
+        own: dict[str, Mapping[str, object]] = {group: targets.groups} if group else {}
+        return own | ({COMPETING: targets.competing} if targets.competing else {})
 
     def find_targets(self, cohort: Cohort) -> tuple[SurvivalTargets, dict[str, str]]:
         """Return time and event of each patient, and the patients without.

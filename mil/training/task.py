@@ -210,11 +210,11 @@ class CombinesModels(Protocol):
 
 
 @runtime_checkable
-class HasGroups(Protocol):
-    """A task whose metrics are also given inside groups of patients."""
+class KnowsPatients(Protocol):
+    """A task whose evaluation needs more of the patients than their site and covariates."""
 
-    def group_column(self, cohort: Cohort) -> str:
-        """Return the column of the clinical table that names each patient's group; "" for none."""
+    def patient_columns(self, cohort: Cohort, targets: Any) -> Mapping[str, Mapping[str, object]]:
+        """Return further columns of patients.csv: name, and the value of each patient that has one."""
 
 
 @runtime_checkable

@@ -102,6 +102,12 @@ class TrainConfig:
         help="a column: when a patient came under observation (left truncation); before it nobody is at risk",
     )
     case_weights: str = option("", group="survival", help="a column: how much a patient counts in Cox's likelihood")
+    competing: str = option(
+        "",
+        group="survival",
+        help="a column of any event (OS for the end point DSS): who has it and not the end point's had a competing one, which "
+        "the report counts",
+    )
     ridge: float | None = option(
         None,
         group="survival",

@@ -84,6 +84,19 @@ class RunCalibration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IncidenceAt:
+    """Cumulative incidence by a time in one risk group, by Aalen and Johansen, and 1 less Kaplan-Meier, which says too much."""
+
+    group: str
+    time: float
+    own: float
+    low: float | None
+    high: float | None
+    competing: float
+    kaplan_meier: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SurvivalParts:
     """All of it; what a run has not is None or empty.
 
@@ -98,4 +111,5 @@ class SurvivalParts:
     follow_up: MedianTime
     calibration: tuple[CalibrationAt, ...]
     d_calibration: DCalibration | None
+    incidence: tuple[IncidenceAt, ...]  # where competing events are known
     decision: tuple[DecisionPoint, ...]  # at the middle one of the times of `calibration`

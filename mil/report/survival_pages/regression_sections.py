@@ -97,3 +97,23 @@ def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Secti
         ),
     )
     return [Section(key="risk-calibration", title="Calibration of the predicted risk", items="12e, 15, 23a", body=body)]
+
+
+def incidence_sections(parts: SurvivalParts) -> list[Section]:
+    """Return the cumulative incidences of the risk groups; nothing where competing events are not known."""
+    if not parts.incidence:
+        return []
+    rows = []
+    for own in parts.incidence:
+        limits = "" if own.low is None or own.high is None else f" ({own.low:.3f} to {own.high:.3f})"
+        shares = [f"{own.own:.3f}{limits}", f"{own.competing:.3f}", f"{own.kaplan_meier:.3f}"]
+        rows.append([own.group, time_text(own.time), *shares])
+    body: tuple[Block, ...] = (
+        table(["group", "until time", "end point (Aalen-Johansen)", "competing event", "1 - Kaplan-Meier"], rows),
+        note(
+            "The share of patients who had the end point's event by a time, and the share who had another one first. 1 less "
+            "Kaplan-Meier takes those as if they could still have it and says too much. The model's hazard is the cause-specific "
+            "one: other events are censored in it."
+        ),
+    )
+    return [Section(key="competing-risks", title="Competing risks", items="12e, 23a", body=body)]

@@ -35,6 +35,7 @@ class EndPoint:
     entry: str = ""  # a column
     group: str = ""  # a column; "": the subtype, where the table has it
     weight: str = ""  # a column
+    competing: str = ""  # a column of any event
     ties: str = "efron"
 
     def columns(self, table: Sequence[str], path: object) -> tuple[str, str]:
@@ -83,6 +84,7 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
     group = own.group or ("subtype" if "subtype" in table else "")
     wanted = {
         "time": time, "event": event, "entry": own.entry, "weight": own.weight, "group": group if own.group else "",
+        "competing": own.competing,
     }  # fmt: skip
     absent = [name for name in (time, event) if name not in table]
     if absent:
@@ -91,7 +93,7 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
         )
     for part, name in wanted.items():
         if name and name not in table:
-            flag = {"entry": "--entry", "weight": "--case_weights", "group": "--strata"}[part]
+            flag = {"weight": "--case_weights", "group": "--strata"}.get(part, f"--{part}")
             raise StudyError(
                 f"{cohort.path}: {flag} needs the column {name}{nearest(name, table)}; it has {', '.join(table)}"
             )
@@ -112,6 +114,8 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
             values["entry"] = _number(row[own.entry], own.entry, patient, cohort) * (entry_months or 1.0)
         if own.weight:
             values["weight"] = _number(row[own.weight], own.weight, patient, cohort)
+        if own.competing:
+            values["competing"] = int(_event(row[own.competing], own.competing, patient, cohort) > values["event"])
         reason = _cut(values, own, patient, cohort)
         if reason:
             excluded[patient] = reason
@@ -123,6 +127,7 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
         events={patient: values["event"] for patient, values in known.items()},
         entries={patient: values["entry"] for patient, values in known.items() if own.entry},
         weights={patient: values["weight"] for patient, values in known.items() if own.weight},
+        competing={patient: values["competing"] for patient, values in known.items() if own.competing},
         groups=groups, is_stratified=bool(own.group), ties=own.ties,
         time_unit=cohort.time_unit if time == "time" else "" if months is None else "months",
     ), dict(sorted(excluded.items()))  # fmt: skip
@@ -136,7 +141,7 @@ def _cut(values: dict[str, Any], own: EndPoint, patient: str, cohort: Cohort) ->
             f"{values['time']:g}; entry lies before the end of follow-up"
         )
     if own.horizon and values["time"] > own.horizon:
-        values["time"], values["event"] = own.horizon, 0
+        values |= {"time": own.horizon, "event": 0} | ({"competing": 0} if own.competing else {})
         if values.get("entry", -math.inf) >= own.horizon:
             return f"comes under observation after the horizon of {own.horizon:g}"
     return ""

@@ -22,6 +22,7 @@ class SurvivalTargets:
         groups: the group of each patient (the subtype, say), for figures inside groups; empty: not known.
         is_stratified: whether patients are compared inside their group alone.
         weights: of the patients; empty: all count alike.
+        competing: 1 where follow-up ended with another event; empty: not known.
         ties: "efron" or "breslow".
         time_unit: of all times; "" where it is not known.
     """
@@ -32,6 +33,7 @@ class SurvivalTargets:
     groups: Mapping[str, str] = field(default_factory=dict)
     is_stratified: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
+    competing: Mapping[str, int] = field(default_factory=dict)
     ties: str = "efron"
     time_unit: str = ""
 

@@ -114,3 +114,12 @@ def test_slides_of_one_patient_that_differ_are_refused(tmp_path):
     table = cohort(tmp_path, patient_id=["a", "a", "c", "d"], subtype=["LMS"] * 4, **OS)
     with pytest.raises(StudyError, match=r"patient a has two values of OS\.time: 100 and 200"):
         found(table, name="OS")
+
+
+def test_who_had_another_event_first_is_known_where_its_column_is_named(tmp_path):
+    table = cohort(tmp_path, DSS=[1, 0, 0, 0], **{"DSS.time": [100, 200, 300, 400]}, **OS)
+    assert found(table, name="DSS", competing="OS")[0].competing == {"a": 0, "b": 0, "c": 1, "d": 0}
+    assert found(table, name="DSS", competing="OS", horizon=250.0)[0].competing["c"] == 0
+    assert found(table, name="DSS")[0].competing == {}
+    with pytest.raises(StudyError, match="--competing needs the column PFI"):
+        found(table, name="DSS", competing="PFI")
