@@ -143,8 +143,10 @@ class SurvivalEvaluation:
         self, run: FinishedRun, attention: Resamples, plan: Resampling, is_high: Bool[np.ndarray, " n"]
     ) -> SurvivalParts:
         """Return what stands beside concordance: further models, hazard ratios, groups, follow-up, calibration."""
-        known = set(run.predictions["model"])
-        models = [model for model in (ATTENTION, *BASELINES, COMBINED, JOINT) if model in known]
+        # a model that a fold could not be given (no held-out event) is not one of all tested patients, and has no figure
+        n_rows = run.predictions["model"].value_counts()
+        everyone = n_rows[ATTENTION]
+        models = [model for model in (ATTENTION, *BASELINES, COMBINED, JOINT) if n_rows.get(model, 0) == everyone]
         samples = {
             model: attention if model == ATTENTION else self.resampled_metrics(run, model, plan) for model in models
         }

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from pytest import approx
 from scipy.stats import kstest
@@ -142,3 +143,15 @@ def test_groups_that_are_not_known_give_nothing(tmp_path):
     alone = replace(run, patients=run.patients.drop(columns="subtype"))
     assert inside_groups(alone, ["attention"], plan) is None
     assert inside_groups(replace(run, patients=run.patients.assign(subtype="LMS")), ["attention"], plan) is None
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_model_that_lacks_a_fold_has_no_figures(tmp_path, is_whole):
+    metrics = TASKS["survival"].evaluation
+    run = subtype_alone_run(tmp_path)
+    further = run.predictions.assign(model="joint")
+    further = further if is_whole else further[further["fold"] == 0]
+    run = replace(run, predictions=pd.concat([run.predictions, further], ignore_index=True))
+    plan = metrics.resampling_plan(run, n_bootstrap=100, seed=0)
+    parts = metrics._parts(run, metrics.resampled_metrics(run, "attention", plan), plan, np.arange(240) < 120)
+    assert set(parts.models) == ({"joint"} if is_whole else set())
