@@ -7,6 +7,7 @@ from pytest import approx
 from common.cohort import read_cohort
 from common.failures import StudyError
 from mil.training.time_to_event.end_points import EndPoint, find_end_point
+from mil.training.training_settings import TrainConfig
 
 ROWS = {
     "patient_id": ["a", "b", "c", "d"], "slide_id": ["a1", "b1", "c1", "d1"], "subtype": ["LMS", "LMS", "UPS", None],
@@ -123,3 +124,11 @@ def test_who_had_another_event_first_is_known_where_its_column_is_named(tmp_path
     assert found(table, name="DSS")[0].competing == {}
     with pytest.raises(StudyError, match="--competing needs the column PFI"):
         found(table, name="DSS", competing="PFI")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("horizon", -1.0), ("horizon", float("inf")), ("horizon", float("nan")), ("ridge", -0.5)]
+)
+def test_impossible_settings_are_named(option, value):
+    with pytest.raises(ValueError, match=f"--{option} is a"):
+        TrainConfig(**{option: value})
