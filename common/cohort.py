@@ -53,6 +53,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
     study: StudyNotes = field(default_factory=StudyNotes)
     time_unit: str = ""  # of `time`; "" where the table's unit is not known
+    months_a_unit: float | None = None  # how many months the table's unit of time is, for times in other columns
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
     odd = zero_notes(names, rows)
     faults = typed_with_faults(names, rows, unit=study.unit)
     if mapping.months is not None:
-        for _, row in rows:
+        for _, row in rows if "time" in names else ():
             row["time"] *= mapping.months
     if faults:
         shown = "\n  ".join(faults[:MAX_FAULTS_SHOWN])
@@ -144,6 +145,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         notes=(*table.notes, *missing, *odd, *of_sets),
         study=study,
         time_unit="" if mapping.months is None else "months",
+        months_a_unit=mapping.months,
     )
     return cohort if where is None else _restricted(cohort, where)
 

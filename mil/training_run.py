@@ -39,6 +39,7 @@ from mil.training.fold_store import read_models, write_fold_tables, write_image_
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
 from mil.training.recipe.tensorboard_events import check_installed, write_events
+from mil.training.task import KnowsPatients
 from mil.training.training_settings import TrainConfig
 
 PACKAGES = (
@@ -166,12 +167,17 @@ def _own_folders(folder: RunFolder, runs: Path) -> None:
 def _write_patients(prepared: PreparedRun, folder: RunFolder) -> None:
     """Write site and covariates of the patients: subgroups are evaluated from the run folder alone."""
     patients, covariates = prepared.cohort.patients, prepared.covariates
+    task = prepared.task
+    more = dict(task.patient_columns(prepared.cohort, prepared.targets)) if isinstance(task, KnowsPatients) else {}
+    more = {name: values for name, values in more.items() if name not in ("site", *covariates.names)}
     has_site = "site" in patients.columns
     rows = []
     for patient in prepared.usable:
-        values = [*([patients.loc[patient, "site"]] if has_site else []), *covariates.of(patient)]
+        values = [*([patients.loc[patient, "site"]] if has_site else []), *(own.get(patient) for own in more.values())]
+        values += covariates.of(patient)
         rows.append([patient, *("" if value != value or value is None else value for value in values)])  # noqa: PLR0124
-    write_table(folder.patients, ["patient_id", *(["site"] if has_site else []), *covariates.names], rows)
+    names = [*(["site"] if has_site else []), *more, *covariates.names]
+    write_table(folder.patients, ["patient_id", *names], rows)
 
 
 def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence[ShareFacts]) -> RunFacts:
@@ -201,7 +207,8 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         tables=table_sums(prepared.folder, [point.share for point in curve]),
         patient_of={slide: prepared.patient_of[slide] for slide in usable} if prepared.patient_of else {},
         n_images=sum(len(bags.read(patient).images) for patient in usable),
-        time_unit=prepared.cohort.time_unit, data_source=prepared.cohort.study.source, data_date=prepared.cohort.study.date,
+        time_unit=prepared.cohort.time_unit if counts.time_unit is None else counts.time_unit,
+        data_source=prepared.cohort.study.source, data_date=prepared.cohort.study.date,
     )  # fmt: skip
 
 

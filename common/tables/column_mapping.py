@@ -85,7 +85,7 @@ def mapped_rows(table: TextTable, mapping: ColumnMapping, path: object) -> tuple
     sources = own | dict(mapping.sources)
     place = {name: index for index, name in enumerate(table.columns)}
     names = tuple(sorted(sources, key=lambda ours: place[sources[ours].columns[0]]))  # one column may have two meanings
-    if mapping.months is not None and "time" not in names:
+    if mapping.months is not None and not any(name.lower().endswith("time") for name in names):  # OS.time is one, too
         raise StudyError(f"{path}: {TIME_UNIT} is given, and there is no column time; map it under 'columns'")
     rows = [(number, {ours: _first(row, sources[ours]) for ours in names}) for number, row in table.rows]
     faults = grouped_faults(list(_unknown_words(rows, mapping)))

@@ -162,6 +162,11 @@ class RunMetrics:
         return f"{self.n_patients} test {self.unit}s"
 
     @property
+    def remarks(self) -> str:
+        """What a task says beside the verdict, in words; may be empty."""
+        return ""
+
+    @property
     def needed(self) -> str:
         """How many test patients it takes for an interval, in words."""
         return f"{MIN_PATIENTS} patients"

@@ -13,6 +13,10 @@ from jaxtyping import Bool, Float64
 
 from mil.evaluation.metrics_record import RunMetrics, with_own
 from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
+from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
+from mil.evaluation.survival_parts.calibration_parts import calibration_of, follow_up_of
+from mil.evaluation.survival_parts.competing_parts import incidence_of
+from mil.evaluation.survival_parts.records import SurvivalParts
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
 from mil.evaluation.task import GroupMetrics
 from mil.metrics.bootstrap import Resamples, Resampling, intervals, plan_resampling, resample, supported
@@ -27,8 +31,14 @@ from mil.metrics.support import (
     survival_support,
 )
 from mil.metrics.survival_curves import log_rank_p
-from mil.runs.figure_names import ATTENTION
+from mil.runs.figure_names import ATTENTION, BASELINES, COMBINED, JOINT
 from mil.runs.run_store import FinishedRun, by_patient
+
+OF_ENTRY = (
+    "patients are at risk from their entry on in Cox's likelihood alone; C-indices, Kaplan-Meier curves and Brier scores "
+    "take them as followed from the start"
+)
+OF_STRATA = "survival probabilities use one baseline hazard for all strata, though log-hazards are compared inside a stratum alone"
 
 
 class SurvivalEvaluation:
@@ -74,8 +84,9 @@ class SurvivalEvaluation:
         return supported(samples, survival_support(samples.value, pairs, event))
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
+        """Return what late entry and strata leave undone."""
+        said = (("entry", OF_ENTRY), ("strata", OF_STRATA))
+        return tuple(f"{run.facts.settings[key]}: {words}" for key, words in said if run.facts.settings.get(key))
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
         """Return what any order of patients that knows nothing of them reaches."""
@@ -125,7 +136,28 @@ class SurvivalEvaluation:
             n_events=int(event.sum()),
             over_time=evaluate_over_time(run, plan),
             risk_groups=groups,
+            parts=self._parts(run, attention, plan, is_high),
         )
+
+    def _parts(
+        self, run: FinishedRun, attention: Resamples, plan: Resampling, is_high: Bool[np.ndarray, " n"]
+    ) -> SurvivalParts:
+        """Return what stands beside concordance: further models, hazard ratios, groups, follow-up, calibration."""
+        # a model that a fold could not be given (no held-out event) is not one of all tested patients, and has no figure
+        n_rows = run.predictions["model"].value_counts()
+        everyone = n_rows[ATTENTION]
+        models = [model for model in (ATTENTION, *BASELINES, COMBINED, JOINT) if n_rows.get(model, 0) == everyone]
+        samples = {
+            model: attention if model == ATTENTION else self.resampled_metrics(run, model, plan) for model in models
+        }
+        alone, adjusted, ratio = cox_tables(run)
+        calibration = calibration_of(run)
+        return SurvivalParts(
+            models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
+            inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run),
+            calibration=calibration.at, d_calibration=calibration.over_all, decision=calibration.decision,
+            incidence=incidence_of(run, is_high),
+        )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:
         """Nothing: there are no classes."""

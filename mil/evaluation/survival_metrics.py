@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mil.evaluation.metrics_record import FoldMetrics, RunMetrics
+from mil.evaluation.survival_parts.records import SurvivalParts
 from mil.metrics.bootstrap import Interval
 from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
+from mil.runs.figure_names import COMBINED, JOINT
+
+FEW_EVENTS = 50
+REACHED = {COMBINED: "Averaged with the mean pool it reaches", JOINT: "image and clinical covariates together reach"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +79,31 @@ class SurvivalMetrics(RunMetrics):
     n_events: int
     over_time: OverTimeMetrics | None
     risk_groups: RiskGroups
+    parts: SurvivalParts | None = None  # a run of an earlier version has none
 
     @property
     def tested(self) -> str:
         """Who was tested, in words."""
         return f"{self.n_patients} test patients with {self.n_events} events"
+
+    @property
+    def remarks(self) -> str:
+        """What models of several scores reach, and what few events do to the figures."""
+        models = {} if self.parts is None else self.parts.models
+        said = [
+            f"{words} {value.value:.3f}"
+            for model, words in REACHED.items()
+            if model in models and (value := models[model].figures[self.main]).value is not None
+        ]
+        reached = f"{'; '.join(said)}." if said else ""
+        own = self.attention[self.main]
+        if self.n_events >= FEW_EVENTS or own.low is None or own.high is None:
+            return reached
+        few = (
+            f"{self.n_events} events are few: the 95 % interval of the C-index is {own.high - own.low:.2f} wide, so smaller "
+            f"differences cannot be seen here, and regressions carry at most {max(1, self.n_events // 10)} at ten events an input."
+        )
+        return f"{reached} {few}".strip()
 
     @property
     def needed(self) -> str:

@@ -47,6 +47,31 @@ def kaplan_meier_limits(
     return low, high
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MedianTime:
+    """The time at which a curve falls to half, with 95 % limits; None where it does not get there."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def median_time(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> MedianTime:
+    """Return the median of the Kaplan-Meier curve, with the times at which its limits fall to half (Brookmeyer and Crowley 1982).
+
+    With censored and event exchanged (reverse Kaplan-Meier) it is the median follow-up (Schemper and Smith 1996, Control Clin
+    Trials 17:343).
+    """
+    steps, survival = kaplan_meier(time, event)
+    low, high = kaplan_meier_limits(time, event)
+    found = []
+    for curve in (survival, low, high):
+        below = np.flatnonzero(np.where(np.isnan(curve), 0.0, curve) <= 0.5)
+        is_known = len(below) and not (curve is not survival and np.isnan(curve[below[0]]))
+        found.append(float(steps[below[0]]) if is_known else None)
+    return MedianTime(value=found[0], low=found[1], high=found[2])
+
+
 def log_rank_p(
     time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], is_high: Bool[np.ndarray, " n"]
 ) -> float | None:

@@ -9,7 +9,7 @@ No metric is computed here.
     methods_sections.py    cohort and methods: flow, folds, audit, settings, encoder, versions
     result_sections.py     results of every task: discrimination, folds, subgroups, learning curve
     subtype_sections.py    the own sections of a subtype run: calibration, prediction sets, selective prediction
-    survival_sections.py   the own sections of a survival run: risk groups, survival over time
+    survival_sections.py   the own sections of a survival run: risk groups, survival over time; survival_pages/ has more
     targets/               the report of ordered classes, numbers and several columns
     search/                what was searched and chosen in each fold
     comparison_section.py  the comparison with another run
@@ -18,6 +18,6 @@ No metric is computed here.
     figures.py             every picture of a run, with its numbers
     drawing.py             axes, colours and SVG text of every picture
     subtype_figures.py     confusion, ROC, reliability, selective accuracy
-    survival_figures.py    Kaplan-Meier curves of the risk groups with bands, scores beside follow-up
+    survival_figures.py    Kaplan-Meier curves with bands, scores beside follow-up, hazard ratios, calibration
     training_figures.py    loss by epoch, learning curve
 """

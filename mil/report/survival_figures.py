@@ -1,4 +1,4 @@
-"""Pictures of a survival run: Kaplan-Meier curves of the risk groups, and scores beside follow-up."""
+"""Pictures of a survival run: Kaplan-Meier curves, scores beside follow-up, Brier score, hazard ratios, calibration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mil.evaluation.survival_evaluation import is_high_risk
+from mil.evaluation.survival_parts.records import CoxTable, DecisionPoint
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.report.blocks import counted
 from mil.report.drawing import GREY, Picture, Style, new_axes, round_ticks, style_of
 from mil.runs.figure_names import ATTENTION, time_text
 from mil.runs.run_store import FinishedRun, by_patient
+from mil.survival.calibration import CalibrationAt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,4 +150,88 @@ def draw_scores(run: FinishedRun) -> Picture:
     return Picture(
         figure=figure, names=["patient_id", "score", "time", "event"], rows=rows, title="Risk score and follow-up",
         description=f"Follow-up against risk score of {len(rows)} patients: dots with an event, crosses censored.",
+    )  # fmt: skip
+
+
+def draw_hazard_ratios(adjusted: CoxTable) -> Picture:
+    """Draw a forest plot: hazard ratios with limits on a logarithmic axis, a row an input."""
+    known = [
+        (row.name, row.value, row.low, row.high)
+        for row in adjusted.rows
+        if row.value is not None and row.low is not None and row.high is not None
+    ]
+    figure, axes = new_axes(6.4, 1.2 + 0.34 * max(1, len(known)))
+    for place, (_, value, low, high) in enumerate(reversed(known)):
+        axes.plot([low, high], [place, place], color=LOW.colour, linewidth=1.4)
+        axes.plot(value, place, "s", color=LOW.colour, markersize=6)
+    axes.axvline(1.0, color=GREY, linewidth=1.0, linestyle="--")
+    axes.set_yticks(range(len(known)), [name for name, *_ in reversed(known)])
+    axes.set_ylim(-0.7, len(known) - 0.3)
+    axes.set_xscale("log")
+    ends = [end for *_, low, high in known for end in (low, high)]
+    ticks = ratio_ticks(min(ends, default=0.5), max(ends, default=2.0))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("hazard ratio with 95 % limits")
+    said = "; ".join(f"{name} {value:.2f} ({low:.2f} to {high:.2f})" for name, value, low, high in known)
+    return Picture(
+        figure=figure, names=["input", "hazard_ratio", "low", "high"], rows=[list(row) for row in known], title="Hazard ratios",
+        description=f"Hazard ratios of {adjusted.n} patients with {counted(adjusted.events, 'event')}: {said}.",
+    )  # fmt: skip
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Return round ratios (1, 2, 5, 10 ... and their inverses) that span low to high and hold 1; few of a wide span."""
+    steps = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
+    wanted = [step for step in steps if min(low, 1.0) / 2.5 < step < max(high, 1.0) * 2.5]
+    if len(wanted) > 8:
+        wanted = [step for step in wanted if f"{step:e}".startswith("1.0")]
+    return wanted
+
+
+def draw_risk_calibration(own: CalibrationAt, time_unit: str = "") -> Picture:
+    """Draw observed against predicted risk until a time, a point a group of patients with its limits."""
+    figure, axes = new_axes(4.4, 3.8)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle="--", label="as predicted")
+    for group in own.groups:
+        if group.low is not None and group.high is not None:
+            axes.plot([group.predicted] * 2, [group.low, group.high], color=LOW.colour, linewidth=1.2)
+    predicted, observed = ([getattr(group, name) for group in own.groups] for name in ("predicted", "observed"))
+    axes.plot(predicted, observed, "o", color=LOW.colour, markersize=6, label="observed (1 - Kaplan-Meier)")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    when = f"{time_text(own.time)} {time_unit}".rstrip()
+    axes.set_xlabel(f"predicted risk until {when}")
+    axes.set_ylabel("observed share")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    return Picture(
+        figure=figure, names=["predicted", "observed", "low", "high", "n"],
+        rows=[
+            [group.predicted, group.observed, *("" if end is None else end for end in (group.low, group.high)), group.n]
+            for group in own.groups
+        ],
+        title="Calibration of the predicted risk",
+        description=f"Observed against predicted risk until {when} of {len(own.groups)} groups of patients of like risk.",
+    )  # fmt: skip
+
+
+def draw_decision_curve(points: Sequence[DecisionPoint], moment: float, time_unit: str = "") -> Picture:
+    """Draw net benefit against the threshold of risk: by the model, treating everybody, treating nobody."""
+    figure, axes = new_axes(4.8, 3.4)
+    thresholds = [point.threshold for point in points]
+    axes.plot(thresholds, [point.model for point in points], color=LOW.colour, linewidth=1.6, label="by the model")
+    everybody = [point.everybody for point in points]
+    axes.plot(thresholds, everybody, color=GREY, linewidth=1.2, linestyle="--", label="treat everybody")
+    axes.axhline(0.0, color=GREY, linewidth=1.0, linestyle=":", label="treat nobody")
+    top = max([*(point.model for point in points), everybody[0], 0.05])
+    axes.set_ylim(-0.15 * top - 0.02, 1.1 * top)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("risk from which on a patient is treated")
+    axes.set_ylabel("net benefit a patient")
+    axes.legend(frameon=False)
+    when = f"{time_text(moment)} {time_unit}".rstrip()
+    return Picture(
+        figure=figure, names=["threshold", "model", "everybody"], title="Decision curve",
+        rows=[[point.threshold, point.model, point.everybody] for point in points],
+        description=f"Net benefit of treating by the predicted risk until {when}, beside treating everybody and nobody.",
     )  # fmt: skip

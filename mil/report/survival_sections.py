@@ -1,4 +1,4 @@
-"""What the report of a survival run has of its own: risk groups, survival probabilities over time."""
+"""What the report of a survival run has of its own: risk groups, survival over time, and the pages of `survival_pages`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mil.evaluation.survival_metrics import OverTimeMetrics, RiskGroups, SurvivalMetrics
 from mil.metrics.support import MIN_EVENTS, MIN_PATIENTS
+from mil.metrics.survival_curves import MedianTime
 from mil.report.blocks import (
     Block,
     Paragraph,
@@ -19,7 +20,20 @@ from mil.report.blocks import (
     with_interval,
 )
 from mil.report.drawing import Picture
-from mil.report.survival_figures import draw_brier, draw_scores, draw_survival_curves
+from mil.report.survival_figures import (
+    draw_brier,
+    draw_decision_curve,
+    draw_hazard_ratios,
+    draw_risk_calibration,
+    draw_scores,
+    draw_survival_curves,
+)
+from mil.report.survival_pages.added_value_section import added_value_section
+from mil.report.survival_pages.regression_sections import (
+    calibration_sections,
+    hazard_sections,
+    incidence_sections,
+)
 from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
@@ -50,13 +64,29 @@ class SurvivalReport:
         pictures = {
             "kaplan_meier": draw_survival_curves(run, metrics.risk_groups.log_rank_p), "scores": draw_scores(run),
         }  # fmt: skip
-        own = metrics.over_time
-        return pictures if own is None else pictures | {"brier": draw_brier(own.brier, own.time_unit)}
+        own, parts = metrics.over_time, metrics.parts
+        if own is not None:
+            pictures["brier"] = draw_brier(own.brier, own.time_unit)
+        table = None if parts is None else parts.adjusted or parts.alone
+        if table is not None and any(row.value is not None for row in table.rows):
+            pictures["hazard_ratios"] = draw_hazard_ratios(table)
+        if parts is not None and parts.calibration:
+            middle = parts.calibration[len(parts.calibration) // 2]
+            pictures["risk_calibration"] = draw_risk_calibration(middle, run.facts.time_unit)
+            pictures["decision_curve"] = draw_decision_curve(parts.decision, middle.time, run.facts.time_unit)
+        return pictures
 
     def outcome_counts(self, facts: RunFacts) -> Sequence[Sequence[object]]:
         """Return the number of events, and what times are in."""
         unit = facts.time_unit or "not stated: as in the table (time_unit under columns in study.yaml)"
-        return [["events", facts.n_events], ["unit of time", unit]]
+        rows: list[list[object]] = [["events", facts.n_events], ["unit of time", unit]]
+        named = [
+            ("endpoint", "end point"),
+            ("horizon", "censored beyond"),
+            ("strata", "strata"),
+            ("entry", "late entry by"),
+        ]
+        return rows + [[words, facts.settings[key]] for key, words in named if facts.settings.get(key)]
 
     def chance_words(self, metrics: SurvivalMetrics) -> str:
         """Return what a C-index of chance is."""
@@ -66,26 +96,43 @@ class SurvivalReport:
         """Return the risk groups, their curves and every score."""
         captions = CAPTIONS.items()
         return [
+            *([] if metrics.parts is None else [_follow_up(metrics.parts.follow_up, metrics)]),
             _risk_groups(metrics.risk_groups),
             *(block for name, caption in captions for block in illustration(name, caption, pictures)),
         ]
 
     def own_sections(self, metrics: SurvivalMetrics, pictures: Pictures) -> list[Section]:
-        """Return survival over time."""
-        return [] if metrics.over_time is None else [_over_time(metrics.over_time, pictures)]
+        """Return what the slides add, hazard ratios, survival over time and its calibration."""
+        over_time = [] if metrics.over_time is None else [_over_time(metrics.over_time, pictures)]
+        parts = metrics.parts
+        if parts is None:
+            return over_time
+        before = [added_value_section(metrics, parts), *hazard_sections(parts, pictures)]
+        return [*before, *incidence_sections(parts), *over_time, *calibration_sections(parts, pictures)]
 
     def fold_table(self, metrics: SurvivalMetrics) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
         """Return each fold's events and concordance."""
         return ["events", NAMES["c_index"]], [[fold.events, number(fold.c_index)] for fold in metrics.folds_tested]
 
 
+def _follow_up(median: MedianTime, metrics: SurvivalMetrics) -> Paragraph:
+    unit = "" if metrics.over_time is None or not metrics.over_time.time_unit else f" {metrics.over_time.time_unit}"
+    ends = ["not reached" if end is None else time_text(end) for end in (median.low, median.high)]
+    found = "not reached" if median.value is None else f"{time_text(median.value)}{unit} ({ends[0]} to {ends[1]})"
+    return Paragraph(words=f"Median follow-up of the tested patients by reverse Kaplan-Meier: {found}.")
+
+
 def _risk_groups(groups: RiskGroups) -> Paragraph:
     return Paragraph(
         words=f"High risk: {counted(groups.n_high, 'patient')}, {counted(groups.events_high, 'event')}; low risk: "
         f"{counted(groups.n_low, 'patient')}, {counted(groups.events_low, 'event')}; "
-        f"log-rank p {p_value(groups.log_rank_p)}. The cut-off of each fold is the median "
-        "log-hazard of its training patients, as inner models predict those they never saw (or, without inner folds, as its own "
-        "model does). Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds needs "
+        f"log-rank p {p_value(groups.log_rank_p)}: it asks whether these two groups differ, which were made out of fold by "
+        f"the models of "
+        "all folds, and not how far a risk goes. The cut-off of each fold is the median "
+        "log-hazard of its training patients, as inner models predict those they never saw (or, without inner folds, as "
+        "its own "
+        "model does). Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds "
+        "needs "
         "no such scale."
     )
 
@@ -108,10 +155,12 @@ def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
         table(["metric", MODEL_NAMES[ATTENTION]], rows),
         *illustration("brier", caption, pictures),
         note(
-            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier score, "
+            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients. Brier "
+            "score, "
             "AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
             f"{time_text(own.horizon)}{unit}) "
-            "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the times of "
+            "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the "
+            "times of "
             "events."
         ),
     )

@@ -65,7 +65,7 @@ def verdict(metrics: RunMetrics | NotEvaluated) -> str:
         for model, other in metrics.baselines.items()
         if not (is_idle and model == MEAN_POOL)
     ]
-    return " ".join([*parts, _one_tile_words(metrics)]).rstrip()
+    return " ".join(filter(None, [*parts, _one_tile_words(metrics), metrics.remarks]))
 
 
 def _attention_is_idle(metrics: RunMetrics) -> bool:

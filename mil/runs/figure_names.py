@@ -1,6 +1,8 @@
 """The names of figures and models, as they are printed."""
 
 ATTENTION, MEAN_POOL, CLINICAL, PRIOR = "attention", "mean_pool", "clinical", "prior"
+COMBINED, JOINT = "combined", "joint"  # further models of a survival run
+COMPETING = "competing_event"  # a column of patients.csv
 BASELINES = (MEAN_POOL, CLINICAL)  # what the attention model is compared with; the prior is chance
 
 MODEL_NAMES = {
@@ -8,6 +10,8 @@ MODEL_NAMES = {
     MEAN_POOL: "mean-pool baseline",
     CLINICAL: "clinical covariates",
     PRIOR: "class prior",
+    COMBINED: "attention MIL and mean pool, averaged",
+    JOINT: "image and clinic together",
 }
 
 _DISCRIMINATION = {

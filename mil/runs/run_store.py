@@ -133,7 +133,8 @@ def _predictions(
 def _categories(facts: RunFacts) -> list[str]:
     """Return the columns of patients.csv that are no numbers: site 01 is not site 1."""
     numeric = {name for fold in facts.folds for name in fold.covariate_medians}
-    return sorted({"site", *facts.covariates.used} - numeric)
+    groups = {"subtype", str(facts.settings.get("strata") or "subtype")}  # of a survival run
+    return sorted({"site", *groups, *facts.covariates.used} - numeric)
 
 
 def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Num
 
 from mil.runs.figure_names import CLINICAL, MEAN_POOL
+from mil.survival.ridge_regression import ridge_coefficients
+from mil.survival.risk_sets import RiskSets, risk_sets
 from mil.training.covariates import Covariates, fit_encoder
-from mil.training.partial_likelihood import efron_gradient, efron_loss
 from splits.fold_plan import FoldPlan
 
 LOGIT_SD, LOG_HAZARD_SD = 3.0, 1.0
@@ -98,32 +99,18 @@ class LinearCox:
 
 def fit_cox(features: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> LinearCox:
     """Fit a Cox model with a ridge penalty (Efron ties)."""
+    return fit_cox_of(features, risk_sets(time, event))
+
+
+def fit_cox_of(features: Float[np.ndarray, "n d"], sets: RiskSets) -> LinearCox:
+    """Fit a Cox model with a ridge penalty to follow-up of any kind: ties, strata, entry, weights."""
     scaler = fit_scaler(features)
     penalty = features.shape[1] / LOG_HAZARD_SD**2
-    return LinearCox(scaler, ridge_cox(scaler(features), time, event, penalty))
+    return LinearCox(scaler, ridge_coefficients(scaler(features), sets, penalty))
 
 
 def ridge_cox(
     inputs: Float[np.ndarray, "n d"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], penalty: float
 ) -> Float64[np.ndarray, " d"]:
-    """Return the coefficients that minimise the negative log partial likelihood + penalty / 2 * |b|^2.
-
-    The optimum lies in the row space of the inputs, so with more features than patients the search has one number a
-    patient (van Wieringen 2015, arXiv 1509.09169, section 1.7).
-    """
-    from scipy.optimize import minimize
-
-    left, sizes, right = np.linalg.svd(inputs, full_matrices=False)
-    kept = sizes > sizes.max(initial=0) * 1e-10
-    scores, right = left[:, kept] * sizes[kept], right[kept]
-    n_events = int(np.asarray(event).sum())
-
-    def objective(weights: Float64[np.ndarray, " r"]) -> tuple[float, Float64[np.ndarray, " r"]]:
-        risk = scores @ weights
-        loss = efron_loss(risk, time, event) * n_events + penalty / 2 * float(weights @ weights)
-        return loss, scores.T @ efron_gradient(risk, time, event) * n_events + penalty * weights
-
-    optimum = minimize(
-        objective, np.zeros(scores.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "gtol": 1e-7}
-    )
-    return right.T @ optimum.x
+    """Return the coefficients that minimise the negative log partial likelihood (Efron ties) + penalty / 2 * |b|^2."""
+    return ridge_coefficients(inputs, risk_sets(time, event), penalty)

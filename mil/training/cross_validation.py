@@ -29,11 +29,11 @@ from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
-from mil.training.held_out.cross_fitting import cross_fit
+from mil.training.held_out.cross_fitting import CrossFitted, cross_fit
 from mil.training.recipe.epoch_store import EpochStore
 from mil.training.search.inner_search import search_fold
 from mil.training.search.space import SearchPlan
-from mil.training.task import FoldInputs, RecordsTargets, TrainingTask
+from mil.training.task import CombinesModels, FoldInputs, RecordsTargets, TrainingTask
 from mil.training.training_settings import WITHOUT_EFFECT, TrainConfig
 from splits.fold_plan import FoldPlan
 
@@ -182,7 +182,7 @@ def train_fold(plan: FoldPlan, inputs: RunInputs, states: EpochStore | None = No
         model_file="", covariate_medians=inputs.covariates.medians(plan.train),
         scale=rows.scale, n_train_events=rows.n_train_events, model_sha256="", fingerprint="",
         patients=FoldPatients(train=plan.train, val=plan.val, test=plan.test),
-        predictions=(*rows.predictions, *_baseline_rows(plan, inputs)), validation=tuple(rows.validation),
+        predictions=(*rows.predictions, *_baseline_rows(plan, inputs, crossed)), validation=tuple(rows.validation),
         training=None if rows.training is None else tuple(rows.training),
     )  # fmt: skip
     encoder = replace(bags.provenance, others={})  # what files say besides may name a patient or slide
@@ -197,13 +197,19 @@ def train_fold(plan: FoldPlan, inputs: RunInputs, states: EpochStore | None = No
     return TrainedFold(head=fitted.head, metadata=metadata, record=record)
 
 
-def _baseline_rows(plan: FoldPlan, inputs: RunInputs) -> list[dict[str, Any]]:
+def _baseline_rows(plan: FoldPlan, inputs: RunInputs, crossed: CrossFitted) -> list[dict[str, Any]]:
+    """Return what the baselines say of the test patients, and models made of their scores and the head's."""
     if not plan.test:
         return []
     means = {
         patient: inputs.bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)
     }
-    return inputs.task.baseline_rows(plan, inputs.targets, baseline_inputs(plan, means, inputs.covariates))
+    own, task = baseline_inputs(plan, means, inputs.covariates), inputs.task
+    rows = task.baseline_rows(plan, inputs.targets, own)
+    if isinstance(task, CombinesModels):
+        held_out = crossed.rows if crossed.n_inner_folds else replace(crossed.rows, validation=[])
+        rows += task.combined_rows(plan, inputs.targets, held_out, rows, own)
+    return rows
 
 
 def _numeric_versions() -> dict[str, str]:

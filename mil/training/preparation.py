@@ -15,7 +15,7 @@ from mil.training.covariates import Covariates, choose_covariates
 from mil.training.cross_validation import RunInputs, check_plans
 from mil.training.nested_plans import parse_shares
 from mil.training.search.space import SearchPlan, plan_search
-from mil.training.task import TrainingTask
+from mil.training.task import FollowsSettings, TrainingTask
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan, plan_folds
 
@@ -73,6 +73,7 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     """
     folder = RunFolder(study.run(task.name, config.name))  # first: a name that leaves its folder writes nothing
     head_named(config.head)
+    task = task.with_settings(config) if isinstance(task, FollowsSettings) else task
     table = cohort = read_cohort(study.cohort_table, where=config.where)
     splits = _splits(study, cohort, config)
     patient_of = _owners(cohort, task)
@@ -111,8 +112,8 @@ def _owners(cohort: Cohort, task: TrainingTask[Any]) -> dict[str, str]:
         return {}
     if "subtype" not in task.columns:
         raise StudyError(
-            f"{cohort.path}: study.yaml says 'unit: slide', and --task {task.name} predicts {' and '.join(task.columns)}, which "
-            "a patient has and a slide has not; train it in a study of its own without that line"
+            f"{cohort.path}: study.yaml says 'unit: slide', and --task {task.name} predicts {' and '.join(task.columns[:2])}, "
+            "which a patient has and a slide has not; train it in a study of its own without that line"
         )
     return {str(row["slide_id"]): str(row["patient_id"]) for row in cohort.rows}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,29 @@ from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
 from mil.runs.facts import ScaleFacts
-from mil.runs.figure_names import ATTENTION
+from mil.runs.figure_names import ATTENTION, COMPETING
 from mil.runs.model_file import Model
-from mil.training.baseline import fit_cox
-from mil.training.cohort_flow import known_patients
-from mil.training.held_out.risk_scale import placed, scale_of, scaled_by_held_out
+from mil.survival.partial_likelihood import loss, loss_and_gradient
+from mil.training.held_out.risk_scale import scale_of, scaled_by_held_out
 from mil.training.packed import ReadBag, draw, in_blocks, predict
-from mil.training.partial_likelihood import efron_gradient, efron_loss
 from mil.training.recipe.batches import risk_set_size, stratified_batches
+from mil.training.recipe.schedule import EPOCHS
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
+from mil.training.time_to_event.end_points import EndPoint, find_end_point
+from mil.training.time_to_event.joint_models import (
+    combined_scores,
+    fit_linear_cox,
+    held_out_risks,
+    scale_of_linear,
+)
+from mil.training.time_to_event.linear_fit import fit_linear, is_linear
+from mil.training.time_to_event.risk_rows import survival_rows
+from mil.training.time_to_event.survival_targets import SurvivalTargets
+from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
 
 MIN_EVENTS = 2
 MAX_GRADIENT = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurvivalTargets:
-    """Time of follow-up of each patient, and whether it ended with the event."""
-
-    times: Mapping[str, float]
-    events: Mapping[str, int]
-
-    def of(self, patients: Sequence[str]) -> tuple[Float64[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """Return the times and events of patients."""
-        times = np.array([self.times[patient] for patient in patients], dtype=np.float64)
-        return times, np.array([self.events[patient] for patient in patients], dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,24 @@ class SurvivalTraining:
     columns: tuple[str, ...] = ("time", "event")
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1 / 3  # a partial likelihood is noisier than a class
+    end_point: EndPoint = EndPoint()  # noqa: RUF009  a frozen value
+
+    def with_settings(self, config: TrainConfig) -> SurvivalTraining:
+        """Return the task with the end point, ties, strata, entry and weights of a run's settings."""
+        own = EndPoint(
+            name=config.endpoint, horizon=config.horizon, entry=config.entry, group=config.strata,
+            weight=config.case_weights, competing=config.competing, ties=config.ties,
+        )  # fmt: skip
+        named = [
+            name for name in (*config.endpoint.split("/"), config.entry, config.case_weights, config.competing) if name
+        ]
+        return replace(self, end_point=own, columns=(*self.columns, *named))
+
+    def patient_columns(self, cohort: Cohort, targets: SurvivalTargets) -> dict[str, Mapping[str, object]]:
+        """Return the groups of patients under their column's name, and who had a competing event, where they are known."""
+        group = self.end_point.group or ("subtype" if "subtype" in cohort.columns else "")
+        own: dict[str, Mapping[str, object]] = {group: targets.groups} if group else {}
+        return own | ({COMPETING: targets.competing} if targets.competing else {})
 
     def find_targets(self, cohort: Cohort) -> tuple[SurvivalTargets, dict[str, str]]:
         """Return time and event of each patient, and the patients without.
@@ -60,15 +75,14 @@ class SurvivalTraining:
         Raises:
             StudyError: the table has no such columns, or fewer than two events.
         """
-        known, excluded = known_patients(cohort, self.columns, task=self.name)
-        n_events = int(known["event"].sum())
+        targets, excluded = find_end_point(cohort, self.end_point, task=self.name)
+        n_events = sum(map(targets.counts, targets.times))
         if n_events < MIN_EVENTS:
             raise StudyError(
-                f"{cohort.path}: a {self.name} model needs two events or more, found {n_events} among {len(known)} patients"
+                f"{cohort.path}: a {self.name} model needs two events or more, found {n_events} among {len(targets.times)} "
+                "patients"
             )
-        times = {str(patient): float(time) for patient, time in known["time"].items()}
-        events = {str(patient): int(event) for patient, event in known["event"].items()}
-        return SurvivalTargets(times=times, events=events), excluded
+        return targets, excluded
 
     def classes(self, targets: SurvivalTargets) -> list[str]:
         """Return none."""
@@ -78,16 +92,15 @@ class SurvivalTraining:
         """Return one: the log-hazard."""
         return 1
 
-    def known_of(self, targets: SurvivalTargets, patients: Sequence[str]) -> list[list[Any]]:
-        """Return times and events."""
-        times, events = (
-            [part[patient] for patient in patients if patient in part] for part in (targets.times, targets.events)
-        )
-        return [[], times, events]
+    def known_of(self, targets: SurvivalTargets, patients: Sequence[str]) -> list[Any]:
+        """Return all that is known of them: times, events, entries, weights, strata, ties, unit."""
+        return targets.known_of(patients)
 
     def counts(self, targets: SurvivalTargets, patients: Sequence[str]) -> TargetCounts:
         """Return the number of events."""
-        return TargetCounts(n_events=sum(targets.events[patient] for patient in patients))
+        return TargetCounts(
+            n_events=sum(targets.events[patient] for patient in patients), time_unit=targets.time_unit
+        )  # fmt: skip
 
     def check_usable(self, targets: SurvivalTargets, usable: set[str], table: Path) -> None:
         """Refuse patients with too few events.
@@ -95,7 +108,7 @@ class SurvivalTraining:
         Raises:
             StudyError: there are fewer than two.
         """
-        if sum(targets.events[patient] for patient in usable) < MIN_EVENTS:
+        if sum(map(targets.counts, usable)) < MIN_EVENTS:
             raise StudyError(f"{table}: fewer than two events among the {len(usable)} patients with features")
 
     def check_plan(self, targets: SurvivalTargets, plan: FoldPlan) -> None:
@@ -104,8 +117,12 @@ class SurvivalTraining:
         Raises:
             StudyError: there is none to learn from.
         """
-        if not any(targets.events[patient] for patient in plan.train):
+        if not any(map(targets.counts, plan.train)):
             raise StudyError(f"{plan.place} has no event among its training patients; make splits with fewer --folds")
+
+    def epochs_for(self, n_train: int, config: TrainConfig) -> int:
+        """Return the epochs where the user names none: the linear head is fitted exactly, in one."""
+        return 1 if is_linear(config.head) else EPOCHS
 
     def strata(self, targets: SurvivalTargets) -> Mapping[str, int]:
         """Return whether each patient had the event."""
@@ -127,24 +144,27 @@ class SurvivalTraining:
 
         Every patient is in one batch; events are spread evenly over them, and each has one.
         """
+        if is_linear(head.name):
+            fit_linear(head, fold)
+            return self._loss_of(fold.targets, fold.train, predict(head, fold.read, fold.train)[:, 0])
         if not fold.config.risk_set_patients:
             return self._exact_step(head, optimiser, fold, rng)
-        events, total, weight = fold.targets.events, 0.0, 0
+        events, total, weight = fold.targets.events, 0.0, 0.0
         size = risk_set_size(fold.config.risk_set_patients, len(fold.train), sum(events[each] for each in fold.train))
         for batch in stratified_batches(fold.train, events, size, rng):
-            time, event = fold.targets.of(batch)
-            if not event.any():
+            sets = fold.targets.risk_sets(batch)
+            if sets is None:
                 continue
             outputs, extra = head.taught(draw(fold.read, batch, fold.config.max_tiles, rng), None)
             risks = outputs[:, 0].detach().double().numpy()
             if not np.isfinite(risks).all():
                 return float("nan")
-            coefficients = torch.from_numpy(efron_gradient(risks, time, event)).to(outputs.dtype)
+            own, gradient = loss_and_gradient(risks, sets)
             optimiser.zero_grad()
-            ((outputs[:, 0] * coefficients).sum() + extra).backward()
+            ((outputs[:, 0] * torch.from_numpy(gradient).to(outputs.dtype)).sum() + extra).backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
             optimiser.step()
-            total, weight = total + efron_loss(risks, time, event) * int(event.sum()), weight + int(event.sum())
+            total, weight = total + own * sets.total_weight, weight + sets.total_weight
         return total / weight
 
     def _exact_step(
@@ -166,14 +186,18 @@ class SurvivalTraining:
         """
 
         def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
-            time, event = fold.targets.of(patients)
-            return efron_loss(risks, time, event) * event.sum() if patients else 0.0
+            sets = fold.targets.risk_sets(patients)
+            return 0.0 if sets is None else loss(risks, sets) * sets.total_weight
 
         both = [*fold.train, *fold.val]
         risks = predict(head, fold.read, both)[:, 0]
         if not np.isfinite(risks).all():
             return float("nan")
         return float((total(both, risks) - total(fold.train, risks[: len(fold.train)])) / len(fold.val))
+
+    def _loss_of(self, targets: SurvivalTargets, patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
+        sets = targets.risk_sets(patients)
+        return float("nan") if sets is None or not np.isfinite(risks).all() else loss(risks, sets)
 
     def prediction_columns(self, targets: SurvivalTargets) -> list[str]:
         """Return the columns: time and event, log-hazard, score and risk group."""
@@ -206,10 +230,26 @@ class SurvivalTraining:
         """Return rows of penalised Cox models."""
         rows: list[Row] = []
         for model, (train, test) in inputs.items():
-            cox = fit_cox(train, *targets.of(plan.train))
-            scale = scale_of(cox.log_hazard(train))
+            cox = fit_linear_cox(train, plan.train, targets)
+            scale = scale_of_linear(cox, train, held_out_risks(train, plan, targets))
             rows += survival_rows(plan, plan.test, targets, cox.log_hazard(test), model=model, scale=scale)
         return rows
+
+    def combined_rows(
+        self,
+        plan: FoldPlan,
+        targets: SurvivalTargets,
+        rows: FoldRows,
+        baselines: Sequence[Row],
+        inputs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ) -> list[Row]:
+        """Return rows of the average of attention and mean pool, and of Cox on image score and clinical covariates."""
+        models = combined_scores(plan, targets, rows.predictions, rows.validation, baselines, inputs)
+        return [
+            row
+            for model, (risks, scale) in models.items()
+            for row in survival_rows(plan, plan.test, targets, risks, model=model, scale=scale)
+        ]
 
     def predict_images(
         self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: SurvivalTargets
@@ -243,28 +283,10 @@ def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np
         )
     if not np.isfinite(risks).all():
         return float("nan")  # `fit` says what to do
-    time, event = fold.targets.of(train)
-    coefficients = torch.from_numpy(efron_gradient(risks, time, event)).float()
+    sets = fold.targets.risk_sets(train)
+    assert sets is not None, "a fold has an event among its training patients"
+    own, gradient = loss_and_gradient(risks, sets)
+    coefficients = torch.from_numpy(gradient).float()
     for start, block in zip(starts, blocks, strict=True):
         (forward(start, block) * coefficients[start : start + len(block)]).sum().backward()
-    return efron_loss(risks, time, event)
-
-
-def survival_rows(
-    plan: FoldPlan,
-    patients: Sequence[str],
-    targets: SurvivalTargets,
-    risks: Float64[np.ndarray, " n"],
-    *,
-    model: str,
-    scale: Mapping[str, float],
-) -> list[Row]:
-    """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
-    return [
-        {
-            "repeat": plan.repeat, "fold": plan.fold, "patient_id": patient, "model": model,
-            "time": targets.times[patient], "event": targets.events[patient], "log_hazard": float(risk),
-            **placed(float(risk), scale),
-        }
-        for patient, risk in zip(patients, risks, strict=True)
-    ]  # fmt: skip
+    return own

@@ -55,6 +55,7 @@ class TargetCounts:
 
     by_class: Mapping[str, int] = field(default_factory=dict)
     n_events: int = 0
+    time_unit: str | None = None  # of the follow-up that is predicted; None: that of the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,3 +208,42 @@ class StratifiesAmong(Protocol):
 def strata_of_training(task: TrainingTask[Any], targets: Any, train: Sequence[str]) -> Mapping[str, int]:
     """Return the stratum of each training patient; no label of another patient has a say in it."""
     return task.strata_among(targets, train) if isinstance(task, StratifiesAmong) else task.strata(targets)
+
+
+@runtime_checkable
+class CombinesModels(Protocol):
+    """A task with models made of the scores of others."""
+
+    def combined_rows(
+        self,
+        plan: FoldPlan,
+        targets: Any,
+        rows: FoldRows,
+        baselines: Sequence[Row],
+        inputs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ) -> list[Row]:
+        """Return rows of these models for the test patients.
+
+        Args:
+            plan: the fold; it has a test patient.
+            targets: of all patients.
+            rows: of the fold's model; `validation` are training patients by models that never saw them.
+            baselines: rows of the test patients by the baselines.
+            inputs: of the baselines, of training and of test patients.
+        """
+
+
+@runtime_checkable
+class KnowsPatients(Protocol):
+    """A task whose evaluation needs more of the patients than their site and covariates."""
+
+    def patient_columns(self, cohort: Cohort, targets: Any) -> Mapping[str, Mapping[str, object]]:
+        """Return further columns of patients.csv: name, and the value of each patient that has one."""
+
+
+@runtime_checkable
+class FollowsSettings(Protocol):
+    """A task whose targets follow from the settings of the run."""
+
+    def with_settings(self, config: TrainConfig) -> TrainingTask[Any]:
+        """Return the task as these settings want it."""

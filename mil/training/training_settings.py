@@ -108,6 +108,40 @@ class TrainConfig:
     search_sampler: Literal["tpe", "random"] = option(
         "tpe", help="how trials are drawn: a tree-structured Parzen estimator, or at random", group="search"
     )
+    endpoint: str = option(
+        "",
+        group="survival",
+        help="end point: OS takes the columns OS_time and OS_event, OS.time and OS, or OS_MONTHS and OS_STATUS; TIME/EVENT names "
+        "two columns; left out: time and event",
+    )
+    horizon: float = option(
+        0.0, group="survival", help="censor follow-up beyond this time, in the unit of the times; 0: nowhere"
+    )
+    ties: Literal["efron", "breslow"] = option(
+        "efron", group="survival", help="how events at one time are handled in Cox's likelihood"
+    )
+    strata: str = option(
+        "",
+        group="survival",
+        help="a column: only patients with the same value are compared, in training and in the baselines",
+    )
+    entry: str = option(
+        "",
+        group="survival",
+        help="a column: when a patient came under observation (left truncation); before it nobody is at risk",
+    )
+    case_weights: str = option("", group="survival", help="a column: how much a patient counts in Cox's likelihood")
+    competing: str = option(
+        "",
+        group="survival",
+        help="a column of any event (OS for the end point DSS): who has it and not the end point's had a competing one, which "
+        "the report counts",
+    )
+    ridge: float | None = option(
+        None,
+        group="survival",
+        help="penalty on the weights of --head linear, which is fitted exactly; left out: the number of inputs; 0: Cox regression",
+    )
     covariates: str | None = option(
         None,
         help="columns of the clinical baseline, with commas, or none; left out: every column that is no id or target",
@@ -153,6 +187,10 @@ class TrainConfig:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
         if not 0 <= self.evenness <= 10:
             raise ValueError(f"--evenness is a number from 0 to 10, got {self.evenness}")
+        if not 0 <= self.horizon < float("inf"):
+            raise ValueError(f"--horizon is a time above 0, or 0 for none, got {self.horizon}")
+        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
+            raise ValueError(f"--ridge is a number from 0, got {self.ridge}")
         if self.bootstrap < 100:
             raise ValueError(f"--bootstrap is a number from 100, got {self.bootstrap}")
         if self.seed < 0:

@@ -266,6 +266,11 @@ def test_where_trains_on_a_part_with_the_same_folds(copied):
     assert all(folds[model, patient] == fold for model, patient, fold in kept)
 
 
+def test_survival_of_one_subtype_says_what_small_numbers_do(copied, capsys):
+    assert run(copied, "survival", "--where", "subtype == 'LMS'", "--name", "lms") == 0
+    assert re.search(r"too few patients for an interval|events are few: the 95 % interval", capsys.readouterr().out)
+
+
 def test_a_given_table_of_folds_holds_everyone_even_if_the_first_run_is_of_a_part(tmp_path):
     study = make_feature_study(tmp_path / "study", n_patients=24)
     table = pd.read_csv(study.cohort_table)

@@ -1,12 +1,13 @@
 """Limits of the Kaplan-Meier curve against a slow twin and lifelines."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from pytest import approx
 
-from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
+from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits, median_time
 from tests.reference.slow_censoring import slow_survival_limits
 
 FOLLOWED = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 1)), min_size=1, max_size=30)
@@ -36,3 +37,21 @@ def test_u5_limits_equal_lifelines():
     theirs = KaplanMeierFitter(alpha=0.05).fit(time, event).confidence_interval_.loc[steps].to_numpy()
     assert low == approx(theirs[:, 0], abs=1e-9)
     assert high == approx(theirs[:, 1], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_median_and_its_limits_equal_lifelines(seed):
+    from lifelines.utils import median_survival_times
+
+    rng = np.random.default_rng(seed)
+    time, event = rng.integers(1, 60, 50), (rng.random(50) < 0.7).astype(int)
+    theirs = KaplanMeierFitter().fit(time, event)
+    ours = median_time(time, event)
+    expected = median_survival_times(theirs.confidence_interval_).to_numpy()[0]
+    found = [np.inf if value is None else value for value in (ours.value, ours.low, ours.high)]
+    assert found == approx([theirs.median_survival_time_, *expected])
+
+
+def test_a_curve_that_stays_above_half_has_no_median():
+    own = median_time(np.arange(1, 11), np.array([1, *[0] * 9]))
+    assert (own.value, own.high) == (None, None)

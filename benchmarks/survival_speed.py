@@ -1,0 +1,80 @@
+"""Cox's loss and gradient beside torchsurv's: milliseconds in one run, and what they are apart.
+
+    OMP_NUM_THREADS=1 python benchmarks/survival_speed.py [--n 30 300 3000 30000] [--repeats 20]
+
+Follow-up in whole months (many ties) and in days as they come (none); Efron; float64; one thread. Each is timed in turn, the median
+of the repeats counts, so that a busy machine slows both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mil.survival.partial_likelihood import loss_and_gradient
+from mil.survival.risk_sets import risk_sets
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, nargs="+", default=[30, 300, 3000, 30000])
+    parser.add_argument("--repeats", type=int, default=20)
+    args = parser.parse_args(argv)
+    warnings.simplefilter("ignore")  # torchsurv compiles by torch.jit, which PyTorch calls deprecated
+    print(
+        f"{'n':>6s}  {'ties':4s}  {'own, ms':>8s}  {'torchsurv, ms':>13s}  {'times':>6s}  largest difference of a gradient"
+    )
+    for n in args.n:
+        for with_ties in (True, False):
+            rng = np.random.default_rng(n)
+            eta, event = rng.normal(size=n), rng.integers(0, 2, n)
+            follow_up = np.ceil(rng.exponential(60, n)) if with_ties else rng.exponential(60, n)
+            own, theirs = _own(eta, follow_up, event), _torchsurv(eta, follow_up, event)
+            apart = np.abs(own() - theirs()).max()
+            mine, other = _milliseconds([own, theirs], args.repeats)
+            ratio = other / mine
+            print(f"{n:6d}  {'yes' if with_ties else 'no':4s}  {mine:8.3f}  {other:13.3f}  {ratio:6.1f}  {apart:.1e}")
+    return 0
+
+
+def _own(eta: np.ndarray, follow_up: np.ndarray, event: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: loss_and_gradient(eta, risk_sets(follow_up, event))[1]
+
+
+def _torchsurv(eta: np.ndarray, follow_up: np.ndarray, event: np.ndarray) -> Callable[[], np.ndarray]:
+    import torch
+    from torchsurv.loss.cox import neg_partial_log_likelihood
+
+    torch.set_num_threads(1)
+    times, events = torch.tensor(follow_up), torch.tensor(event, dtype=torch.bool)
+
+    def call() -> np.ndarray:
+        risks = torch.tensor(eta, requires_grad=True)
+        neg_partial_log_likelihood(risks, events, times, ties_method="efron", reduction="sum").backward()
+        return risks.grad.numpy() / event.sum()
+
+    return call
+
+
+def _milliseconds(calls: Sequence[Callable[[], np.ndarray]], repeats: int) -> list[float]:
+    """Return the median time of each call, in turn."""
+    spent: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for own, call in zip(spent, calls, strict=True):
+            start = time.thread_time()
+            call()
+            own.append((time.thread_time() - start) * 1000)
+    return [statistics.median(own) for own in spent]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
