@@ -171,27 +171,25 @@ class TrainConfig:
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 0.9:
                 raise ValueError(f"--{name} is a fraction from 0 to 0.9, got {getattr(self, name)}")
-        if self.epochs < 0:
-            raise ValueError(f"--epochs is a number from 1, or 0 for the default, got {self.epochs}")
-        if self.patience < 0:
-            raise ValueError(f"--patience is a number of epochs, or 0 for none, got {self.patience}")
-        if self.cross_fit < 0 or self.cross_fit == 1:
-            raise ValueError(f"--cross_fit is a number of inner folds from 2, or 0 for none, got {self.cross_fit}")
-        if self.search < 0:
-            raise ValueError(f"--search is a number of trials, or 0 for none, got {self.search}")
-        if self.search_folds < 2:
-            raise ValueError(f"--search_folds is a number of inner folds from 2, got {self.search_folds}")
-        if self.risk_set_patients < 0 or self.risk_set_patients == 1:
-            raise ValueError(f"--risk_set_patients is a number from 2, or 0 for all, got {self.risk_set_patients}")
+        for name, is_wrong, wanted in self._rules():
+            if is_wrong:
+                raise ValueError(f"--{name} is {wanted}, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
-        if not 0 <= self.evenness <= 10:
-            raise ValueError(f"--evenness is a number from 0 to 10, got {self.evenness}")
-        if not 0 <= self.horizon < float("inf"):
-            raise ValueError(f"--horizon is a time above 0, or 0 for none, got {self.horizon}")
-        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
-            raise ValueError(f"--ridge is a number from 0, got {self.ridge}")
-        if self.bootstrap < 100:
-            raise ValueError(f"--bootstrap is a number from 100, got {self.bootstrap}")
-        if self.seed < 0:
-            raise ValueError(f"--seed is a number from 0, got {self.seed}")
+
+    def _rules(self) -> tuple[tuple[str, bool, str], ...]:
+        """Return settings, whether each is out of its range, and what it should be."""
+        ridge = self.ridge or 0.0
+        return (
+            ("epochs", self.epochs < 0, "a number from 1, or 0 for the default"),
+            ("patience", self.patience < 0, "a number of epochs, or 0 for none"),
+            ("cross_fit", self.cross_fit < 0 or self.cross_fit == 1, "a number of inner folds from 2, or 0 for none"),
+            ("search", self.search < 0, "a number of trials, or 0 for none"),
+            ("search_folds", self.search_folds < 2, "a number of inner folds from 2"),
+            ("risk_set_patients", self.risk_set_patients < 0 or self.risk_set_patients == 1, "a number from 2, or 0 for all"),
+            ("evenness", not 0 <= self.evenness <= 10, "a number from 0 to 10"),
+            ("horizon", not 0 <= self.horizon < float("inf"), "a time above 0, or 0 for none"),
+            ("ridge", not 0 <= ridge < float("inf"), "a number from 0"),
+            ("bootstrap", self.bootstrap < 100, "a number from 100"),
+            ("seed", self.seed < 0, "a number from 0"),
+        )
