@@ -186,7 +186,11 @@ class TrainConfig:
             ("cross_fit", self.cross_fit < 0 or self.cross_fit == 1, "a number of inner folds from 2, or 0 for none"),
             ("search", self.search < 0, "a number of trials, or 0 for none"),
             ("search_folds", self.search_folds < 2, "a number of inner folds from 2"),
-            ("risk_set_patients", self.risk_set_patients < 0 or self.risk_set_patients == 1, "a number from 2, or 0 for all"),
+            (
+                "risk_set_patients",
+                self.risk_set_patients < 0 or self.risk_set_patients == 1,
+                "a number from 2, or 0 for all",
+            ),
             ("evenness", not 0 <= self.evenness <= 10, "a number from 0 to 10"),
             ("horizon", not 0 <= self.horizon < float("inf"), "a time above 0, or 0 for none"),
             ("ridge", not 0 <= ridge < float("inf"), "a number from 0"),
