@@ -237,7 +237,7 @@ def test_ten_sites_of_a_class_are_named_and_dots_stand_for_the_others(n_sites, m
 def test_five_patients_without_site_are_named_and_dots_stand_for_the_others(n_unknown):
     names = [f"p{number}" for number in range(8)]
     site = [None] * n_unknown + ["A"] * (8 - n_unknown)
-    patients = pd.DataFrame({"subtype": "SS", "site": site}, index=names)
+    patients = pd.DataFrame({"subtype": "SS", "site": site}, index=names).iloc[::-1]
     dots = " ..." if n_unknown > 5 else ""
     assert site_obstacle(patients, 2) == f"{n_unknown} patient(s) have no site: p0, p1, p2, p3, p4{dots}"
 
