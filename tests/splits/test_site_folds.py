@@ -536,3 +536,24 @@ def test_a_value_is_the_programmes_and_a_penalty_for_each_absence_that_need_not_
     absences, cost = (of(rows, fold_of_site.tolist(), n_folds) for of in (slow_absences, slow_site_cost))
     assert search.value(fold_of_site) == cost + search.penalty * absences
     assert search.penalty > n_folds * sum((n_folds * total) ** 2 for total in counts.sum(axis=0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("scale", "off", "is_kept"), [(300, 5e-7, True), (300, -5e-7, True), (1, 5e-7, True), (300, 5e-6, False)]
+)
+def test_what_the_solver_rounds_does_not_lift_the_bound(monkeypatch, scale, off, is_kept):
+    """A bound a millionth too high, of its size or of 1, is the whole number below it."""
+    import scipy.optimize
+
+    counts, nothing = np.array([[3], [2], [2]]) * scale, np.empty(0, dtype=np.int64)
+    own = scipy.optimize.milp
+    wanted = programme_bound(counts, 2, everywhere=nothing, apart=nothing).value
+
+    def rounded(*given, **named):
+        found = own(*given, **named)
+        found.mip_dual_bound = wanted + off * max(1, wanted)
+        return found
+
+    monkeypatch.setattr(scipy.optimize, "milp", rounded)
+    value = programme_bound(counts, 2, everywhere=nothing, apart=nothing).value
+    assert (value == wanted) == is_kept
