@@ -15,7 +15,7 @@ from splits.folds import Strata, deal, draw, given_sets, inner_validation, k_fol
 from splits.make_splits import main
 from splits.split_methods import choose_method, make_splits
 from splits.split_settings import SplitConfig
-from splits.split_store import check_against_cohort, cohort_sha256, read_splits, write_splits
+from splits.split_store import check_against_cohort, cohort_sha256, read_splits, table_sha256, write_splits
 from tests.reference.slow_folds import slow_draw_counts
 
 patients = st.lists(
@@ -547,3 +547,14 @@ def test_settings_out_of_range_are_refused_and_the_outermost_are_not(wrong, leas
     SplitConfig(**least)
     with pytest.raises(ValueError, match=r"^--"):
         SplitConfig(**wrong)
+
+
+def test_a_table_is_the_same_in_any_order_of_its_rows_and_another_with_one_other_cell(study):
+    path = study / "splits.csv"
+    splits, record = make_splits(read_cohort(study / "cohort.csv"), SplitConfig())
+    write_splits(path, splits, record)
+    wanted, shuffled = read_splits(path), splits.sample(frac=1, random_state=0)
+    shuffled.to_csv(path, index=False)
+    assert read_splits(path).equals(wanted)
+    assert table_sha256(shuffled) == table_sha256(splits)
+    assert table_sha256(splits.assign(fold=splits["fold"].where(splits.index > 0, 7))) != table_sha256(splits)

@@ -237,7 +237,7 @@ def test_ten_sites_of_a_class_are_named_and_dots_stand_for_the_others(n_sites, m
 def test_five_patients_without_site_are_named_and_dots_stand_for_the_others(n_unknown):
     names = [f"p{number}" for number in range(8)]
     site = [None] * n_unknown + ["A"] * (8 - n_unknown)
-    patients = pd.DataFrame({"subtype": "SS", "site": site}, index=names)
+    patients = pd.DataFrame({"subtype": "SS", "site": site}, index=names).iloc[::-1]
     dots = " ..." if n_unknown > 5 else ""
     assert site_obstacle(patients, 2) == f"{n_unknown} patient(s) have no site: p0, p1, p2, p3, p4{dots}"
 
@@ -536,3 +536,24 @@ def test_a_value_is_the_programmes_and_a_penalty_for_each_absence_that_need_not_
     absences, cost = (of(rows, fold_of_site.tolist(), n_folds) for of in (slow_absences, slow_site_cost))
     assert search.value(fold_of_site) == cost + search.penalty * absences
     assert search.penalty > n_folds * sum((n_folds * total) ** 2 for total in counts.sum(axis=0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("scale", "off", "is_kept"), [(300, 5e-7, True), (300, -5e-7, True), (1, 5e-7, True), (300, 5e-6, False)]
+)
+def test_what_the_solver_rounds_does_not_lift_the_bound(monkeypatch, scale, off, is_kept):
+    """A bound a millionth too high, of its size or of 1, is the whole number below it."""
+    import scipy.optimize
+
+    counts, nothing = np.array([[3], [2], [2]]) * scale, np.empty(0, dtype=np.int64)
+    own = scipy.optimize.milp
+    wanted = programme_bound(counts, 2, everywhere=nothing, apart=nothing).value
+
+    def rounded(*given, **named):
+        found = own(*given, **named)
+        found.mip_dual_bound = wanted + off * max(1, wanted)
+        return found
+
+    monkeypatch.setattr(scipy.optimize, "milp", rounded)
+    value = programme_bound(counts, 2, everywhere=nothing, apart=nothing).value
+    assert (value == wanted) == is_kept

@@ -1,6 +1,7 @@
 """A log of embeddings survives a kill at any byte, and a log made otherwise is discarded."""
 
 import os
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from common.arrays import write_arrays
 from features.store.feature_log import FeatureLog, LogRecord
-from features.store.feature_store import read_feature_bag, write_logged_bag
+from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag, write_logged_bag
 
 HEADER = {"encoder": "x", "tile_um": 256.0}
 
@@ -165,3 +166,19 @@ def test_s5_a_file_or_its_partial_that_is_a_link_is_replaced(tmp_path, name):
     write_arrays(folder / "S.h5", {"a": np.ones(2)}, {})
     assert outside.read_text() == "precious"
     assert [path.name for path in folder.iterdir() if not path.is_symlink()] == ["S.h5"]
+
+
+def test_what_stands_beside_corners_is_written_and_images_where_there_are_any(tmp_path):
+    bag = FeatureBag(
+        slide_id="s", features=np.ones((2, 3), np.float16), coords=np.zeros((2, 2), np.int64), unreadable=np.empty(0, np.int64),
+        attributes={"encoder": "e"},
+    )  # fmt: skip
+    write_feature_bag(tmp_path / "a.h5", bag, coords_attributes={"patch_size": 5, "name": "s"})
+    write_feature_bag(tmp_path / "b.h5", replace(bag, image_index=np.array([0, 1])))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert (file["coords"].attrs["patch_size"], file["coords"].attrs["name"]) == (5, "s")
+        assert "image_index" not in file
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert "patch_size" not in file["coords"].attrs
+    assert read_feature_bag(tmp_path / "b.h5").image_index.tolist() == [0, 1]
+    assert len(read_feature_bag(tmp_path / "a.h5").image_index) == 0

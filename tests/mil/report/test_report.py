@@ -13,7 +13,11 @@ from pytest import approx
 from common.failures import StudyError
 from common.files import write_json
 from mil.evaluation.comparison import compare_runs
+from mil.evaluation.metrics_record import ImageMetrics, NotEvaluated, SharePoint, Subgroup
+from mil.metrics.bootstrap import Interval
 from mil.metrics.concordance import c_index
+from mil.report.image_section import image_line, image_section
+from mil.report.result_sections import result_sections
 from mil.report.verdict import results_table, verdict
 from mil.runs.audit_record import Audit, Check, CheckTable, write_audit
 from mil.runs.comparison_record import write_comparison
@@ -226,3 +230,44 @@ def test_names_are_escaped_once_and_text_keeps_its_line_ends(tmp_path):
     assert "<svg" in page
     for link in re.findall(r"<a href='#([^']+)'>", page):
         assert f"<section id='{link}'>" in page
+
+
+def test_sections_are_there_for_what_a_run_has_and_for_nothing_else(tmp_path):
+    folder = tmp_path / "run"
+    subtype_run(folder)
+    metrics = evaluated(folder, n_bootstrap=100)
+    task = TASKS["subtype"].report
+    keys = [section.key for section in result_sections(metrics, {}, None, None, task)]
+    assert keys == ["discrimination", "calibration", "selective", "folds-tested"]
+    group = Subgroup(column="site", group="A", n=3, events=None, metrics=None, why="too few")
+    point = SharePoint(
+        share=0.5, n_train=8.0, attention=metrics.attention["macro_auroc"], mean_pool=metrics.attention["accuracy"]
+    )
+    more = replace(metrics, subgroups=(group,), learning_curve=(point,))
+    sections = {section.key: section for section in result_sections(more, {}, None, None, task)}
+    assert list(sections)[-2:] == ["subgroups", "learning-curve"]
+    table = sections["subgroups"].body[0]
+    assert table.head == ("column", "group", "patients", "note")
+    assert [[cell.words for cell in row] for row in table.rows] == [["site", "A", "3", "too few"]]
+    timed = replace(
+        more, subgroups=(group, replace(group, group="B", events=2, metrics={"accuracy": point.mean_pool}, why=""))
+    )
+    table = {section.key: section for section in result_sections(timed, {}, None, None, task)}["subgroups"].body[0]
+    assert table.head == ("column", "group", "patients", "events", "accuracy", "note")
+    assert [cell.words for cell in table.rows[0]] == ["site", "A", "3", "none", "not given", "too few"]
+    assert [cell.words for cell in sections["learning-curve"].body[0].rows[0]][:2] == ["50%", "8.0"]
+    assert image_section(metrics, {}) == []
+    assert image_line(metrics) == image_line(NotEvaluated(task="subtype")) == ""
+    accuracy, nothing = point.mean_pool, Interval(None, None, None)
+    images = ImageMetrics(
+        n_images=5, n_patients=1, macro_auroc=nothing, accuracy=accuracy, vote_accuracy=Interval(0.5, None, None),
+        chance_accuracy=0.4, baselines={}, per_class={}, confusion=metrics.confusion,
+    )  # fmt: skip
+    line = image_line(replace(metrics, images=images))
+    span = f"{accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})"
+    assert (
+        line
+        == f"by image (5 images of 1 patient): macro AUROC - accuracy {span} majority vote of a patient's images 0.500"
+    )
+    (section,) = image_section(replace(metrics, images=images), {})
+    assert [row[-1].words for row in section.body[0].rows] == ["0.500", "0.400", f"{metrics.chance['accuracy']:.3f}"]

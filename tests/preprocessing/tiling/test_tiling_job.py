@@ -10,12 +10,14 @@ from PIL import Image
 from pytest import approx
 from shapely.geometry import shape
 
-from common.failures import SlideError
+from common.failures import SlideError, SlideStatus, failed
 from common.parallel import Outcome
 from common.study import Study
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tile_slides import main as tile
 from preprocessing.tiling import study_tiles, tiling_job
+from preprocessing.tiling.slide_tiles import STEP
+from preprocessing.tiling.study_tiles import summary
 from preprocessing.tiling.tile_store import read_slide_tiles
 from tests.helpers.slide_recipes import recipe
 
@@ -397,3 +399,22 @@ def test_p9_whatever_changed_is_noticed_without_opening_what_did_not(study, chan
     assert len(opened) == 1
     assert run(study) == 0
     assert len(opened) == 1
+
+
+def test_the_summary_counts_what_was_done_and_names_sources_of_tissue_in_order():
+    def done(slide, **changes):
+        figures = {
+            "n_tiles": 3, "n_excluded_pen": 1, "n_excluded_fold": 2, "tissue_mm2": 1.25, "flags": "", "stain_fallback": "",
+            "tissue_source": "segmented",
+        }  # fmt: skip
+        return SlideStatus(slide_id=slide, step=STEP, state="done", figures=figures | changes)
+
+    statuses = [
+        done("a", tissue_source="mask image"), done("b", tissue_source="edited outline", flags="pale"), done("c"),
+        done("d", tissue_source="edited outline", stain_fallback="few"),
+        failed("e", STEP, SlideError("no", "none")),
+    ]  # fmt: skip
+    assert summary(statuses) == (
+        "4 slides, 5.0 mm² of tissue, 12 tiles (12 excluded), 1 slides with a flag, 1 stain fits by a fallback, tissue of 2 by "
+        "edited outline, tissue of 1 by mask image"
+    )
