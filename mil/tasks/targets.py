@@ -88,15 +88,18 @@ def task_of_run(folder: RunFolder, name: str) -> Task:
 def task_of_targets(known: Targets) -> Task:
     """Return the task that predicts these targets."""
     first, *others = known.targets
+    may_name = () if "subtype" in {target.column for target in known.targets} else ("subtype",)  # as a covariate
     if not others and first.kind == CLASSES:
         return Task(
             name=known.task,
-            training=SubtypeTraining(name=known.task, column=first.column, order=first.classes),
+            training=SubtypeTraining(
+                name=known.task, column=first.column, order=first.classes, possible_covariates=may_name
+            ),
             evaluation=SubtypeEvaluation(), report=SubtypeReport(title=known.task, noun="class"), targets=known,
         )  # fmt: skip
     return Task(
-        name=known.task, training=TargetsTraining(known=known), evaluation=TargetsEvaluation(known=known),
-        report=TargetsReport(known=known), targets=known,
+        name=known.task, training=TargetsTraining(known=known, possible_covariates=may_name),
+        evaluation=TargetsEvaluation(known=known), report=TargetsReport(known=known), targets=known,
     )  # fmt: skip
 
 

@@ -370,3 +370,10 @@ def test_a_target_that_hardly_a_patient_has_leaves_the_others_whole(study):
     assert found["attention"]["size_mm: r2"]["method"] == "too few"
     assert found["attention"]["skill"]["method"] == "too few"
     assert found["attention"]["level: threshold_auroc"]["low"] is not None
+
+
+def test_the_subtype_may_be_named_as_a_covariate_of_another_column(study):
+    assert run(study, "--target", "size_mm", "--covariates", "subtype,age", "--cross_fit", "0") == 0
+    facts = json.loads((study.run("size_mm", "default") / "run.json").read_text())
+    assert facts["covariates"]["used"] == ["age", "subtype"]
+    assert run(study, "--target", "size_mm", "--covariates", "size_mm") == 2
