@@ -9,6 +9,7 @@ from common.settings import option
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
+    "competing",
 )  # fmt: skip
 
 
