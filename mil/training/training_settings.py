@@ -12,6 +12,7 @@ WITHOUT_EFFECT = (
     "save_seconds", "tensorboard",
     "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
     "target", "kind", "order",  # targets stand in the fingerprint by themselves
+    "competing",
 )  # fmt: skip
 
 
