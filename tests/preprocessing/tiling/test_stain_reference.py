@@ -14,7 +14,7 @@ from preprocessing.tiling.stain_reference import aggregate_stains
 from preprocessing.tiling.tile_store import write_slide_tiles
 from preprocessing.tiling.tiling_settings import StainReferenceConfig
 from tests.helpers.painted_stains import some_fit
-from tests.preprocessing.tiling.test_slide_tiles import TILES
+from tests.helpers.tiled_slides import TILES
 
 FITS = {"d": some_fit(1), "b": some_fit(2), "c": REFERENCE, "a": NO_STAIN, "e": some_fit(3)}
 
