@@ -1,7 +1,8 @@
 """Survival probabilities of a run, out of fold: Brier score and AUC over time, with censoring allowed for.
 
-A fold's probabilities are exp(-H0(t) exp(log-hazard)), with Breslow's baseline hazard H0 of its training patients. The
-reference is the Kaplan-Meier curve of the same training patients: it knows nothing of the patient.
+A fold's probabilities are exp(-H0(t) exp(b log-hazard)), with Breslow's baseline hazard H0 of its training patients and the
+shrinkage b that their log-hazards out of fold ask for (mil/survival/prognosis.py). The reference is the Kaplan-Meier curve of the
+same training patients: it knows nothing of the patient.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from mil.metrics.bootstrap import Resampling, intervals, resample, supported
 from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
 from mil.metrics.support import MIN_EVENTS, Support, has_enough_events, ranking_support
-from mil.metrics.survival_curves import baseline_hazard, censoring_steps, survival_steps
+from mil.metrics.survival_curves import censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
+from mil.survival.prognosis import prognosis_of
 
 GRID_QUANTILES, N_TIMES = (0.1, 0.8), 20
 AUC_QUANTILES = (0.25, 0.5, 0.75)
@@ -57,14 +59,12 @@ def over_time(run: FinishedRun) -> OverTime | None:
         known = trained[key]
         time, event = known["time"].to_numpy(float), known["event"].to_numpy(int)
         censoring, curve = censoring_steps(time, event), survival_steps(time, event)
-        shift = float(known["log_hazard"].mean())  # keeps exp within range
-        hazard = baseline_hazard(known["log_hazard"].to_numpy(float) - shift, time, event)
-        risk = np.exp(np.minimum(rows["log_hazard"].to_numpy(float) - shift, 50.0))
+        prognosis = prognosis_of(known["log_hazard"].to_numpy(float), time, event)
         place = patients.get_indexer(pd.Index(rows["patient_id"]))
         parts = (
             censoring.until(rows["time"].to_numpy(float)),
             np.tile(censoring(moments), (len(rows), 1)),
-            np.exp(-risk[:, None] * hazard(moments)),
+            np.exp(-prognosis.cumulative(rows["log_hazard"].to_numpy(float), moments)),
             np.tile(curve(moments), (len(rows), 1)),
         )
         for total, part in zip(sums, parts, strict=True):

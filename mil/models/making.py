@@ -26,7 +26,6 @@ from mil.heads.head import Head
 from mil.heads.registry import head_record
 from mil.metrics import conformal
 from mil.metrics.calibration import fit_temperature, log_odds, scale_temperature
-from mil.metrics.survival_curves import baseline_hazard
 from mil.models.ensemble import Ensemble, mean_embeddings, write_ensemble
 from mil.models.familiarity import LEAST_POINTS, Cloud, fit_cloud, fit_limits
 from mil.models.known_patients import patients_of_run
@@ -46,6 +45,7 @@ from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION
 from mil.runs.model_file import read_model
 from mil.runs.run_store import FinishedRun, by_fold
+from mil.survival.prognosis import prognosis_of
 from preprocessing.colour.stain import StainFit
 from preprocessing.colour.stain_store import read_reference, reference_text
 from preprocessing.tiling.tile_store import read_slide_tiles
@@ -100,17 +100,20 @@ def _folds(run: FinishedRun) -> tuple[tuple[FoldModel, ...], tuple[Head, ...]]:
     for own in run.facts.folds:
         model = read_model(run.folder.root / own.model_file)
         shift: float | None = None
+        slope = 1.0
         hazard: tuple[float, ...] = ()
         if grid is not None:
             known = trained[own.repeat, own.fold]
-            risk = known["log_hazard"].to_numpy(float)
-            shift = float(risk.mean())  # keeps exp within range
-            steps = baseline_hazard(risk - shift, known["time"].to_numpy(float), known["event"].to_numpy(int))
-            hazard = tuple(float(value) for value in steps(np.array(grid.times)))
+            prognosis = prognosis_of(
+                known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)
+            )
+            shift, slope = prognosis.shift, prognosis.slope
+            hazard = tuple(float(value) for value in prognosis.baseline(np.array(grid.times)))
         folds.append(
             FoldModel(
                 repeat=own.repeat, fold=own.fold, n_train=own.n_train, sha256=own.model_sha256,
-                head=head_record(model.head), scale=own.scale, hazard_shift=shift, hazard=hazard,
+                head=head_record(model.head), scale=own.scale, hazard_shift=shift, hazard_slope=slope,
+                hazard=hazard,
             )
         )  # fmt: skip
         heads.append(model.head)

@@ -7,12 +7,16 @@ from typing import Any
 
 from mil.runs.facts import ScaleFacts
 
-SCHEMA = "ensemble/1"
+SCHEMA = "ensemble/2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldModel:
-    """The head of one fold. `hazard` is Breslow's cumulative hazard on the grid, of a patient with log-hazard `hazard_shift`."""
+    """The head of one fold.
+
+    `hazard` is Breslow's cumulative hazard on the grid, of a patient with log-hazard `hazard_shift`; it is multiplied by
+    exp(hazard_slope (log-hazard - hazard_shift)).
+    """
 
     repeat: int
     fold: int
@@ -21,6 +25,7 @@ class FoldModel:
     head: dict[str, Any]
     scale: ScaleFacts | None = None
     hazard_shift: float | None = None
+    hazard_slope: float = 1.0
     hazard: tuple[float, ...] = ()
 
     @property

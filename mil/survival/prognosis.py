@@ -3,13 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Num
 
-from mil.metrics.survival_curves import Steps
+from mil.metrics.survival_curves import Steps, baseline_hazard
+from mil.survival.cox_regression import cox_regression
+from mil.survival.risk_sets import risk_sets
 
 MAX_LOG_RATIO = 50.0  # to the baseline: e**50 is certain death
+
+
+@dataclass(frozen=True)
+class Prognosis:
+    """What the log-hazards of a model mean over time: H(t) = H0(t) exp(slope (log-hazard - shift)).
+
+    Attributes:
+        baseline: H0, the cumulative hazard of a patient with log-hazard `shift`.
+        shift: the mean log-hazard of the patients it was learnt from, which keeps exp within range.
+        slope: what a model's log-hazards are shrunk by, 0 to 1: a model that fits its patients too closely says too much of others.
+    """
+
+    baseline: Steps
+    shift: float
+    slope: float
+
+    def cumulative(
+        self, log_hazard: Float[np.ndarray, " n"], moments: Float[np.ndarray, "... t"]
+    ) -> Float64[np.ndarray, "n t"]:
+        """Return each patient's cumulative hazard at times, the same for all or a row a patient."""
+        excess = self.slope * (np.asarray(log_hazard, dtype=np.float64) - self.shift)
+        hazards: Float64[np.ndarray, "n t"] = np.exp(np.minimum(excess, MAX_LOG_RATIO))[:, None] * self.baseline(
+            moments
+        )
+        return hazards
+
+
+def prognosis_of(
+    log_hazard: Float[np.ndarray, " n"], time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]
+) -> Prognosis:
+    """Return what log-hazards mean, learnt from training patients.
+
+    The slope is the coefficient of the log-hazard in a Cox regression (van Houwelingen 2000, Stat Med 19:3401), within 0 and 1; the
+    baseline is Breslow's for log-hazards shrunk by it. Log-hazards of patients whom the model never saw shrink as they should;
+    those of its own training patients hardly shrink at all.
+
+    Args:
+        log_hazard: of training patients, out of fold where that is known.
+        time: their follow-up.
+        event: 1 event, 0 censored.
+    """
+    risk = np.asarray(log_hazard, dtype=np.float64)
+    shift = float(risk.mean())
+    spread = float(risk.std())
+    slope = 1.0
+    if spread > 0 and np.asarray(event).any():
+        fitted = cox_regression((risk - shift)[:, None] / spread, risk_sets(time, event))
+        slope = float(np.clip(fitted.coefficients[0] / spread, 0.0, 1.0))
+    return Prognosis(baseline=baseline_hazard(slope * (risk - shift), time, event), shift=shift, slope=slope)
 
 
 def survival_over_time(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from mil.metrics.survival_curves import baseline_hazard, kaplan_meier, kaplan_meier_limits
+from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
+from mil.survival.prognosis import prognosis_of
 
 N_TIMES = 60
-HIGHEST = 50.0  # of a log-hazard beside the mean of its fold, so that its power stays finite
 
 
 def survival_json(run: FinishedRun, patient_id: str) -> dict[str, object]:
@@ -54,7 +54,7 @@ def predicted_survival(
 ) -> Float64[np.ndarray, " t"] | None:
     """Return the survival predicted for a test patient at some times, averaged over repeats.
 
-    Each fold's is exp(-H0(t) exp(log-hazard)), with Breslow's baseline hazard H0 of its training patients. None where the run
+    Each fold's is what its training patients' follow-up makes of the log-hazard (mil/survival/prognosis.py). None where the run
     did not test the patient, or kept no follow-up of training patients.
     """
     trained, curves = dict(by_fold(run.follow_up, ATTENTION)), []
@@ -63,9 +63,8 @@ def predicted_survival(
         if not len(own) or key not in trained:
             continue
         known = trained[key]
-        risk = known["log_hazard"].to_numpy(float)
-        shift = float(risk.mean())
-        hazard = baseline_hazard(risk - shift, known["time"].to_numpy(float), known["event"].to_numpy(int))
-        power = np.exp(min(float(own["log_hazard"].iloc[0]) - shift, HIGHEST))
-        curves.append(np.exp(-power * hazard(moments)))
+        prognosis = prognosis_of(
+            known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)
+        )
+        curves.append(np.exp(-prognosis.cumulative(own["log_hazard"].to_numpy(float)[:1], moments)[0]))
     return np.mean(curves, axis=0) if curves else None

@@ -162,7 +162,7 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     from mil.models.record import FoldModel
 
     folds = (
-        FoldModel(repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoff=5.5), hazard_shift=5.0, hazard=(0.1, 0.4), **fold),
+        FoldModel(repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoff=5.5), hazard_shift=5.0, hazard_slope=0.5, hazard=(0.1, 0.4), **fold),
         FoldModel(repeat=0, fold=1, scale=ScaleFacts(mean=-1.0, sd=1.0, cutoff=0.0), hazard_shift=-1.0, hazard=(0.2, 0.2), **fold),
     )  # fmt: skip
     record = _record(classes=(), folds=folds, survival=SurvivalGrid(times=(1.0, 2.0), unit="months"))
@@ -171,8 +171,8 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     assert opinion.score == pytest.approx((1 - 1) / 2)
     assert not opinion.is_high  # one of two, and a score of 0
     wanted = [
-        (np.exp(-0.1 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
-        (np.exp(-0.4 * np.exp(2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+        (np.exp(-0.1 * np.exp(0.5 * 2)) + np.exp(-0.2 * np.exp(-1))) / 2,
+        (np.exp(-0.4 * np.exp(0.5 * 2)) + np.exp(-0.2 * np.exp(-1))) / 2,
     ]
     assert opinion.survival == pytest.approx(wanted)
 
@@ -181,7 +181,8 @@ def test_survival_of_a_head_equals_breslow_of_its_training_patients(trained_stud
     folder = folder_of(trained_study, "survival")
     model, run = read_ensemble(folder.model), read_run(folder)
     fold, known = model.record.folds[0], run.follow_up[run.follow_up["fold"] == 0]
-    risk = known["log_hazard"].to_numpy(float) - fold.hazard_shift
+    risk = fold.hazard_slope * (known["log_hazard"].to_numpy(float) - fold.hazard_shift)
+    assert 0 <= fold.hazard_slope <= 1
     for moment, hazard in zip(model.record.survival.times, fold.hazard, strict=True):
         total = 0.0
         for time, event in zip(known["time"], known["event"], strict=True):

@@ -9,7 +9,14 @@ from pytest import approx
 
 from mil.metrics.survival_curves import Steps, baseline_hazard, kaplan_meier
 from mil.survival.decision_curve import net_benefit
-from mil.survival.prognosis import cut_offs, group_of, median_survival, restricted_mean, survival_over_time
+from mil.survival.prognosis import (
+    cut_offs,
+    group_of,
+    median_survival,
+    prognosis_of,
+    restricted_mean,
+    survival_over_time,
+)
 
 
 def test_curves_and_medians_equal_lifelines():
@@ -67,3 +74,57 @@ def test_net_benefit_without_censoring_counts_patients():
         by_hand = (treated & had).mean() - (treated & ~had).mean() * threshold / (1 - threshold)
         assert own == approx(by_hand, abs=1e-12)
     assert net_benefit(np.zeros(5), np.ones(5), np.ones(5), 1.0, np.array([0.5])).tolist() == [0.0]
+
+
+def cohort_of(slope, *, seed, n=400):
+    """Log-hazards of which only a share is true, and follow-up."""
+    rng = np.random.default_rng(seed)
+    risk = rng.normal(3, 1.5, n)
+    to_event, to_end = rng.exponential(20 * np.exp(-slope * (risk - 3))), rng.uniform(5, 60, n)
+    return risk, np.minimum(to_event, to_end), (to_event <= to_end).astype(int)
+
+
+@pytest.mark.parametrize(("true_slope", "seed"), [(0.3, 1), (0.7, 2)])
+def test_log_hazards_that_say_too_much_are_shrunk_to_what_follow_up_bears_out(true_slope, seed):
+    risk, time, event = cohort_of(true_slope, seed=seed)
+    found = prognosis_of(risk, time, event)
+    import pandas as pd
+
+    theirs = CoxPHFitter().fit(pd.DataFrame({"risk": risk, "time": time, "event": event}), "time", "event")
+    assert found.slope == approx(float(theirs.params_["risk"]), abs=1e-4)  # to which lifelines converges
+    assert found.slope == approx(true_slope, abs=0.12)
+    assert found.shift == approx(risk.mean())
+    baseline = baseline_hazard(found.slope * (risk - risk.mean()), time, event)
+    moments = np.array([5.0, 20.0, 40.0])
+    wanted = np.exp(found.slope * (risk[:4] - risk.mean()))[:, None] * baseline(moments)
+    assert found.cumulative(risk[:4], moments) == approx(wanted)
+    own = np.tile(moments, (4, 1))
+    assert found.cumulative(risk[:4], own) == approx(wanted)
+
+
+def test_log_hazards_are_never_stretched_nor_turned_round():
+    risk, time, event = cohort_of(2.5, seed=3)
+    assert prognosis_of(risk, time, event).slope == 1.0
+    risk, time, event = cohort_of(-1.0, seed=4)
+    turned = prognosis_of(risk, time, event)
+    assert turned.slope == 0.0
+    moments = np.array([10.0])
+    assert np.ptp(turned.cumulative(risk, moments)) == 0
+    alike = prognosis_of(np.full(5, 2.0), np.arange(1.0, 6.0), np.ones(5, int))
+    assert (alike.slope, alike.shift) == (1.0, 2.0)
+    assert prognosis_of(risk, time, 0 * event).slope == 1.0
+
+
+def test_calibration_of_an_overfitted_risk_comes_right():
+    """Out of fold a risk five times too large has a calibration slope of 1 once it is shrunk."""
+    from mil.survival.calibration import calibration_at
+
+    risk, time, event = cohort_of(0.2, seed=5, n=3000)
+    found = prognosis_of(risk[:1500], time[:1500], event[:1500])
+    new_risk, new_time, new_event = risk[1500:], time[1500:], event[1500:]
+    moment = 20.0
+    at, until = (
+        found.cumulative(new_risk, np.asarray(when)) for when in ([moment], np.minimum(new_time, moment)[:, None])
+    )
+    shrunk = calibration_at(moment, np.exp(-at[:, 0]), until[:, 0], new_time, new_event)
+    assert shrunk.slope == approx(1.0, abs=0.2)
