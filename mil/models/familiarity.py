@@ -21,6 +21,7 @@ MOST_AXES = 16
 SLIDES_AN_AXIS = 4  # fewer would follow single slides
 MOST_PARTS = 40  # patients are left out one by one, in larger cohorts some at a time
 LEAST_POINTS = 5
+LEAST_VARIANCE = 0.01  # of a direction, beside 1 a number: what never varied among few sites is no proof of anything
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def fit_cloud(points: Float[np.ndarray, "n dim"]) -> Cloud:
     _, sizes, right = np.linalg.svd((points - mean) / scale, full_matrices=False)
     variances = sizes**2 / (n - 1)
     n_axes = int(min(MOST_AXES, n // SLIDES_AN_AXIS, dim - 1))
-    rest = float(max(variances[n_axes:].sum() / (dim - n_axes), 1e-12))
+    rest = float(max(variances[n_axes:].sum() / (dim - n_axes), LEAST_VARIANCE))
     return Cloud(mean=mean, scale=scale, axes=right[:n_axes], variances=np.maximum(variances[:n_axes], rest), rest=rest)
 
 

@@ -55,6 +55,17 @@ def test_limits_come_from_patients_left_out_whole():
     assert apart.slide > 1.2 * mixed.slide
 
 
+def test_directions_that_never_varied_do_not_make_every_slide_strange():
+    """Three sites with a glass each: their colours lie in a plane, and a grey level off it is nothing."""
+    rng = np.random.default_rng(6)
+    sites = np.array([[0.95, 0.94, 0.96], [0.93, 0.93, 0.92], [0.96, 0.95, 0.94]])
+    points = np.hstack([rng.normal(size=(60, 5)), sites[np.arange(60) % 3]])
+    limits, cloud = fit_limits(points, [str(n) for n in range(60)]), fit_cloud(points)
+    near = points + np.array([0, 0, 0, 0, 0, 0.001, -0.001, 0.001])
+    assert (cloud.distances(near) > limits.slide).mean() <= 0.1
+    assert cloud.distances(points).max() < 5
+
+
 def test_numbers_that_never_vary_do_not_break_it():
     points = np.random.default_rng(5).normal(size=(20, 4))
     points[:, 2] = 7.0
