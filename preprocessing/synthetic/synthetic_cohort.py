@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from preprocessing.synthetic.layout import SlideRecipe
-from preprocessing.synthetic.looks import SUBTYPES
+from preprocessing.synthetic.looks import LOOK_ALIKES, SUBTYPES
 from preprocessing.synthetic.scanner import PEN_COLOURS
 
 TCGA_SARC_COUNTS = {"DDLPS": 59, "LMS": 105, "MFS": 25, "SS": 10, "UPS": 51}
 MEDIAN_MONTHS = 30.0  # of a patient with average hazard
+TUMOUR_SHARE = (0.05, 0.17)  # of the tissue
+LOOK_ALIKES_SHARE, N_LOOK_ALIKES = (0.55, 0.80), 2  # together, of the tissue
+SECOND_LOOKS = 0.5  # of the slides: dedifferentiated or mixed
+SECOND_LOOK = {"DDLPS": "UPS", "LMS": "UPS", "MFS": "UPS", "SS": "LMS", "UPS": "MFS"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +108,15 @@ def _patient(index: int, subtype: str, seed: int) -> SyntheticPatient:
     n_slides = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
     slides = tuple(
         _with_further_kinds(
-            _slide(
-                f"{patient_id}-{number + 1}", subtype, site, mitotic_density, necrosis_share, (seed, 2, index, number)
+            _among_look_alikes(
+                _slide(
+                    f"{patient_id}-{number + 1}",
+                    subtype,
+                    site,
+                    mitotic_density,
+                    necrosis_share,
+                    (seed, 2, index, number),
+                )
             )
         )
         for number in range(n_slides)
@@ -148,6 +159,25 @@ def _slide(
         glass=site.glass, pen=str(rng.choice(sorted(PEN_COLOURS))) if rng.random() < 0.10 else "",
         is_blurred=bool(rng.random() < 0.10), is_pale=is_pale, has_fold=bool(rng.random() < 0.08),
         is_single_level=bool(rng.random() < 0.03),
+    )  # fmt: skip
+
+
+def _among_look_alikes(slide: SlideRecipe) -> SlideRecipe:
+    """Make the tumour a small part of the tissue, sometimes with a second look, and give the rest the looks of tumours.
+
+    Which look-alikes a slide has says nothing of its subtype, so the mean of its tiles says little: a pathologist looks for
+    the tumour. Necrosis stays the same share of it.
+    """
+    rng = np.random.default_rng([*slide.seed, 4])
+    share = float(rng.uniform(*TUMOUR_SHARE))
+    kinds = rng.choice(sorted(LOOK_ALIKES), N_LOOK_ALIKES, replace=False)
+    shares = rng.uniform(*LOOK_ALIKES_SHARE) * rng.dirichlet(np.ones(N_LOOK_ALIKES))
+    alike = {f"{kind}_share": float(own) for kind, own in zip(kinds, shares, strict=True)}
+    second = rng.random() < SECOND_LOOKS
+    second_share = float(rng.uniform(0.2, 0.5))
+    return replace(
+        slide, tumour_share=share, necrosis_share=slide.necrosis_share * share / slide.tumour_share, **alike,
+        second_subtype=SECOND_LOOK[slide.subtype] if second else "", second_tumour_share=second_share if second else 0.0,
     )  # fmt: skip
 
 

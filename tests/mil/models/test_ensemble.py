@@ -162,7 +162,10 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
     from mil.models.record import FoldModel
 
     folds = (
-        FoldModel(repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoff=5.5), hazard_shift=5.0, hazard_slope=0.5, hazard=(0.1, 0.4), **fold),
+        FoldModel(
+            repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoff=5.5), hazard_shift=5.0, hazard_slope=0.5,
+            hazard=(0.1, 0.4), **fold,
+        ),
         FoldModel(repeat=0, fold=1, scale=ScaleFacts(mean=-1.0, sd=1.0, cutoff=0.0), hazard_shift=-1.0, hazard=(0.2, 0.2), **fold),
     )  # fmt: skip
     record = _record(classes=(), folds=folds, survival=SurvivalGrid(times=(1.0, 2.0), unit="months"))
