@@ -8,7 +8,7 @@ from mil.training.task import FoldInputs
 from mil.training.training_settings import TrainConfig
 
 CLASSES = ["A", "B", "C"]
-CONFIG = TrainConfig(epochs=40, hidden=16, attention=8, dropout=0.1, learning_rate=3e-3, threads=1)
+CONFIG = TrainConfig(evenness=0.0, epochs=40, hidden=16, attention=8, dropout=0.1, learning_rate=3e-3, threads=1)
 
 
 def classes_of(labels):
