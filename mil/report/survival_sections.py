@@ -155,13 +155,11 @@ def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
         table(["metric", MODEL_NAMES[ATTENTION]], rows),
         *illustration("brier", caption, pictures),
         note(
-            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients, "
-            "log-hazards shrunk by what the follow-up of these patients bears out (by risks of models that never saw them, where inner "
-            "folds were made). Brier score, AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
-            f"{time_text(own.horizon)}{unit}) "
-            "weigh patients by the chance of not being censored, from training patients. AUCs are at quartiles of the "
-            "times of "
-            "events."
+            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients, log-hazards "
+            "shrunk by what their follow-up bears out (by risks of models that never saw them, where inner folds were made). "
+            "Brier score, AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
+            f"{time_text(own.horizon)}{unit}) weigh patients by the chance of not being censored, from training patients. AUCs "
+            "are at quartiles of the times of events."
         ),
     )
     return Section(key="over-time", title="Survival probabilities over time", items="12e, 15, 23a", body=body)
