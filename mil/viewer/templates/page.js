@@ -196,7 +196,8 @@ async function pick(x, y) {
     if (name === "map") mapped = i;
     mark ??= { x: places.corners[2 * i], y: places.corners[2 * i + 1], side: places.tile_um };
     for (let at = 0; at < slide.layers.length; at++) {
-      if (slide.layers[at].of === name) facts.push([slide.layers[at].name, number((await fetchedLayer(at)).values[i])]);
+      const layer = slide.layers[at], label = layer.group === "contribution" ? `for ${layer.name}` : layer.name;
+      if (layer.of === name) facts.push([label, number((await fetchedLayer(at)).values[i])]);
     }
   }
   if (mine !== turn) return;

@@ -173,7 +173,7 @@ def test_a_click_tells_a_tile_and_its_neighbours_and_a_jump_goes_there(address, 
         wanted = 5 - len(tiles.coords) / 2
         names = view.locator("#tile dt").all_inner_texts()
         values = dict(zip(names, view.locator("#tile dd").all_inner_texts(), strict=True))
-        assert float(values["B"]) == pytest.approx(wanted) and float(values["A<1>"]) == pytest.approx(-wanted)
+        assert float(values["for B"]) == pytest.approx(wanted) and float(values["for A<1>"]) == pytest.approx(-wanted)
         assert "sharpness" in values
         view.locator("#top .tiles button").first.click()
         last = tiles.coords[-1] * 0.5 + tiles.tile_um / 2
