@@ -6,6 +6,7 @@ planted in the slides (mitotic density, necrosis share), and to a lesser degree 
 """
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -172,7 +173,7 @@ def _among_look_alikes(slide: SlideRecipe) -> SlideRecipe:
     share = float(rng.uniform(*TUMOUR_SHARE))
     kinds = rng.choice(sorted(LOOK_ALIKES), N_LOOK_ALIKES, replace=False)
     shares = rng.uniform(*LOOK_ALIKES_SHARE) * rng.dirichlet(np.ones(N_LOOK_ALIKES))
-    alike = {f"{kind}_share": float(own) for kind, own in zip(kinds, shares, strict=True)}
+    alike: dict[str, Any] = {f"{kind}_share": float(own) for kind, own in zip(kinds, shares, strict=True)}
     second = rng.random() < SECOND_LOOKS
     second_share = float(rng.uniform(0.2, 0.5))
     return replace(
