@@ -61,10 +61,27 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassesPart:
-    """Classes: cross-entropy in which all classes weigh alike."""
+class _OfClasses:
+    """What classes have in common, ordered or not."""
 
     target: Target
+
+    def prior(self, train: Train, n: int) -> Tested:
+        """Return the classes' shares among the training patients."""
+        return shares(self.target, train, n)
+
+    def groups(self, values: Mapping[str, float]) -> dict[str, str]:
+        """Return the class of each patient."""
+        return {patient: self.target.classes[int(value)] for patient, value in values.items()}
+
+    def record(self, train: Train) -> dict[str, Any]:
+        """Return column, kind and classes."""
+        return record_of(self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassesPart(_OfClasses):
+    """Classes: cross-entropy in which all classes weigh alike."""
 
     @property
     def n_outputs(self) -> int:
@@ -89,24 +106,10 @@ class ClassesPart:
         """Return class probabilities of a logistic regression."""
         return fit_classifier(train, values.astype(np.int64), self.n_outputs).probabilities(test)
 
-    def prior(self, train: Train, n: int) -> Tested:
-        """Return the classes' shares among the training patients."""
-        return shares(self.target, train, n)
-
-    def groups(self, values: Mapping[str, float]) -> dict[str, str]:
-        """Return the class of each patient."""
-        return {patient: self.target.classes[int(value)] for patient, value in values.items()}
-
-    def record(self, train: Train) -> dict[str, Any]:
-        """Return column, kind and classes."""
-        return record_of(self.target)
-
 
 @dataclass(frozen=True, kw_only=True)
-class OrderedPart:
+class OrderedPart(_OfClasses):
     """Ordered classes: CORN, unweighted, so that probabilities are those of a cohort like the training patients."""
-
-    target: Target
 
     @property
     def n_outputs(self) -> int:
@@ -126,18 +129,6 @@ class OrderedPart:
     def linear(self, train: np.ndarray, values: Train, test: np.ndarray) -> Tested:
         """Return class probabilities of logistic regressions in a chain."""
         return predict_ordered(train, values.astype(np.int64), test, len(self.target.classes))
-
-    def prior(self, train: Train, n: int) -> Tested:
-        """Return the classes' shares among the training patients."""
-        return shares(self.target, train, n)
-
-    def groups(self, values: Mapping[str, float]) -> dict[str, str]:
-        """Return the class of each patient."""
-        return {patient: self.target.classes[int(value)] for patient, value in values.items()}
-
-    def record(self, train: Train) -> dict[str, Any]:
-        """Return column, kind and classes."""
-        return record_of(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
