@@ -11,7 +11,7 @@ from PIL import Image
 from pytest import approx
 from starlette.testclient import TestClient
 
-from common.failures import StudyError
+from common.failures import SlideError, StudyError
 from common.study import Study
 from mil.metrics.survival_curves import kaplan_meier
 from mil.viewer.app import viewer_app
@@ -303,3 +303,22 @@ def test_a_taken_port_gives_a_free_one_on_this_computer_alone():
             assert second.getsockname()[0] == "127.0.0.1"
             assert second.getsockname()[1] not in (0, taken)
     assert socket.gethostbyname("localhost")
+
+
+def test_an_unreadable_part_is_an_error_and_the_rest_stays_readable(study, tmp_path):
+    import tifffile
+
+    other = Study(tmp_path)
+    other.slides.mkdir()
+    content = bytearray((study.slides / "first.tif").read_bytes())
+    with tifffile.TiffFile(study.slides / "first.tif") as file:
+        page = file.pages[0]
+        offset, length = page.dataoffsets[0], page.databytecounts[0]
+    content[offset : offset + length] = bytes(length)
+    (other.slides / "s.tif").write_bytes(content)
+    shelf = SlideShelf(make_catalogue(other, task="subtype", name="default"), most_open=1, memory_bytes=1 << 20)
+    finest = shelf.geometry(0).n_levels - 1
+    with pytest.raises(SlideError):
+        shelf.square(0, finest, 0, 0)
+    assert len(shelf.square(0, finest, 3, 3)) > 500
+    shelf.close()
