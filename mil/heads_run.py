@@ -55,10 +55,11 @@ def train_heads(
         say: receives what is to be read.
 
     Returns:
-        The first run, and the comparison; None where there is no other head, or nothing was evaluated.
+        The first run, and the comparison; None where there is no other head, or nothing was evaluated. A head that fails is said
+        and left out of it.
 
     Raises:
-        StudyError: as `train_study`, or a head is not known.
+        StudyError: as `train_study` of the first run, or a head is not known.
     """
     others = other_heads(config)  # first: a wrong name costs no training
     study = open_study(study)
@@ -68,8 +69,11 @@ def train_heads(
     for head in others:
         say(f"\nhead {head}")
         own = replace(config, head=head, name=run_name(config, head), heads=None, learning_curve=None)
-        runs.append((head, train_study(study, own, say=say)))
-    if not others or isinstance(trained.metrics, NotEvaluated):
+        try:
+            runs.append((head, train_study(study, own, say=say)))
+        except StudyError as error:  # the run's own head is trained; one that learnt nothing takes no other along
+            say(f"head {head} failed and is left out of the comparison: {error}")
+    if len(runs) == 1 or isinstance(trained.metrics, NotEvaluated):
         return trained, None
     with writing_run(study, config.task, config.name, script="train.py"), stage("comparing heads"):
         read = [(head, read_run(run.folder)) for head, run in runs]

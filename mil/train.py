@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_home_clean()
     from mil.audit.audit import stop_at_leaks
-    from mil.heads_run import train_heads
+    from mil.heads_run import other_heads, train_heads
     from mil.report.image_section import image_line
     from mil.report.verdict import heads_table, results_table, verdict
     from mil.training_run import audit_study
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"Models: {trained.folder.models}"
         )
     print(f"report: {trained.report}")
-    return 0
+    return (
+        1 if heads is not None and len(heads.heads) <= len(other_heads(config)) else 0
+    )  # a head failed, as was said above
 
 
 if __name__ == "__main__":

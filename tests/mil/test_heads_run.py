@@ -113,3 +113,24 @@ def test_a_run_without_other_heads_compares_nothing(monkeypatch, folders):
 def test_a_wrong_head_costs_no_training(tmp_path, capsys):
     assert train(["--study", str(tmp_path), "--heads", "mean_mpl"]) == 2
     assert "mean_mlp" in capsys.readouterr().err
+
+
+def test_a_head_that_fails_takes_no_other_along(monkeypatch, folders, tmp_path):
+    """The comparison is of those that were trained; the one that learnt nothing is said with its reason."""
+    by_name = {folder.name: folder for folder in folders}
+
+    def trained(study, config, *, say):
+        if config.head == "additive":
+            raise StudyError("the head learnt nothing")
+        name = "default" if config.head == "gated_attention" else "default-max_pool"
+        metrics = metrics_of_run(read_run(by_name[name]), task_named("subtype").evaluation, n_bootstrap=N, seed=0)
+        return TrainedRun(
+            folder=by_name[name], metrics=metrics, audit=Audit(checks=()), usable=[], excluded={}, is_evaluated=True
+        )
+
+    monkeypatch.setattr(heads_run, "train_study", trained)
+    said = []
+    config = TrainConfig(heads="additive,max_pool", bootstrap=N)
+    _, found = heads_run.train_heads(tmp_path, config, say=said.append)
+    assert [own.head for own in found.heads] == ["gated_attention", "max_pool"]
+    assert any("additive failed" in words and "learnt nothing" in words for words in said)
