@@ -56,9 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"Models: {trained.folder.models}"
         )
     print(f"report: {trained.report}")
+    n_compared = 1 if heads is None else len(heads.heads)
     return (
-        1 if heads is not None and len(heads.heads) <= len(other_heads(config)) else 0
-    )  # a head failed, as was said above
+        1 if trained.is_evaluated and n_compared <= len(other_heads(config)) else 0
+    )  # 1: a head failed, as was said above
 
 
 if __name__ == "__main__":

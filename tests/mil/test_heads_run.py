@@ -134,3 +134,13 @@ def test_a_head_that_fails_takes_no_other_along(monkeypatch, folders, tmp_path):
     _, found = heads_run.train_heads(tmp_path, config, say=said.append)
     assert [own.head for own in found.heads] == ["gated_attention", "max_pool"]
     assert any("additive failed" in words and "learnt nothing" in words for words in said)
+
+
+@pytest.mark.parametrize(("heads", "code"), [("additive", 1), (None, 0)])
+def test_where_every_other_head_failed_the_exit_code_is_1(monkeypatch, folders, tmp_path, heads, code):
+    metrics = metrics_of_run(read_run(folders[0]), task_named("subtype").evaluation, n_bootstrap=N, seed=0)
+    trained = TrainedRun(
+        folder=folders[0], metrics=metrics, audit=Audit(checks=()), usable=[], excluded={}, is_evaluated=True
+    )
+    monkeypatch.setattr(heads_run, "train_heads", lambda *_args, **_options: (trained, None))
+    assert train(["--study", str(tmp_path), *(["--heads", heads] if heads else [])]) == code
