@@ -86,21 +86,15 @@ def export_model(study: Study, folder: RunFolder, metrics: RunMetrics | NotEvalu
     Raises:
         StudyError: the features are gone, or are others than the run was trained on.
     """
-    from common.cohort import read_cohort
     from common.failures import StudyError
     from features.store.provenance import Provenance
-    from mil.bags.bags import open_bags
+    from mil.bags.bags import bags_as_trained
     from mil.evaluation.metrics_record import NotEvaluated
     from mil.models.making import write_model_of_run
     from mil.runs.run_store import read_run
 
     run = read_run(folder)
-    cohort = read_cohort(study.cohort_table, where=run.facts.chosen_rows)
-    cohort = cohort.by_slide if run.facts.unit == "slide" else cohort
-    features = run.facts.settings.get("features")
-    bags, _, _ = open_bags(
-        study, cohort, str(run.facts.settings["encoder"]), features=None if features is None else Path(features)
-    )
+    bags = bags_as_trained(study, run.facts.settings, by_slide=run.facts.unit == "slide")
     if difference := Provenance.of_record(run.facts.encoder).difference(bags.provenance):
         name, wanted, found = difference
         raise StudyError(

@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, Num
 
 from common.arrays import read_attributes
-from common.cohort import Cohort
+from common.cohort import Cohort, read_cohort
 from common.failures import StudyError
 from common.guards.names import nearest
 from common.slide_files import file_fingerprint
@@ -104,6 +105,32 @@ class BagStore:
             _, oldest = self._bags.popitem(last=False)
             self._held -= oldest.tiles.nbytes
         return bag
+
+
+def bags_as_trained(
+    study: Study, settings: Mapping[str, Any], *, by_slide: bool, features: Path | None = None, encoder: str = "",
+    limit_bytes: int = 4 << 30,
+) -> BagStore:  # fmt: skip
+    """Return the bags that a finished run was trained on.
+
+    Args:
+        study: with the clinical table.
+        settings: of the run: its encoder, folder of features and condition on rows; what is not there is not asked for.
+        by_slide: whether a bag is a slide.
+        features: instead of the settings', a folder of feature files.
+        encoder: where the settings name none.
+        limit_bytes: memory for bags.
+
+    Raises:
+        StudyError: table or features are gone or damaged.
+    """
+    cohort = read_cohort(study.cohort_table, where=settings.get("where"))
+    given = settings.get("features") if features is None else features
+    bags, _, _ = open_bags(
+        study, cohort.by_slide if by_slide else cohort, str(settings.get("encoder") or encoder),
+        features=None if given is None else Path(given), limit_bytes=limit_bytes,
+    )  # fmt: skip
+    return bags
 
 
 def open_bags(

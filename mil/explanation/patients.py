@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cohort import read_cohort
 from common.failures import StudyError
 from common.files import content_sha256
 from common.guards.names import nearest
 from common.study import Study, open_study
-from mil.bags.bags import Bag, BagStore, open_bags
+from mil.bags.bags import Bag, BagStore, bags_as_trained
 from mil.explanation.settings import ExplainConfig
 from mil.models.ensemble import Ensemble, read_ensemble
 from mil.models.known_patients import KnownPatients, known_patients
@@ -53,13 +52,10 @@ def find_patients(config: ExplainConfig) -> ToExplain:
     path = folder.model if config.model is None else config.model
     model = read_ensemble(path)
     settings = _settings_of_run(folder) if config.model is None else {}
-    given = settings.get("features") if config.features is None else config.features
-    encoder = str(settings.get("encoder") or model.record.encoder.get("encoder", ""))
-    cohort = read_cohort(study.cohort_table, where=settings.get("where"))
-    cohort = cohort.by_slide if model.record.unit == "slide" else cohort
-    bags, _, _ = open_bags(
-        study, cohort, encoder, features=None if given is None else Path(given), limit_bytes=int(config.memory_gb * 1e9)
-    )
+    bags = bags_as_trained(
+        study, settings, by_slide=model.record.unit == "slide", features=config.features,
+        encoder=str(model.record.encoder.get("encoder", "")), limit_bytes=int(config.memory_gb * 1e9),
+    )  # fmt: skip
     model.check_features(bags.provenance)
     known = known_patients(path, model)
     out = config.out or (folder.explanation if config.model is None else study.root / "explanation")

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from common.cohort import read_cohort
 from common.failures import StudyError
-from mil.bags.bags import BagStore, open_bags
+from mil.bags.bags import BagStore, bags_as_trained
 from mil.viewer.catalogue import Catalogue, numbers_of
 
 N_NEIGHBOURS = 12
@@ -93,14 +92,12 @@ class Neighbours:
 
     def _opened(self) -> BagStore:
         if self._bags is None:
-            run, study = self._catalogue.run, self._catalogue.study
+            run = self._catalogue.run
             if run is None:
                 raise StudyError("there is no run whose features could be searched")
-            features = run.facts.settings.get("features")
-            self._bags, _, _ = open_bags(
-                study, read_cohort(study.cohort_table), str(run.facts.settings["encoder"]), features=features,
-                limit_bytes=1,
-            )  # fmt: skip
+            self._bags = bags_as_trained(
+                self._catalogue.study, run.facts.settings, by_slide=run.facts.unit == "slide", limit_bytes=1
+            )
         return self._bags
 
 
