@@ -14,8 +14,7 @@ from common.study import Study
 from mil.explanation.exports.sheets import TILE_PX, SheetTile, write_sheet
 from mil.explanation.exports.written import tile_pixels
 from mil.explanation.map_store import SlideMap
-from preprocessing.tiling.slide_tiles import SlideTiles
-from preprocessing.tiling.tile_store import read_slide_tiles
+from preprocessing.tiling.tile_store import tiles_if_whole
 
 A_SLIDE = 3  # tiles of one slide at most: one slide does not fill the sheet
 OWN_SHEET = re.compile(r"output\d+\.png")
@@ -96,16 +95,9 @@ def _pixels(choice: SheetChoice, study: Study, files: Mapping[str, Path]) -> dic
     found: dict[Place, np.ndarray | None] = {}
     for slide, corners in sorted(wanted.items()):
         ordered: Sequence[tuple[int, int]] = sorted(corners)
-        read = tile_pixels(files.get(slide), _tiles(study, slide), ordered, TILE_PX)
+        read = tile_pixels(files.get(slide), tiles_if_whole(study.tile_file(slide)), ordered, TILE_PX)
         found |= {(slide, corner): own for corner, own in zip(ordered, read, strict=True)}
     return found
-
-
-def _tiles(study: Study, slide: str) -> SlideTiles | None:
-    try:
-        return read_slide_tiles(study.tile_file(slide))
-    except ValueError:
-        return None
 
 
 def _tile(each: _Candidate, pixels: Mapping[Place, np.ndarray | None]) -> SheetTile:

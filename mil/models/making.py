@@ -48,7 +48,7 @@ from mil.runs.run_store import FinishedRun, by_fold
 from mil.survival.prognosis import prognosis_of
 from preprocessing.colour.stain import StainFit
 from preprocessing.colour.stain_store import read_reference, reference_text
-from preprocessing.tiling.tile_store import read_slide_tiles
+from preprocessing.tiling.tile_store import tiles_if_whole
 
 GRID_QUANTILES, N_TIMES = (0.1, 0.8), 20  # of the training patients' follow-up, as in the evaluation
 NOT_SETTINGS = ("study", "name", "features", "where", "encoder", "audit", "heads", "memory_gb", "threads", "bootstrap")
@@ -210,14 +210,8 @@ def stain_point(fit: StainFit) -> Float64[np.ndarray, " 11"]:
 
 def stain_point_of_slide(study: Study, slide: str) -> Float64[np.ndarray, " 11"] | None:
     """Return the stains of a slide's tile file as a point; None without one, or without a fit of the slide's own."""
-    path = study.tile_file(slide)
-    if not path.is_file():
-        return None
-    try:
-        fit = read_slide_tiles(path).stain
-    except ValueError:
-        return None  # the file's own step names the damage; here it only says nothing of colours
-    return None if fit.method in ("none", "reference") else stain_point(fit)
+    tiles = tiles_if_whole(study.tile_file(slide))
+    return None if tiles is None or tiles.stain.method in ("none", "reference") else stain_point(tiles.stain)
 
 
 def _tiling(study: Study, bags: BagStore, patients: Sequence[str]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ A slide has a number, and every address of the viewer names slides by it: no nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,9 +206,3 @@ def _slide_json(slide: ListedSlide) -> dict[str, object]:
 def numbers_of(catalogue: Catalogue) -> Mapping[str, int]:
     """Return the number of each slide by its id."""
     return {slide.slide_id: slide.number for slide in catalogue.slides}
-
-
-def patient_named(catalogue: Catalogue, patient_id: str) -> ListedPatient | None:
-    """Return a patient; None where there is none of that name."""
-    found: Sequence[ListedPatient] = [own for own in catalogue.patients if own.patient_id == patient_id]
-    return found[0] if found else None

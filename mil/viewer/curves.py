@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
+from mil.evaluation.survival_evaluation import is_high_risk
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
@@ -20,9 +21,9 @@ def survival_json(run: FinishedRun, patient_id: str) -> dict[str, object]:
         run: a survival run.
         patient_id: whose own curve is predicted, where the run tested it.
     """
-    table = by_patient(run.predictions, ATTENTION, ["high_risk"], ["time", "event"])
+    table = by_patient(run.predictions, ATTENTION, ["high_risk", "score"], ["time", "event"])
     time, event = table["time"].to_numpy(float), table["event"].to_numpy(int)
-    is_high = table["high_risk"].to_numpy(float) > 0.5
+    is_high = is_high_risk(table)
     groups = []
     for name, is_own in (("low risk", ~is_high), ("high risk", is_high)):
         if is_own.any():

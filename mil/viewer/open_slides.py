@@ -18,7 +18,7 @@ from common.failures import SlideError
 from mil.viewer.catalogue import Catalogue, ListedSlide
 from preprocessing.reading.slide import Slide, open_slide, read_tile
 from preprocessing.tiling.slide_tiles import SlideTiles
-from preprocessing.tiling.tile_store import read_slide_tiles
+from preprocessing.tiling.tile_store import tiles_if_whole
 
 SQUARE_PX = 256
 JPEG_QUALITY = 85
@@ -88,13 +88,11 @@ class SlideShelf:
         Raises:
             SlideError: there is no file of it, or it cannot be opened.
         """
-        with self._reading(number) as held:
-            return held.geometry
+        return self._open(number).geometry  # a value: nobody who reads the slide is waited for
 
     def tiles(self, number: int) -> SlideTiles | None:
         """Return what tiling wrote of a slide; None where there is nothing whole."""
-        with self._reading(number) as held:
-            return held.tiles
+        return self._open(number).tiles
 
     def square(self, number: int, level: int, column: int, row: int) -> bytes:
         """Return a square of a slide as JPEG; beyond the slide's edge it is background.
@@ -178,23 +176,13 @@ def _close(held: _Held) -> None:
 
 def _opened(catalogue: Catalogue, listed: ListedSlide) -> _Held:
     assert listed.path is not None
-    tiles = _tiles(catalogue, listed)
+    tiles = tiles_if_whole(catalogue.study.tile_file(listed.slide_id))
     mpp = None if tiles is None else (tiles.mpp_x, tiles.mpp_y)
     with ExitStack() as stack:
         slide = stack.enter_context(open_slide(listed.path, mpp=mpp, mpp_source="tile file"))
         geometry = geometry_of(slide)
         return _Held(slide=slide, geometry=geometry, tiles=tiles, stack=stack.pop_all())
     raise AssertionError("opening raises or returns")
-
-
-def _tiles(catalogue: Catalogue, listed: ListedSlide) -> SlideTiles | None:
-    path = catalogue.study.tile_file(listed.slide_id)
-    if not path.is_file():
-        return None
-    try:
-        return read_slide_tiles(path)
-    except ValueError:
-        return None  # the slide can be looked at all the same; tile_slides.py says what is wrong
 
 
 def geometry_of(slide: Slide) -> Geometry:

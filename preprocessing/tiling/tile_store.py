@@ -68,6 +68,14 @@ def read_slide_tiles(path: Path) -> SlideTiles:
     return _tiles_of(path, file)
 
 
+def tiles_if_whole(path: Path) -> SlideTiles | None:
+    """Return the tiles of a file, None where there is none or it is damaged: for who goes on without. Tiling names the damage."""
+    try:
+        return read_slide_tiles(path) if path.is_file() else None
+    except ValueError:
+        return None
+
+
 def _tiles_of(path: Path, file: ArrayFile) -> SlideTiles:
     try:
         return _slide_tiles(file)

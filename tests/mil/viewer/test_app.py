@@ -3,9 +3,11 @@
 import io
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pytest import approx
@@ -16,11 +18,13 @@ from common.study import Study
 from mil.metrics.survival_curves import kaplan_meier
 from mil.viewer.app import viewer_app
 from mil.viewer.catalogue import make_catalogue
+from mil.viewer.curves import survival_json
 from mil.viewer.guard import refused
 from mil.viewer.open_slides import SQUARE_PX, SlideShelf
 from mil.viewer.server import free_socket
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.tile_store import read_slide_tiles
+from tests.helpers.feature_study import ENCODER
 from tests.helpers.viewer_study import HOSTILE, make_viewer_study
 
 pytestmark = pytest.mark.slow
@@ -322,3 +326,26 @@ def test_an_unreadable_part_is_an_error_and_the_rest_stays_readable(study, tmp_p
         shelf.square(0, finest, 0, 0)
     assert len(shelf.square(0, finest, 3, 3)) > 500
     shelf.close()
+
+
+def test_a_run_trained_on_another_folder_of_features_is_searched_there(study, number, tmp_path):
+    from mil.viewer.neighbours import Neighbours
+
+    catalogue = make_catalogue(study, task="subtype", name="default")
+    settings = catalogue.run.facts.settings | {"features": str(study.features(ENCODER))}
+    elsewhere = replace(catalogue.run, facts=replace(catalogue.run.facts, settings=settings))
+    told = [
+        Neighbours(replace(catalogue, run=run), memory_bytes=1 << 20).of_tile(number["first"], 10)
+        for run in (catalogue.run, elsewhere)
+    ]
+    assert told[0] == told[1] != []
+
+
+def test_risk_groups_of_the_viewer_are_those_of_the_evaluation(study):
+    """High in half of the repeats goes by the mean score, as in the report."""
+    run = make_catalogue(study, task="survival", name="default").run
+    table = run.predictions[run.predictions["model"] == "attention"]
+    again = pd.concat([table, table.assign(repeat=1, high_risk=1 - table["high_risk"])], ignore_index=True)
+    groups = {own["name"]: own["n"] for own in survival_json(replace(run, predictions=again), "p00")["groups"]}
+    n_high = int((table["score"] > 0).sum())
+    assert groups == {"low risk": len(table) - n_high, "high risk": n_high}
