@@ -25,7 +25,7 @@ from mil.models.familiarity import Cloud
 from mil.models.record import SCHEMA, EnsembleRecord
 from mil.models.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 from mil.runs.record import plain, record_of
-from mil.survival.prognosis import MAX_LOG_RATIO
+from mil.survival.prognosis import relative_hazard
 
 REMEDY = "train again with the same python mil/train.py (folds that are whole are kept), which writes it"
 CLOUDS = ("embedding", "stain")
@@ -126,10 +126,8 @@ def hazard_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold 1"])
         high.append(float(risk > scale.cutoff))
     score, share = float(np.mean(scores)), float(np.mean(high))
     curves = [
-        np.exp(
-            -np.exp(min(fold.hazard_slope * (float(risk) - fold.hazard_shift), MAX_LOG_RATIO)) * np.array(fold.hazard)
-        )
-        for risk, fold in zip(risks, record.folds, strict=True)
+        np.exp(-relative_hazard(own, shift=fold.hazard_shift, slope=fold.hazard_slope) * np.array(fold.hazard))
+        for own, fold in zip(outputs, record.folds, strict=True)
         if fold.hazard_shift is not None
     ]
     levels = np.array([scale.mean for scale in scales if scale is not None])

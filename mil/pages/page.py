@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 from common.files import write_text
 from common.templates import render
+from mil.runs.notices import SYNTHETIC, USE
 
-USE = "Research use only. Not a medical device."
 ROUNDING = 1e-9
-SYNTHETIC = "SYNTHETIC DATA: painted slides, invented patients. No number here says anything of patients."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,11 +27,10 @@ from mil.report.search.search_section import search_sections
 from mil.report.task import Pictures, ReportTask
 from mil.report.verdict import verdict
 from mil.runs.facts import RunFacts
+from mil.runs.notices import SYNTHETIC, USE
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun
 
-USE = "Research use only. Not a medical device."
-SYNTHETIC = "SYNTHETIC DATA: painted slides, invented patients. No number here says anything of patients."
 NOTHING = "Nothing was evaluated: no patient is in a test set. The model was trained on all patients and its worth is unknown."
 
 

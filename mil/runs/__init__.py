@@ -12,6 +12,7 @@ How the numbers in them come about is not known here.
     targets_record.py     what task.json holds: what a run predicts, and the columns of its tables
     heads_record.py       what heads.json holds, written and read back
     comparison_record.py  what comparison.json holds, written and read back
+    notices.py            what stands on every page that shows results
     record.py             frozen dataclasses as JSON and back, strictly
     model_file.py         safetensors with JSON: no pickle
     figure_names.py       names of metrics and models as they are printed

@@ -15,6 +15,14 @@ from mil.survival.risk_sets import risk_sets
 MAX_LOG_RATIO = 50.0  # to the baseline: e**50 is certain death
 
 
+def relative_hazard(
+    log_hazard: Float[np.ndarray, " n"], *, shift: float = 0.0, slope: float = 1.0
+) -> Float64[np.ndarray, " n"]:
+    """Return the hazards beside that of a patient with log-hazard `shift`: exp(slope (log-hazard - shift)), always finite."""
+    excess = slope * (np.asarray(log_hazard, dtype=np.float64) - shift)
+    return np.exp(np.minimum(excess, MAX_LOG_RATIO))  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Prognosis:
     """What the log-hazards of a model mean over time: H(t) = H0(t) exp(slope (log-hazard - shift)).
@@ -33,10 +41,8 @@ class Prognosis:
         self, log_hazard: Float[np.ndarray, " n"], moments: Float[np.ndarray, "... t"]
     ) -> Float64[np.ndarray, "n t"]:
         """Return each patient's cumulative hazard at times, the same for all or a row a patient."""
-        excess = self.slope * (np.asarray(log_hazard, dtype=np.float64) - self.shift)
-        hazards: Float64[np.ndarray, "n t"] = np.exp(np.minimum(excess, MAX_LOG_RATIO))[:, None] * self.baseline(
-            moments
-        )
+        ratio = relative_hazard(log_hazard, shift=self.shift, slope=self.slope)
+        hazards: Float64[np.ndarray, "n t"] = ratio[:, None] * self.baseline(moments)
         return hazards
 
 
@@ -74,8 +80,7 @@ def survival_over_time(
         baseline: the cumulative hazard of a patient with log-hazard 0 (Breslow's, of training patients).
         moments: the times.
     """
-    ratio = np.exp(np.minimum(np.asarray(log_hazard, dtype=np.float64), MAX_LOG_RATIO))
-    survival: Float64[np.ndarray, "n t"] = np.exp(-ratio[:, None] * baseline(moments))
+    survival: Float64[np.ndarray, "n t"] = np.exp(-relative_hazard(log_hazard)[:, None] * baseline(moments))
     return survival
 
 

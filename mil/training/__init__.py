@@ -9,7 +9,6 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     survival_task.py        survival as a task: event-stratified batches or the exact gradient of all, rows of predictions
     targets/                any column as what is predicted
     search/                 settings searched by inner folds, in every fold anew
-    partial_likelihood.py   Cox's loss with Efron ties, by the room `survival`
     packed.py               bags for training and prediction: drawing, standardising, predicting them
     fitting.py              training of one fold over its whole schedule
     cross_validation.py     all folds, resumable, out of fold

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from common.failures import SlideError, StudyError
 from common.templates import render
+from mil.runs.notices import SYNTHETIC, USE
 from mil.viewer.catalogue import Catalogue, ListedSlide, as_json
 from mil.viewer.curves import survival_json
 from mil.viewer.guard import REPORT_POLICY, OwnPageOnly
@@ -81,7 +82,9 @@ def viewer_app(catalogue: Catalogue, *, most_open: int = 8, memory_bytes: int = 
     viewer = _Viewer(catalogue, most_open=most_open, memory_bytes=memory_bytes)
 
     def page(_: Request) -> Response:
-        return HTMLResponse(render(FOLDER, "viewer.html", study=catalogue.study.root.resolve().name))
+        return HTMLResponse(
+            render(FOLDER, "viewer.html", study=catalogue.study.root.resolve().name, use=USE, synthetic=SYNTHETIC)
+        )
 
     def file(request: Request) -> Response:
         name = request.path_params["name"]

@@ -172,7 +172,7 @@ def test_ridge_cox_equals_lifelines():
 
 
 def test_ridge_cox_with_more_features_than_patients_meets_its_optimum():
-    from mil.training.partial_likelihood import efron_gradient
+    from tests.helpers.efron import efron_gradient
 
     rng = np.random.default_rng(4)
     x, time, event = rng.normal(size=(30, 200)), rng.integers(1, 30, 30), rng.integers(0, 2, 30)

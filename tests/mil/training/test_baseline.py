@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from mil.training.baseline import baseline_inputs, fit_classifier, fit_cox, fit_scaler, ridge_cox
 from mil.training.covariates import Covariates
-from mil.training.partial_likelihood import efron_gradient, efron_loss
 from splits.fold_plan import FoldPlan
+from tests.helpers.efron import efron_gradient, efron_loss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)) * [1, 2, 3, 0] + [0, 5, -5, 7]

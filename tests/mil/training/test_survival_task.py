@@ -17,12 +17,12 @@ from mil.tasks.survival import SURVIVAL
 from mil.training.baseline import fit_cox
 from mil.training.held_out.risk_scale import placed, scale_of, scaled_by_held_out
 from mil.training.packed import predict
-from mil.training.partial_likelihood import efron_loss
 from mil.training.recipe.batches import stratified_batches
 from mil.training.survival_task import SurvivalTargets, survival_rows
 from mil.training.task import FoldRows
 from mil.training.time_to_event.joint_models import held_out_risks
 from splits.fold_plan import FoldPlan
+from tests.helpers.efron import efron_loss
 from tests.helpers.key_tile_bags import CONFIG, bag, inputs
 
 TASK = SURVIVAL.training

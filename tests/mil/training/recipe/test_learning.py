@@ -83,8 +83,8 @@ def test_e6_inner_validation_never_keeps_an_epoch_before_half_of_the_schedule(na
 
 def test_e6_the_loss_of_training_is_that_of_the_patients_by_themselves():
     from mil.training.packed import predict
-    from mil.training.partial_likelihood import efron_loss
     from mil.training.recipe.learning import loss_of_training
+    from tests.helpers.efron import efron_loss
 
     bags, targets = survival()
     patients = sorted(bags)

@@ -10,7 +10,7 @@ from lifelines.fitters.coxph_fitter import SemiParametricPHFitter
 from pytest import approx
 
 from mil.training.classification_task import class_weights
-from mil.training.partial_likelihood import efron_gradient, efron_loss
+from tests.helpers.efron import efron_gradient, efron_loss
 from tests.reference.slow_cox import slow_efron_loss
 
 
