@@ -1,4 +1,4 @@
-"""Open fat and clear ground on an overview: walls that enclose glass belong to tissue, a veil of stray light does not.
+"""Open fat, clear ground and shade on an overview: walls that enclose glass belong to tissue, stray light and shadows do not.
 
 Fat cells are 50 to 120 µm wide and empty after processing; what is left are walls a few µm thick, with gaps. A lumen or cleft
 beside dense tissue is as empty, but has no walls in it; light scattered from beside gives it the density of pale tissue.
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, texture
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, scaled, texture
 from preprocessing.tissue.mask_shapes import closed, small_parts
 
 WALL_OD = 0.03  # distance to the glass: a wall of 3 µm in a pixel of 8 µm
@@ -26,6 +26,9 @@ STRAY_OD = 0.05  # glass without stray light has less, and what borders it is ti
 RIM_UM = 36.0  # as far from dense tissue nothing is smooth: texture looks over 28 µm and its mean over one pixel more
 MIN_RIMMED_MM2 = 0.05  # of a lumen that has a rim: walls beside the inside of fat cells are none
 VEIL_RADIUS_UM = 24.0  # a smaller clear place is not told from the gaps of pale tissue
+# a shadow takes as much of each colour: what it has of chroma is rounding and a tint; H&E has half its density and more
+MAX_SHADE_CHROMA, MAX_SHADE_TINT, MAX_SHADE_OD = 0.01, 0.15, 0.8
+MAX_SHADE_TEXTURE = 0.02  # a shadow grows over a tenth of a millimetre
 
 
 def open_fat(distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
@@ -59,6 +62,20 @@ def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -
     is_lit = core.view(bool) & (distance > STRAY_OD / OD_STEP)
     large = (is_lit & ~small_parts(is_lit, MIN_RIMMED_MM2, mpp)).view(np.uint8)
     return core.view(bool) | (cv2.dilate(large, _square(RIM_UM / mpp)).view(bool) & is_clear)
+
+
+def shade(densities: Densities, mpp: float) -> Bool[np.ndarray, "h w"]:
+    """Return shadows: grey and smooth over more than VEIL_RADIUS_UM, as the edge of a cover slip or of a scan throws them.
+
+    Pieces are judged as a whole by their colour; a shadow that the closing would join to one is not judged by itself.
+    """
+    grey = scaled(densities.strongest, MAX_SHADE_TINT)
+    is_grey = densities.chroma <= cv2.add(grey, MAX_SHADE_CHROMA / OD_STEP)
+    is_grey &= densities.strongest <= MAX_SHADE_OD / OD_STEP
+    is_grey &= texture(densities, mpp) <= MAX_SHADE_TEXTURE / OD_STEP
+    element = _square(VEIL_RADIUS_UM / mpp)
+    core = cv2.morphologyEx(is_grey.view(np.uint8), cv2.MORPH_OPEN, element)
+    return core.view(bool) & (densities.strongest > STRAY_OD / OD_STEP)
 
 
 def _square(radius: float) -> UInt8[np.ndarray, "n n"]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of, scaled, texture
 from preprocessing.tissue.mask_shapes import Mask, closed, components, small_parts
-from preprocessing.tissue.open_fat import open_fat, veil
+from preprocessing.tissue.open_fat import open_fat, shade, veil
 from preprocessing.tissue.pen_strokes import find_ink
 
 OVERVIEW_MPP = 8.0
@@ -72,10 +72,11 @@ def find_tissue(
 
 
 def _stained(densities: Densities, is_ink: Mask, mpp: float) -> Mask:
-    """Return what differs from the glass: stained pixels with the gaps between them, and open fat; no stray light."""
+    """Return what differs from the glass: stained pixels with the gaps between them, and open fat; no stray light, no shadow."""
     distance = _distance(densities)
     distance[is_ink] = 0
     distance[veil(densities, distance, mpp)] = 0
+    distance[shade(densities, mpp)] = 0
     return closed(_candidates(distance), CLOSING_UM / mpp) | open_fat(distance, mpp)
 
 

@@ -156,6 +156,28 @@ def test_grey_shadows_and_dust_are_no_tissue():
     assert not found[:, 365:].any()
 
 
+@pytest.mark.parametrize("tint", [(1.0, 1.0, 1.0), (1.0, 0.95, 0.9)])
+@pytest.mark.parametrize("depth", [0.2, 0.35, 0.6])
+def test_a_shadow_that_closing_would_join_to_tissue_is_glass_and_pale_tissue_at_the_edge_is_not(depth, tint):
+    image, truth = overview()
+    reach = np.clip(np.arange(77) / 15, 0, 1)  # full after 120 µm, and begins 24 µm from the ellipse
+    shadow = np.zeros(truth.shape)
+    shadow[:, -77:] = depth * reach
+    image[:, 280:] = (image[:, 280:] * np.exp(-shadow[:, 280:, None] * np.array(tint))).clip(0, 255).astype(np.uint8)
+    rng = np.random.default_rng(3)
+    pale = np.zeros(truth.shape, bool)
+    pale[:, :35] = True
+    amount = 0.15 + 0.04 * gaussian_filter(rng.standard_normal(truth.shape), 1.5) * 5
+    image[pale] = (240 * np.exp(-(amount[..., None] * np.array([0.75, 1.0, 0.8]))[pale])).clip(0, 255).astype(np.uint8)
+    image[:60, :35] = image[240:, :35] = (240, 240, 243)
+    pale[:60], pale[240:] = False, False
+    found = find_tissue(image, mpp=MPP).is_tissue
+    is_shadow = (shadow > 0) & ~truth
+    assert found[is_shadow].mean() < 0.06
+    assert found[pale].mean() > 0.95
+    assert dice(found & ~is_shadow, truth | pale) > 0.96
+
+
 def test_white_filling_does_not_pass_for_glass():
     image, _ = overview(glass=(225, 222, 220))
     image[:, :150] = 255
