@@ -19,6 +19,7 @@ from preprocessing.tissue.segmentation import Segmentation
 
 N_PATCHES = 32
 PATCH_PX, PATCH_UM = 256, 128.0
+MAX_PEN_OF_PATCH = 0.002  # of its tile: a stroke over tissue is missed by the overview and has the colour of a haematoxylin
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def _patch_corners(
     if not len(tiles.coords):
         return []
     fitness = tiles.tissue_fraction.copy()
+    has_pen = tiles.columns.get("pen", np.zeros(len(fitness))) > MAX_PEN_OF_PATCH
+    if not has_pen.all():
+        fitness[has_pen] = 0
     if is_ink.any():
         side = (tile_um / slide.mpp_x, tile_um / slide.mpp_y)
         has_ink = shares_of_tiles(is_ink, tiles.coords, side=side, slide_px=(slide.width, slide.height)) > 0

@@ -44,6 +44,16 @@ def masks(ink=None):
     )  # fmt: skip
 
 
+def test_no_patch_comes_from_a_tile_on_which_pen_was_measured_unless_all_have_some(monkeypatch, slide):
+    coords = [(40 * index, 0) for index in range(8)]
+    share = np.array([0.0, 0.05, 0.001, 0.003, 0.0, 0.002, 0.09, 0.0], np.float32)
+    tiles = tiles_at(coords, [1.0] * 8)
+    clean = [(40 * index, 0) for index in (0, 2, 4, 5, 7)]
+    assert [each[:2] for each in asked_for(monkeypatch, slide, replace(tiles, columns={"pen": share}))] == clean
+    everywhere = replace(tiles, columns={"pen": share + np.float32(0.01)})
+    assert len(asked_for(monkeypatch, slide, everywhere)) == 8
+
+
 def asked_for(monkeypatch, slide, tiles, *, ink=None, config=CONFIG, unread=()):
     asked = []
 
