@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64, Int
 
 from mil.evaluation.metrics_record import RunMetrics, with_own
-from mil.evaluation.survival_metrics import RiskGroups, SurvivalFold, SurvivalMetrics
+from mil.evaluation.survival_metrics import RiskGroup, RiskGroups, SurvivalFold, SurvivalMetrics
 from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
 from mil.evaluation.survival_parts.calibration_parts import calibration_of, follow_up_of
 from mil.evaluation.survival_parts.competing_parts import incidence_of
@@ -33,6 +33,7 @@ from mil.metrics.support import (
 from mil.metrics.survival_curves import log_rank_p
 from mil.runs.figure_names import ATTENTION, BASELINES, COMBINED, JOINT
 from mil.runs.run_store import FinishedRun, by_patient
+from mil.survival.risk_groups import agreed_groups, group_names, n_groups
 
 OF_ENTRY = (
     "patients are at risk from their entry on in Cox's likelihood alone; C-indices, Kaplan-Meier curves and Brier scores "
@@ -122,25 +123,28 @@ class SurvivalEvaluation:
         self, run: FinishedRun, shared: RunMetrics, attention: Resamples, plan: Resampling
     ) -> SurvivalMetrics:  # fmt: skip
         """Return what every run has, and survival over time and risk groups."""
-        patients = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event", "fold"])
+        patients = by_patient(run.predictions, ATTENTION, ["score", "risk_group"], ["time", "event", "fold"])
         _, time, event = _arrays(patients)
-        is_high = is_high_risk(patients)
+        group = group_of_patients(patients)
         groups = RiskGroups(
-            n_high=int(is_high.sum()), n_low=int((~is_high).sum()),
-            events_high=int(event[is_high].sum()), events_low=int(event[~is_high].sum()),
-            log_rank_p=log_rank_p(time, event, is_high),
-        )  # fmt: skip
+            groups=tuple(
+                RiskGroup(name=name, n=int((group == index).sum()), events=int(event[group == index].sum()))
+                for index, name in enumerate(risk_group_names(run))
+            ),
+            parted_by=_parted_by(run),
+            log_rank_p=log_rank_p(time, event, group),
+        )
         return with_own(
             SurvivalMetrics,
             shared,
             n_events=int(event.sum()),
             over_time=evaluate_over_time(run, plan),
             risk_groups=groups,
-            parts=self._parts(run, attention, plan, is_high),
+            parts=self._parts(run, attention, plan, group),
         )
 
     def _parts(
-        self, run: FinishedRun, attention: Resamples, plan: Resampling, is_high: Bool[np.ndarray, " n"]
+        self, run: FinishedRun, attention: Resamples, plan: Resampling, group: Int[np.ndarray, " n"]
     ) -> SurvivalParts:
         """Return what stands beside concordance: further models, hazard ratios, groups, follow-up, calibration."""
         # a model that a fold could not be given (no held-out event) is not one of all tested patients, and has no figure
@@ -156,7 +160,7 @@ class SurvivalEvaluation:
             models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
             inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run),
             calibration=calibration.at, d_calibration=calibration.over_all, decision=calibration.decision,
-            incidence=incidence_of(run, is_high),
+            incidence=incidence_of(run, group, risk_group_names(run)),
         )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:
@@ -168,11 +172,19 @@ def _arrays(patients: pd.DataFrame) -> tuple[Float64[np.ndarray, " n"], Float64[
     return patients["score"].to_numpy(float), patients["time"].to_numpy(float), patients["event"].to_numpy(int)
 
 
-def is_high_risk(patients: pd.DataFrame) -> Bool[np.ndarray, " n"]:
-    """Return who is of high risk in most repeats; of those who are in half of them, whose mean score is above 0.
+def group_of_patients(patients: pd.DataFrame) -> Int[np.ndarray, " n"]:
+    """Return the risk group of each patient, by that of most repeats (see `agreed_groups`).
 
     Args:
-        patients: high_risk and score of each, averaged over repeats.
+        patients: risk_group and score of each, averaged over repeats.
     """
-    high, score = patients["high_risk"].to_numpy(float), patients["score"].to_numpy(float)
-    return (high > 0.5) | ((high == 0.5) & (score > 0))
+    return agreed_groups(patients["risk_group"].to_numpy(float), patients["score"].to_numpy(float))
+
+
+def risk_group_names(run: FinishedRun) -> tuple[str, ...]:
+    """Return what the risk groups of a run are called, the lowest first."""
+    return group_names(n_groups(_parted_by(run)))
+
+
+def _parted_by(run: FinishedRun) -> str:
+    return str(run.facts.settings.get("risk_groups") or "median")

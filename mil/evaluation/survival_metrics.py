@@ -30,13 +30,20 @@ class SurvivalFold(FoldMetrics):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RiskGroups:
-    """Patients above and below their fold's cut-off."""
+class RiskGroup:
+    """The tested patients of one risk group."""
 
-    n_high: int
-    n_low: int
-    events_high: int
-    events_low: int
+    name: str
+    n: int
+    events: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskGroups:
+    """Patients parted by their fold's cut-offs, the lowest risk first; `log_rank_p` tests that their curves are one."""
+
+    groups: tuple[RiskGroup, ...]
+    parted_by: str  # the setting risk_groups
     log_rank_p: float | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Num
+from jaxtyping import Bool, Float, Float64, Int, Num
 
 NORMAL_975 = 1.959963984540054  # 97.5 % of a standard normal distribution lie below
 
@@ -72,16 +72,13 @@ def median_time(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"]) -> Me
     return MedianTime(value=found[0], low=found[1], high=found[2])
 
 
-def log_rank_p(
-    time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], is_high: Bool[np.ndarray, " n"]
-) -> float | None:
-    """Return the log-rank test's p between two groups; None when a group is empty or nobody had the event."""
-    if is_high.all() or not is_high.any() or not np.asarray(event).any():
+def log_rank_p(time: Num[np.ndarray, " n"], event: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]) -> float | None:
+    """Return the log-rank test's p between groups; None when all are in one or nobody had the event."""
+    if len(np.unique(group)) < 2 or not np.asarray(event).any():
         return None
-    from lifelines.statistics import logrank_test
+    from lifelines.statistics import multivariate_logrank_test
 
-    result = logrank_test(time[is_high], time[~is_high], event[is_high], event[~is_high])
-    return float(result.p_value)
+    return float(multivariate_logrank_test(time, group, event).p_value)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from mil.models.familiarity import Cloud
 from mil.models.record import SCHEMA, EnsembleRecord
 from mil.models.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 from mil.runs.record import plain, record_of
-from mil.survival.prognosis import relative_hazard
+from mil.survival.prognosis import median_survival, relative_hazard, restricted_mean
+from mil.survival.risk_groups import agreed_groups, group_names, group_of
 
 REMEDY = "train again with the same python mil/train.py (folds that are whole are kept), which writes it"
 CLOUDS = ("embedding", "stain")
@@ -98,8 +99,11 @@ class HazardOpinion:
 
     log_hazard: float  # mean over heads, less each head's mean among its training patients
     score: float  # the same in standard deviations among training patients
-    is_high: bool  # above the cut-off of most heads; at half of them, whether the score is above 0
+    group: int  # 0 the lowest: that of most heads
+    group_name: str
     survival: Float64[np.ndarray, " t"]  # S(t) on the grid, the mean over heads
+    median: float | None  # time at which S(t) is half; None where it is more to the end of the grid
+    restricted_mean: float | None  # mean time until the end of the grid; None without a grid
 
 
 def class_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold k"]) -> ClassOpinion:
@@ -119,21 +123,27 @@ def class_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold k"]) 
 def hazard_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold 1"]) -> HazardOpinion:
     """Return log-hazard, score, risk group and survival on the model's grid."""
     scales = [fold.scale for fold in record.folds]
-    risks, high, scores = outputs[:, 0], [], []
+    risks, groups, scores = outputs[:, 0], [], []
     for risk, scale in zip(risks, scales, strict=True):
         assert scale is not None, "a survival head has a scale"
         scores.append((risk - scale.mean) / scale.sd)
-        high.append(float(risk > scale.cutoff))
-    score, share = float(np.mean(scores)), float(np.mean(high))
+        groups.append(group_of(float(risk), scale.cutoffs))
+    score = float(np.mean(scores))
+    group = int(agreed_groups(np.array([np.mean(groups)]), np.array([score]))[0])
     curves = [
         np.exp(-relative_hazard(own, shift=fold.hazard_shift, slope=fold.hazard_slope) * np.array(fold.hazard))
         for own, fold in zip(outputs, record.folds, strict=True)
         if fold.hazard_shift is not None
     ]
     levels = np.array([scale.mean for scale in scales if scale is not None])
+    cutoffs = scales[0].cutoffs if scales[0] is not None else ()
+    survival: Float64[np.ndarray, " t"] = np.mean(curves, axis=0) if curves else np.empty(0)
+    times = np.array([] if record.survival is None else record.survival.times)
     return HazardOpinion(
-        log_hazard=float((risks - levels).mean()), score=score, is_high=share > 0.5 or (share == 0.5 and score > 0),
-        survival=np.mean(curves, axis=0) if curves else np.empty(0),
+        log_hazard=float((risks - levels).mean()), score=score, group=group,
+        group_name=group_names(1 + len(cutoffs))[group],
+        survival=survival, median=median_survival(times, survival) if len(survival) else None,
+        restricted_mean=restricted_mean(times, survival) if len(survival) else None,
     )  # fmt: skip
 
 

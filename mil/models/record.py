@@ -7,7 +7,7 @@ from typing import Any
 
 from mil.runs.facts import ScaleFacts
 
-SCHEMA = "ensemble/2"
+SCHEMA = "ensemble/3"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -100,11 +100,11 @@ def _rows(
             shares = [float(value) for value in own.classes.probabilities]
             rows.append([*start, str(known[task.training.columns[0]]), *shares])
         elif own.hazard is not None:
-            said = [own.hazard.log_hazard, own.hazard.score, int(own.hazard.is_high)]
+            said = [own.hazard.log_hazard, own.hazard.score, own.hazard.group]
             rows.append([*start, float(known["time"]), int(known["event"]), *said])
     if model.record.classes:
         return [*first, "truth", *(f"p_{name}" for name in model.record.classes)], rows
-    return [*first, "time", "event", "log_hazard", "score", "high_risk"], rows
+    return [*first, "time", "event", "log_hazard", "score", "risk_group"], rows
 
 
 def _run(folder: RunFolder, model: Ensemble, table: pd.DataFrame, used: Sequence[PatientPrediction]) -> FinishedRun:

@@ -10,7 +10,7 @@ import numpy as np
 from common.failures import SlideStatus
 from mil.models.ensemble import ClassOpinion, Ensemble, HazardOpinion
 from mil.pages.page import Block, Drawing, Link, Listing, Page, Part, Words, cells, shown
-from mil.prediction.predicting import PatientPrediction, answer_of, group_of, set_of
+from mil.prediction.predicting import PatientPrediction, answer_of, set_of
 
 Truth = Mapping[str, Mapping[str, Any]]
 NOT_OF_USE = "An answer holds for patients like those the model was trained on. It does not know what it was not shown."
@@ -103,9 +103,19 @@ def _lead(model: Ensemble, own: PatientPrediction) -> str:
         return f"Answer: {answer}. Likeliest: {classes[best]} ({own.classes.probabilities[best]:.1%}); {left}."
     assert own.hazard is not None
     return (
-        f"Risk group: {group_of(own.hazard)}. Log-hazard {own.hazard.log_hazard:.3f} beside the mean of the training patients "
-        f"({own.hazard.score:+.2f} of their standard deviations)."
+        f"Risk group: {own.hazard.group_name}. Log-hazard {own.hazard.log_hazard:.3f} beside the mean of the training patients "
+        f"({own.hazard.score:+.2f} of their standard deviations).{_times(model, own.hazard)}"
     )
+
+
+def _times(model: Ensemble, hazard: HazardOpinion) -> str:
+    """Return median and mean survival in words; nothing where the model has no times."""
+    grid = model.record.survival
+    if grid is None or hazard.restricted_mean is None:
+        return ""
+    unit, last = f" {grid.unit}" if grid.unit else "", f"{grid.times[-1]:.3g}"
+    median = f"beyond {last}{unit}" if hazard.median is None else f"{hazard.median:.3g}{unit}"
+    return f" Predicted median survival: {median}; mean time until {last}{unit}: {hazard.restricted_mean:.3g}{unit}."
 
 
 def _head(model: Ensemble) -> tuple[str, ...]:
@@ -116,7 +126,7 @@ def _head(model: Ensemble) -> tuple[str, ...]:
 
 def _cells(model: Ensemble, opinion: ClassOpinion | HazardOpinion) -> list[object]:
     if isinstance(opinion, HazardOpinion):
-        return [group_of(opinion), opinion.log_hazard, opinion.score]
+        return [opinion.group_name, opinion.log_hazard, opinion.score]
     classes = model.record.classes
     among = set_of(opinion, classes)
     left = "not known" if among is None else ", ".join(among) or "none of them"

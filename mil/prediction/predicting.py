@@ -119,8 +119,3 @@ def set_of(opinion: ClassOpinion, classes: Sequence[str]) -> list[str] | None:
     if opinion.in_set is None:
         return None
     return [name for name, is_in in zip(classes, opinion.in_set, strict=True) if is_in]
-
-
-def group_of(opinion: HazardOpinion) -> str:
-    """Return the risk group."""
-    return "high" if opinion.is_high else "low"

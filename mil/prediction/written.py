@@ -14,7 +14,7 @@ from mil.models.ensemble import ClassOpinion, Ensemble, HazardOpinion
 from mil.pages.page import write_page
 from mil.prediction.new_slides import statuses_of
 from mil.prediction.pages import index_page, patient_page
-from mil.prediction.predicting import PatientPrediction, answer_of, group_of, set_of
+from mil.prediction.predicting import PatientPrediction, answer_of, set_of
 
 SCHEMA = "predictions/1"
 OWN_PAGE = re.compile(r"\d{4,}\.html")
@@ -55,7 +55,7 @@ def _table(
     known = sorted({name for row in truth.values() for name in row})
     of_task = (
         ["answer", "most_likely", *(f"p_{name}" for name in classes), "prediction_set"] if classes
-        else ["log_hazard", "score", "risk_group"]
+        else ["log_hazard", "score", "risk_group", "median_survival", "restricted_mean"]
     )  # fmt: skip
     names = ["patient_id", "n_slides", "n_tiles", *of_task, "main_slide", "unlike", "in_training", "warnings"]
     rows: list[list[object]] = []
@@ -67,7 +67,9 @@ def _table(
             shares = [float(value) for value in own.classes.probabilities]
             said = [answer_of(own.classes, classes), likely, *shares, "" if among is None else " ".join(among)]
         if own.hazard is not None:
-            said = [own.hazard.log_hazard, own.hazard.score, group_of(own.hazard)]
+            hazard = own.hazard
+            times = ("" if each is None else each for each in (hazard.median, hazard.restricted_mean))
+            said = [hazard.log_hazard, hazard.score, hazard.group_name, *times]
         n_tiles, row = sum(slide.n_tiles for slide in own.slides), truth.get(own.patient_id, {})
         rows.append(
             [own.patient_id, len(own.slides), n_tiles, *said, own.main_slide, "; ".join(own.familiarity.unlike),
@@ -135,6 +137,7 @@ def _said(model: Ensemble, opinion: ClassOpinion | HazardOpinion) -> dict[str, A
             "prediction_set": set_of(opinion, classes),
         }
     return {
-        "log_hazard": opinion.log_hazard, "score": opinion.score, "risk_group": group_of(opinion),
+        "log_hazard": opinion.log_hazard, "score": opinion.score, "risk_group": opinion.group_name,
+        "median_survival": opinion.median, "restricted_mean": opinion.restricted_mean,
         "survival": [float(value) for value in opinion.survival],
     }  # fmt: skip

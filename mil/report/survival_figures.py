@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from mil.evaluation.survival_evaluation import is_high_risk
+from mil.evaluation.survival_evaluation import group_of_patients, risk_group_names
 from mil.evaluation.survival_parts.records import CoxTable, DecisionPoint
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.report.blocks import counted
@@ -29,21 +29,21 @@ def time_label(unit: str) -> str:
 
 
 def draw_survival_curves(run: FinishedRun, log_rank_p: float | None) -> Picture:
-    """Draw the curves of patients of high and low risk with 95 % bands, and those still at risk below, a named row a group."""
-    table = by_patient(run.predictions, ATTENTION, ["score", "high_risk"], ["time", "event"])
-    is_high = is_high_risk(table)
+    """Draw the curves of the risk groups with 95 % bands, and those still at risk below, a named row a group."""
+    table = by_patient(run.predictions, ATTENTION, ["score", "risk_group"], ["time", "event"])
+    group = group_of_patients(table)
     figure, axes = new_axes(5.8, 5.0)
     end = float(table["time"].max())
     moments = round_ticks(end)
     rows: list[list[object]] = []
     said: list[str] = []
-    for name, style, chosen in (("low risk", LOW, ~is_high), ("high risk", HIGH, is_high)):
-        own = table[chosen]
+    for index, name in enumerate(risk_group_names(run)):
+        own = table[group == index]
         time, event = own["time"].to_numpy(float), own["event"].to_numpy(int)
         if not len(own):
             continue
         label = f"{name} (n {len(own)}, {counted(int(event.sum()), 'event')})"
-        rows += [[name, *row] for row in _draw_curve(axes, time, event, style, label)]
+        rows += [[name, *row] for row in _draw_curve(axes, time, event, style_of(index), label)]
         _write_at_risk(axes, time, moments, name=name, row=len(said))
         said.append(label)
     _write_below(axes, "number at risk", 0.0, shift=(-16, -36), to="left")

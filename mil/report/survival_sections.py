@@ -38,9 +38,10 @@ from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION, MODEL_NAMES, NAMES, time_text
 from mil.runs.run_store import FinishedRun
+from mil.survival.risk_groups import BY_QUANTILES
 
 CAPTIONS = {
-    "kaplan_meier": "Kaplan-Meier curves of patients above and below the median log-hazard of their fold's training patients "
+    "kaplan_meier": "Kaplan-Meier curves of the risk groups, parted by the log-hazards of their fold's training patients "
     "(predicted out of fold, where inner folds were made); "
     "bands: 95 % limits (Greenwood's variance on the scale of log(-log)); small bars: censored patients.",
     "scores": "Risk score and follow-up of every patient, out of fold.",
@@ -123,17 +124,15 @@ def _follow_up(median: MedianTime, metrics: SurvivalMetrics) -> Paragraph:
 
 
 def _risk_groups(groups: RiskGroups) -> Paragraph:
+    how = groups.parted_by if groups.parted_by in BY_QUANTILES else f"{groups.parted_by} of their SD from their mean"
+    said = "; ".join(
+        f"{own.name}: {counted(own.n, 'patient')}, {counted(own.events, 'event')}" for own in reversed(groups.groups)
+    ).capitalize()
     return Paragraph(
-        words=f"High risk: {counted(groups.n_high, 'patient')}, {counted(groups.events_high, 'event')}; low risk: "
-        f"{counted(groups.n_low, 'patient')}, {counted(groups.events_low, 'event')}; "
-        f"log-rank p {p_value(groups.log_rank_p)}: it asks whether these two groups differ, which were made out of fold by "
-        f"the models of "
-        "all folds, and not how far a risk goes. The cut-off of each fold is the median "
-        "log-hazard of its training patients, as inner models predict those they never saw (or, without inner folds, as "
-        "its own "
-        "model does). Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds "
-        "needs "
-        "no such scale."
+        words=f"{said}; log-rank p {p_value(groups.log_rank_p)}: it asks whether these groups differ, which were made out of fold "
+        f"by the models of all folds, and not how far a risk goes. The cut-offs of each fold ({how}) are made of the log-hazards "
+        "of its training patients, as inner models predict those they never saw (or, without inner folds, as its own model does). "
+        "Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds needs no such scale."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mil.runs.record import Scalar
 
-RUN_SCHEMA, FOLD_SCHEMA = "run/3", "fold/4"  # 3 and 4: trained to the last epoch, losses before and after, inner folds
+RUN_SCHEMA, FOLD_SCHEMA = "run/3", "fold/5"  # 3 and 4: trained to the last epoch, losses before and after, inner folds; 5: any number of risk groups
 TRAIN_AGAIN = "train again with python mil/train.py"
 
 
@@ -27,7 +27,7 @@ class ScaleFacts:
 
     mean: float
     sd: float
-    cutoff: float
+    cutoffs: tuple[float, ...]  # of the risk groups, rising log-hazards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

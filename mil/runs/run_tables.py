@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("repeat", "fold", "patient_id", "model")
-TRUTHS = ("event", "high_risk")  # columns of 0 and 1
 SUM_ERROR = 1e-6
 REMEDY = "train again with the same python mil/train.py (folds that are whole are kept)"
 
@@ -92,8 +91,10 @@ def check_numbers(
     if may_be_empty:
         values = np.where(table[name].isna() | (table[name].astype(str) == ""), 0.0, values)
     refuse_rows(path, table, ~np.isfinite(values), f"{name} is a number", keys)
-    if name in TRUTHS:
-        refuse_rows(path, table, ~np.isin(values, (0, 1)), f"{name} is 0 or 1", keys)
+    if name == "event":
+        refuse_rows(path, table, ~np.isin(values, (0, 1)), "event is 0 or 1", keys)
+    if name == "risk_group":
+        refuse_rows(path, table, (values < 0) | (values % 1 != 0), "risk_group is a whole number from 0", keys)
     if name == "time":
         refuse_rows(path, table, np.asarray(values < 0), "a time is not negative", keys)
 

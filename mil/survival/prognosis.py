@@ -1,12 +1,11 @@
-"""What a log-hazard means for a patient: survival over time, median and restricted mean, and the risk group."""
+"""What a log-hazard means for a patient: survival over time, median and restricted mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Num
+from jaxtyping import Float, Float64, Num
 
 from mil.metrics.survival_curves import Steps, baseline_hazard
 from mil.survival.cox_regression import cox_regression
@@ -70,67 +69,31 @@ def prognosis_of(
     return Prognosis(baseline=baseline_hazard(slope * (risk - shift), time, event), shift=shift, slope=slope)
 
 
-def survival_over_time(
-    log_hazard: Float[np.ndarray, " n"], baseline: Steps, moments: Float[np.ndarray, " t"]
-) -> Float64[np.ndarray, "n t"]:
-    """Return the chance of surviving beyond each time: exp(-H0(t) exp(log-hazard)).
+def _curve(times: Float[np.ndarray, " t"], survival: Float[np.ndarray, " t"]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([[0.0], times]), np.concatenate([[1.0], survival])
+
+
+def median_survival(times: Float[np.ndarray, " t"], survival: Float[np.ndarray, " t"]) -> float | None:
+    """Return when a predicted curve falls to half, on the line between its points; None where it does not get there.
 
     Args:
-        log_hazard: on the scale of the baseline.
-        baseline: the cumulative hazard of a patient with log-hazard 0 (Breslow's, of training patients).
-        moments: the times.
+        times: rising, above 0; the curve starts at 1 at time 0.
+        survival: at each time, falling.
     """
-    survival: Float64[np.ndarray, "n t"] = np.exp(-relative_hazard(log_hazard)[:, None] * baseline(moments))
-    return survival
+    moments, curve = _curve(times, survival)
+    below = np.flatnonzero(curve <= 0.5)
+    if not len(below):
+        return None
+    end = int(below[0])
+    return float(np.interp(-0.5, -curve[end - 1 : end + 1], moments[end - 1 : end + 1]))
 
 
-def median_survival(log_hazard: Float[np.ndarray, " n"], baseline: Steps) -> Float64[np.ndarray, " n"]:
-    """Return the first time at which the predicted survival is half or less; NaN where it never is while anybody was followed."""
-    survival = survival_over_time(log_hazard, baseline, baseline.times)
-    is_half = survival <= 0.5
-    first = is_half.argmax(axis=1)
-    return np.where(is_half.any(axis=1), baseline.times[first], np.nan)
-
-
-def restricted_mean(log_hazard: Float[np.ndarray, " n"], baseline: Steps, horizon: float) -> Float64[np.ndarray, " n"]:
-    """Return the mean survival time up to a horizon: the area under each predicted curve (Royston and Parmar 2013).
+def restricted_mean(times: Float[np.ndarray, " t"], survival: Float[np.ndarray, " t"]) -> float:
+    """Return the mean survival time up to the last time of a predicted curve: the area under it (Royston and Parmar 2013).
 
     Args:
-        log_hazard: on the scale of the baseline.
-        baseline: the cumulative hazard of a patient with log-hazard 0.
-        horizon: above 0; beyond the last follow-up of training patients nothing is known, and the curve stays where it was.
+        times: rising, above 0; the curve starts at 1 at time 0, and is a line between its points.
+        survival: at each time.
     """
-    inside = baseline.times[(baseline.times > 0) & (baseline.times < horizon)]
-    edges = np.concatenate([[0.0], inside, [horizon]])
-    area: Float64[np.ndarray, " n"] = survival_over_time(log_hazard, baseline, edges[:-1]) @ np.diff(edges)
-    return area
-
-
-def cut_offs(train_risk: Float[np.ndarray, " n"], wanted: str) -> tuple[float, ...]:
-    """Return the cut-offs of risk groups from training patients alone.
-
-    Args:
-        train_risk: log-hazards of training patients by models that never saw them.
-        wanted: "median", "tertiles", "quartiles", or numbers with commas, which are taken as they are.
-
-    Raises:
-        ValueError: it is none of these, or the numbers do not rise.
-    """
-    parts = {"median": 2, "tertiles": 3, "quartiles": 4}.get(wanted)
-    if parts:
-        shares = np.arange(1, parts) / parts
-        return tuple(map(float, np.quantile(train_risk, shares)))
-    try:
-        given = tuple(float(part) for part in wanted.split(","))
-    except ValueError:
-        given = ()
-    if not given or not np.isfinite(given).all() or any(np.diff(given) <= 0):
-        raise ValueError(
-            f"risk groups are median, tertiles, quartiles or rising log-hazards with commas, got {wanted!r}"
-        )
-    return given
-
-
-def group_of(log_hazard: Float[np.ndarray, " n"], cuts: Sequence[float]) -> Int[np.ndarray, " n"]:
-    """Return the risk group of each patient, 0 the lowest; who is at a cut-off is in the lower group."""
-    return np.searchsorted(np.asarray(cuts, dtype=np.float64), log_hazard, side="left")  # type: ignore[no-any-return]
+    moments, curve = _curve(times, survival)
+    return float(np.trapezoid(curve, moments))

@@ -56,7 +56,7 @@ class SurvivalTraining:
         """Return the task with the end point, ties, strata, entry and weights of a run's settings."""
         own = EndPoint(
             name=config.endpoint, horizon=config.horizon, entry=config.entry, group=config.strata,
-            weight=config.case_weights, competing=config.competing, ties=config.ties,
+            weight=config.case_weights, competing=config.competing, ties=config.ties, risk_groups=config.risk_groups,
         )  # fmt: skip
         named = [
             name for name in (*config.endpoint.split("/"), config.entry, config.case_weights, config.competing) if name
@@ -201,12 +201,12 @@ class SurvivalTraining:
 
     def prediction_columns(self, targets: SurvivalTargets) -> list[str]:
         """Return the columns: time and event, log-hazard, score and risk group."""
-        return ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "high_risk"]
+        return ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "risk_group"]
 
     def predict_fold(self, head: Head, read: ReadBag, plan: FoldPlan, targets: SurvivalTargets) -> FoldRows:
         """Return test and held-out predictions, and the training risks that put them on a scale."""
         train_risk = predict(head, read, plan.train)[:, 0]
-        scale = scale_of(train_risk)
+        scale = scale_of(train_risk, targets.risk_groups)
         tested, held, trained = (
             survival_rows(plan, part, targets, risk, model=ATTENTION, scale=scale)
             for part, risk in (
@@ -221,8 +221,8 @@ class SurvivalTraining:
         )
 
     def scaled_by_held_out(self, rows: FoldRows, parts: Sequence[FoldRows]) -> FoldRows:
-        """Return the rows of a fold with scale, cut-off and training risks of its held-out training patients."""
-        return scaled_by_held_out(rows, parts)
+        """Return the rows of a fold with scale, cut-offs and training risks of its held-out training patients."""
+        return scaled_by_held_out(rows, parts, self.end_point.risk_groups)
 
     def baseline_rows(
         self, plan: FoldPlan, targets: SurvivalTargets, inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -231,7 +231,7 @@ class SurvivalTraining:
         rows: list[Row] = []
         for model, (train, test) in inputs.items():
             cox = fit_linear_cox(train, plan.train, targets)
-            scale = scale_of_linear(cox, train, held_out_risks(train, plan, targets))
+            scale = scale_of_linear(cox, train, held_out_risks(train, plan, targets), targets.risk_groups)
             rows += survival_rows(plan, plan.test, targets, cox.log_hazard(test), model=model, scale=scale)
         return rows
 

@@ -138,6 +138,12 @@ class TrainConfig:
         help="a column of any event (OS for the end point DSS): who has it and not the end point's had a competing one, which "
         "the report counts",
     )
+    risk_groups: str = option(
+        "median",
+        group="survival",
+        help="risk groups parted at the median, the tertiles or the quartiles of the training patients' log-hazards, or at given "
+        "scores with commas (0.5 or -0.5,0.5: in SD of the training patients)",
+    )
     ridge: float | None = option(
         None,
         group="survival",
@@ -175,6 +181,9 @@ class TrainConfig:
         for name, is_wrong, wanted in self._rules():
             if is_wrong:
                 raise ValueError(f"--{name} is {wanted}, got {getattr(self, name)}")
+        from mil.survival.risk_groups import n_groups  # here: the help of a script imports no numbers
+
+        n_groups(self.risk_groups)
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
 

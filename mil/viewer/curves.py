@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from mil.evaluation.survival_evaluation import is_high_risk
+from mil.evaluation.survival_evaluation import group_of_patients, risk_group_names
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
@@ -21,11 +21,12 @@ def survival_json(run: FinishedRun, patient_id: str) -> dict[str, object]:
         run: a survival run.
         patient_id: whose own curve is predicted, where the run tested it.
     """
-    table = by_patient(run.predictions, ATTENTION, ["high_risk", "score"], ["time", "event"])
+    table = by_patient(run.predictions, ATTENTION, ["risk_group", "score"], ["time", "event"])
     time, event = table["time"].to_numpy(float), table["event"].to_numpy(int)
-    is_high = is_high_risk(table)
+    group = group_of_patients(table)
     groups = []
-    for name, is_own in (("low risk", ~is_high), ("high risk", is_high)):
+    for index, name in enumerate(risk_group_names(run)):
+        is_own = group == index
         if is_own.any():
             groups.append({"name": name, "n": int(is_own.sum()), **_curve(time[is_own], event[is_own])})
     moments = np.linspace(0, float(time.max()), N_TIMES)

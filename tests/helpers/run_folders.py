@@ -83,7 +83,7 @@ def survival_run(folder):
                     int(risk[index] > 0),
                 ]
             )
-    names = ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "high_risk"]
+    names = ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "risk_group"]
     write_run(folder, pd.DataFrame(rows, columns=names), replace(FACTS, task="survival"))
     return risk, time, event
 

@@ -20,7 +20,7 @@ def subtype_alone_run(tmp_path, n=240, seed=0):
         {
             "repeat": 0, "fold": np.arange(n) % 2, "patient_id": patients, "model": "attention",
             "time": np.minimum(to_event, to_end), "event": (to_event <= to_end).astype(int), "log_hazard": score,
-            "score": score, "high_risk": (score > 1).astype(int),
+            "score": score, "risk_group": (score > 1).astype(int),
         }
     )  # fmt: skip
     table = pd.DataFrame(

@@ -17,6 +17,7 @@ from common.cohort import read_cohort
 from common.failures import StudyError
 from features.store.feature_store import read_feature_bag, write_feature_bag
 from mil.bags.bags import open_bags
+from mil.predict import main as predict
 from mil.runs.model_file import read_model
 from mil.train import main as train
 from splits.make_splits import main as make_splits
@@ -270,6 +271,31 @@ def test_where_trains_on_a_part_with_the_same_folds(copied):
 def test_survival_of_one_subtype_says_what_small_numbers_do(copied, capsys):
     assert run(copied, "survival", "--where", "subtype == 'LMS'", "--name", "lms") == 0
     assert re.search(r"too few patients for an interval|events are few: the 95 % interval", capsys.readouterr().out)
+
+
+def test_three_risk_groups_are_parted_by_training_patients_and_reach_report_and_predictions(copied, tmp_path):
+    assert run(copied, "survival", "--risk_groups", "tertiles", "--name", "thirds") == 0
+    folder = copied.run("survival", "thirds")
+    told = metrics(copied, "survival", "thirds")["risk_groups"]
+    assert [group["name"] for group in told["groups"]] == ["low risk", "middle risk", "high risk"]
+    assert told["parted_by"] == "tertiles"
+    table = pd.read_csv(folder / "predictions.csv")
+    own = table[table["model"] == "attention"]
+    assert [group["n"] for group in told["groups"]] == [(own["risk_group"] == index).sum() for index in range(3)]
+    trained = pd.read_csv(folder / "training_follow_up.csv")
+    for fold, rows in trained[trained["model"] == "attention"].groupby("fold"):
+        cuts = np.quantile(rows["log_hazard"], [1 / 3, 2 / 3])
+        tested = own[own["fold"] == fold]
+        assert (tested["risk_group"] == (tested["log_hazard"].to_numpy()[:, None] > cuts).sum(axis=1)).all()
+    assert "Middle risk" in (page := (folder / "report.html").read_text()) or "middle risk" in page
+    flags = ["--model", str(folder / "model.safetensors"), "--features", str(copied.features(ENCODER))]
+    assert predict([*flags, "--cohort", str(copied.cohort_table), "--out", str(tmp_path / "out")]) == 0
+    said = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert set(said["risk_group"]) <= {"low risk", "middle risk", "high risk"}
+    known = said["median_survival"].notna()
+    assert (said.loc[known, "median_survival"] > 0).all()
+    assert (said["restricted_mean"] > 0).all()
+    assert run(copied, "survival", "--risk_groups", "fifths", "--name", "fifths") == 2
 
 
 def test_a_given_table_of_folds_holds_everyone_even_if_the_first_run_is_of_a_part(tmp_path):

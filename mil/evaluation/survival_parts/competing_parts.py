@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Float64, Int
 
 from mil.evaluation.survival_parts.records import IncidenceAt
 from mil.metrics.survival_curves import kaplan_meier
@@ -15,12 +17,13 @@ from mil.survival.competing_risks import aalen_johansen
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of the end point's events
 
 
-def incidence_of(run: FinishedRun, is_high: Bool[np.ndarray, " n"]) -> tuple[IncidenceAt, ...]:
-    """Return the cumulative incidences of both risk groups at some times; nothing where competing events are not known.
+def incidence_of(run: FinishedRun, group: Int[np.ndarray, " n"], names: Sequence[str]) -> tuple[IncidenceAt, ...]:
+    """Return the cumulative incidences of the risk groups at some times; nothing where competing events are not known.
 
     Args:
         run: the run.
-        is_high: whether each tested patient, in the order of the ids, is of high risk.
+        group: of each tested patient, in the order of the ids.
+        names: of the groups.
     """
     if COMPETING not in run.patients.columns:
         return ()
@@ -32,7 +35,7 @@ def incidence_of(run: FinishedRun, is_high: Bool[np.ndarray, " n"]) -> tuple[Inc
     if not event.any():
         return ()
     moments = np.unique(np.quantile(time[event == 1], QUANTILES))
-    groups = (("low risk", ~is_high), ("high risk", is_high))
+    groups = [(name, group == index) for index, name in enumerate(names)]
     return tuple(
         _at(name, float(moment), time[part], kind[part]) for name, part in groups if part.any() for moment in moments
     )

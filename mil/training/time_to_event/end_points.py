@@ -37,6 +37,7 @@ class EndPoint:
     weight: str = ""  # a column
     competing: str = ""  # a column of any event
     ties: str = "efron"
+    risk_groups: str = "median"
 
     def columns(self, table: Sequence[str], path: object) -> tuple[str, str]:
         """Return the names of the columns of time and event.
@@ -128,7 +129,7 @@ def find_end_point(cohort: Cohort, own: EndPoint, *, task: str) -> tuple[Surviva
         entries={patient: values["entry"] for patient, values in known.items() if own.entry},
         weights={patient: values["weight"] for patient, values in known.items() if own.weight},
         competing={patient: values["competing"] for patient, values in known.items() if own.competing},
-        groups=groups, is_stratified=bool(own.group), ties=own.ties,
+        groups=groups, is_stratified=bool(own.group), ties=own.ties, risk_groups=own.risk_groups,
         time_unit=cohort.time_unit if time == "time" else "" if months is None else "months",
     ), dict(sorted(excluded.items()))  # fmt: skip
 

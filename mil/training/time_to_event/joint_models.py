@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from mil.runs.figure_names import CLINICAL, COMBINED, JOINT, MEAN_POOL
 from mil.training.baseline import LinearCox, fit_cox_of
 from mil.training.held_out.inner_folds import inner_folds
-from mil.training.held_out.risk_scale import scale_of
+from mil.training.held_out.risk_scale import Scale, scale_of
 from mil.training.task import Row
 from mil.training.time_to_event.survival_targets import SurvivalTargets
 from splits.fold_plan import FoldPlan
@@ -53,10 +53,12 @@ def held_out_risks(inputs: Float[np.ndarray, "n d"], plan: FoldPlan, targets: Su
     return found
 
 
-def scale_of_linear(cox: LinearCox, inputs: Float[np.ndarray, "n d"], held: Mapping[str, float]) -> dict[str, float]:
+def scale_of_linear(
+    cox: LinearCox, inputs: Float[np.ndarray, "n d"], held: Mapping[str, float], risk_groups: str
+) -> Scale:
     """Return the scale of a linear model: of its held-out training patients, where there are any, as that of the heads is."""
     own = cox.log_hazard(inputs)
-    return scale_of(np.array([held[patient] for patient in sorted(held)]) + own.mean()) if held else scale_of(own)
+    return scale_of(np.array([held[patient] for patient in sorted(held)]) + own.mean() if held else own, risk_groups)
 
 
 def joint_log_hazards(
@@ -93,7 +95,7 @@ def combined_scores(
     held: Sequence[Row],
     baselines: Sequence[Row],
     inputs: Mapping[str, Inputs],
-) -> dict[str, tuple[Float64[np.ndarray, " m"], dict[str, float]]]:
+) -> dict[str, tuple[Float64[np.ndarray, " m"], Scale]]:
     """Return log-hazard of the test patients, and their scale, by each model of several scores.
 
     Args:
@@ -115,19 +117,20 @@ def combined_scores(
     if CLINICAL in inputs and image_held:
         joint = joint_log_hazards(inputs[CLINICAL], (image_held, image), plan, targets)
         if joint is not None:
-            found[JOINT] = (joint[1], scale_of(joint[0]))
+            found[JOINT] = (joint[1], scale_of(joint[0], targets.risk_groups))
     return found
 
 
 def _combined_scale(
     inputs: Float[np.ndarray, "n d"], image: Mapping[str, float], plan: FoldPlan, targets: SurvivalTargets
-) -> dict[str, float]:
+) -> Scale:
     """Return the scale of the mean of two scores, of training patients that neither model saw; 0 and 1 without any."""
     own = held_out_risks(inputs, plan, targets)
     known = sorted(own.keys() & image.keys())
     if not known:
-        return {"mean": 0.0, "sd": 1.0, "cutoff": 0.0}
-    scale = scale_of(np.array([own[patient] for patient in sorted(own)]))
+        return scale_of(np.array([-1.0, 1.0]), targets.risk_groups)
+    scale = scale_of(np.array([own[patient] for patient in sorted(own)]), targets.risk_groups)
     return scale_of(
-        np.array([(image[patient] + (own[patient] - scale["mean"]) / scale["sd"]) / 2 for patient in known])
+        np.array([(image[patient] + (own[patient] - scale["mean"]) / scale["sd"]) / 2 for patient in known]),
+        targets.risk_groups,
     )

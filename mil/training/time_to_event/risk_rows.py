@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
-from mil.training.held_out.risk_scale import placed
+from mil.training.held_out.risk_scale import Scale, placed
 from mil.training.task import Row
 from mil.training.time_to_event.survival_targets import SurvivalTargets
 from splits.fold_plan import FoldPlan
@@ -20,7 +20,7 @@ def survival_rows(
     risks: Float64[np.ndarray, " n"],
     *,
     model: str,
-    scale: Mapping[str, float],
+    scale: Scale,
 ) -> list[Row]:
     """Return a row a patient: log-hazard, score on the scale of the training patients, and risk group."""
     return [

@@ -24,6 +24,7 @@ class SurvivalTargets:
         weights: of the patients; empty: all count alike.
         competing: 1 where follow-up ended with another event; empty: not known.
         ties: "efron" or "breslow".
+        risk_groups: how patients are parted by their risk (mil/survival/risk_groups.py).
         time_unit: of all times; "" where it is not known.
     """
 
@@ -35,6 +36,7 @@ class SurvivalTargets:
     weights: Mapping[str, float] = field(default_factory=dict)
     competing: Mapping[str, int] = field(default_factory=dict)
     ties: str = "efron"
+    risk_groups: str = "median"
     time_unit: str = ""
 
     def of(self, patients: Sequence[str]) -> tuple[Float64[np.ndarray, " n"], Int[np.ndarray, " n"]]:

@@ -18,7 +18,7 @@ from sksurv.nonparametric import CensoringDistributionEstimator
 from sksurv.util import Surv
 
 from mil.evaluation.evaluation import metrics_of_run
-from mil.evaluation.survival_evaluation import SurvivalEvaluation, is_high_risk
+from mil.evaluation.survival_evaluation import SurvivalEvaluation, group_of_patients
 from mil.evaluation.survival_probabilities import evaluate_over_time
 from mil.metrics import censoring as ours
 from mil.metrics import survival_curves as curves
@@ -177,7 +177,7 @@ def rows_of(seed, n, *, prefix, longest=None, is_tied=False):
     return pd.DataFrame(
         {
             "repeat": 0, "fold": 0, "patient_id": [f"{prefix}{index:03d}" for index in range(n)], "model": "attention",
-            "time": time, "event": event, "log_hazard": risk + 100.0, "score": risk, "high_risk": (risk > 0).astype(int),
+            "time": time, "event": event, "log_hazard": risk + 100.0, "score": risk, "risk_group": (risk > 0).astype(int),
         }
     )  # fmt: skip
 
@@ -254,8 +254,8 @@ def test_concordance_within_folds_needs_no_pair_in_every_repeat(tmp_path):
 
 
 def test_high_in_half_of_the_repeats_goes_by_the_mean_score():
-    table = pd.DataFrame({"high_risk": [0.5, 0.5, 1.0, 0.0], "score": [0.3, -0.2, -1.0, 1.0]})
-    assert is_high_risk(table).tolist() == [True, False, True, False]
+    table = pd.DataFrame({"risk_group": [0.5, 0.5, 1.0, 0.0], "score": [0.3, -0.2, -1.0, 1.0]})
+    assert group_of_patients(table).tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize(("time", "text"), [(0.25, "0.25"), (2.4167, "2.42"), (60.0, "60"), (3456.7, "3457")])

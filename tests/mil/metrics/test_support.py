@@ -172,7 +172,7 @@ def survival_run(folder, time, event):
         for model in ("attention", "mean_pool")
         for index in range(len(time))
     ]
-    names = ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "high_risk"]
+    names = ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "risk_group"]
     write_run(folder, pd.DataFrame(rows, columns=names), replace(FACTS, task="survival"))
     return evaluated(folder, n_bootstrap=200)
 

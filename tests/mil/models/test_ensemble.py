@@ -163,21 +163,31 @@ def test_survival_is_the_mean_over_heads_each_on_its_own_scale():
 
     folds = (
         FoldModel(
-            repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoff=5.5), hazard_shift=5.0, hazard_slope=0.5,
+            repeat=0, fold=0, scale=ScaleFacts(mean=5.0, sd=2.0, cutoffs=(5.5,)), hazard_shift=5.0, hazard_slope=0.5,
             hazard=(0.1, 0.4), **fold,
         ),
-        FoldModel(repeat=0, fold=1, scale=ScaleFacts(mean=-1.0, sd=1.0, cutoff=0.0), hazard_shift=-1.0, hazard=(0.2, 0.2), **fold),
+        FoldModel(
+            repeat=0, fold=1, scale=ScaleFacts(mean=-1.0, sd=1.0, cutoffs=(0.0,)), hazard_shift=-1.0,
+            hazard=(0.2, 0.2), **fold,
+        ),
     )  # fmt: skip
     record = _record(classes=(), folds=folds, survival=SurvivalGrid(times=(1.0, 2.0), unit="months"))
     opinion = hazard_opinion(record, np.array([[7.0], [-2.0]]))
     assert opinion.log_hazard == pytest.approx((2 - 1) / 2)
     assert opinion.score == pytest.approx((1 - 1) / 2)
-    assert not opinion.is_high  # one of two, and a score of 0
+    assert (opinion.group, opinion.group_name) == (0, "low risk")  # one of two, and a score of 0
     wanted = [
         (np.exp(-0.1 * np.exp(0.5 * 2)) + np.exp(-0.2 * np.exp(-1))) / 2,
         (np.exp(-0.4 * np.exp(0.5 * 2)) + np.exp(-0.2 * np.exp(-1))) / 2,
     ]
     assert opinion.survival == pytest.approx(wanted)
+    a, b = wanted
+    assert opinion.median is None  # 0.63 at the end of the grid
+    assert opinion.restricted_mean == pytest.approx((1 + a) / 2 + (a + b) / 2)
+    in_thirds = replace(record, folds=tuple(replace(own, scale=replace(own.scale, cutoffs=cuts)) for own, cuts in zip(
+        folds, ((5.5, 6.5), (-3.0, -1.0)), strict=True)))  # fmt: skip
+    opinion = hazard_opinion(in_thirds, np.array([[7.0], [-2.0]]))
+    assert (opinion.group, opinion.group_name) == (1, "middle risk")  # 2 and 1, and a score of 0
 
 
 def test_survival_of_a_head_equals_breslow_of_its_training_patients(trained_study):

@@ -45,7 +45,7 @@ def test_features_of_the_runs_own_patients_say_what_the_run_said_of_them(trained
         outputs = np.array(list(fold["outputs"].values()))
         if task == "survival":
             assert outputs[0] == pytest.approx(row["log_hazard"], abs=1e-6)
-            assert (patient["by_unseen_heads"]["risk_group"] == "high") == bool(row["high_risk"])
+            assert (patient["by_unseen_heads"]["risk_group"] == "high risk") == bool(row["risk_group"])
             assert patient["by_unseen_heads"]["score"] == pytest.approx(row["score"], abs=1e-6)
         else:
             shares = np.exp(outputs) / np.exp(outputs).sum()

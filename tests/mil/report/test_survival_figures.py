@@ -1,5 +1,7 @@
 """Pictures of a survival run: curves, numbers at risk and marks of the censored, from the patients of the table behind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,7 +36,7 @@ def test_curves_of_low_and_high_risk_are_lifelines(run):
     table = pd.DataFrame(picture.rows, columns=list(picture.names))
     axes = axes_of(picture)
     for name, is_high, style in (("low risk", 0, LOW), ("high risk", 1, HIGH)):
-        group = own[own["high_risk"] == is_high]
+        group = own[own["risk_group"] == is_high]
         found = table[table["group"] == name]
         fitter = KaplanMeierFitter().fit(group["time"], group["event"])
         wanted = fitter.survival_function_at_times(found["time"]).to_numpy()
@@ -69,7 +71,7 @@ def test_numbers_at_risk_stand_below_their_moments(run):
     moments = [float(tick) for tick in axes_of(picture).get_xticks()]
     for row, (name, is_high) in enumerate((("low risk", 0), ("high risk", 1))):
         below = -52 - 15 * row
-        group = own[own["high_risk"] == is_high]
+        group = own[own["risk_group"] == is_high]
         assert (name, 0.0, (-16, below)) in notes
         for moment in moments:
             assert (str(int((group["time"] >= moment).sum())), moment, (0, below)) in notes
@@ -80,11 +82,25 @@ def test_numbers_at_risk_stand_below_their_moments(run):
 
 
 def test_a_group_of_nobody_is_left_out(run):
-    own = run.predictions.assign(high_risk=0, score=-1.0)
+    own = run.predictions.assign(risk_group=0, score=-1.0)
     changed = type(run)(**{name: getattr(run, name) for name in run.__dataclass_fields__} | {"predictions": own})
     picture = draw_survival_curves(changed, None)
     assert {row[0] for row in picture.rows} == {"low risk"}
     assert (0, -67) not in [text.xyann for text in axes_of(picture).texts]
+
+
+def test_tertiles_are_three_curves_of_the_patients_of_each(run):
+    own = own_of(run)
+    group = np.arange(len(own)) % 3
+    facts = replace(run.facts, settings={**run.facts.settings, "risk_groups": "tertiles"})
+    changed = replace(run, facts=facts, predictions=own.assign(risk_group=group))
+    picture = draw_survival_curves(changed, None)
+    names = ("low risk", "middle risk", "high risk")
+    assert list(dict.fromkeys(row[0] for row in picture.rows)) == list(names)
+    labels = [text.get_text() for text in axes_of(picture).get_legend().get_texts()]
+    for index, (name, label) in enumerate(zip(names, labels, strict=True)):
+        events = int(own["event"][group == index].sum())
+        assert label.startswith(f"{name} (n {(group == index).sum()}, {events} event")
 
 
 def test_scores_are_dots_with_an_event_and_crosses_without(run):

@@ -299,8 +299,8 @@ def test_a_time_of_0_and_an_event_of_0_and_1_are_read(tmp_path):
     run = read_run(folder)
     assert run.predictions["time"].iloc[0] == 0
     assert set(run.predictions["event"]) == {0, 1}
-    folder = resealed(tmp_path / "other", survival_run, 0, "high_risk", 0.5)
-    with pytest.raises(StudyError, match="high_risk is 0 or 1"):
+    folder = resealed(tmp_path / "other", survival_run, 0, "risk_group", 0.5)
+    with pytest.raises(StudyError, match="risk_group is a whole number from 0"):
         read_run(folder)
 
 

@@ -7,61 +7,50 @@ from lifelines.datasets import load_rossi
 from lifelines.utils import restricted_mean_survival_time
 from pytest import approx
 
-from mil.metrics.survival_curves import Steps, baseline_hazard, kaplan_meier
+from mil.metrics.survival_curves import baseline_hazard, kaplan_meier
 from mil.survival.decision_curve import net_benefit
-from mil.survival.prognosis import (
-    cut_offs,
-    group_of,
-    median_survival,
-    prognosis_of,
-    restricted_mean,
-    survival_over_time,
-)
+from mil.survival.prognosis import Prognosis, median_survival, prognosis_of, restricted_mean
 
 
-def test_curves_and_medians_equal_lifelines():
+def test_curves_and_their_medians_equal_lifelines():
     table = load_rossi().astype(float)
     table["week"] += np.arange(len(table)) * 1e-4  # lifelines' baseline is Breslow's only without ties
     theirs = CoxPHFitter(baseline_estimation_method="breslow").fit(table, "week", "arrest")
     x = table.drop(columns=["week", "arrest"])
     eta = x.to_numpy() @ theirs.params_.to_numpy()
     baseline = baseline_hazard(eta, table["week"].to_numpy(), table["arrest"].to_numpy())
+    own = Prognosis(baseline=baseline, shift=0.0, slope=1.0)
     moments = table.loc[table["arrest"] == 1, "week"].sort_values().to_numpy()[[5, 50, 100]]  # lifelines interpolates
     expected = theirs.predict_survival_function(x.iloc[:9], times=moments).to_numpy().T
-    assert survival_over_time(eta[:9], baseline, moments) == approx(expected, abs=1e-8)
+    assert np.exp(-own.cumulative(eta[:9], moments)) == approx(expected, abs=1e-8)
     medians = theirs.predict_median(x).to_numpy(float)
-    found = median_survival(eta, baseline)
-    known = np.isfinite(medians)
-    assert np.isnan(found[~known]).all()
-    assert found[known] == approx(medians[known], abs=1e-8)
+    steps = np.unique(table.loc[table["arrest"] == 1, "week"])
+    gap = float(np.diff(steps).max())
+    for curve, expected_median in zip(np.exp(-own.cumulative(eta, steps)), medians, strict=True):
+        found = median_survival(steps, curve)
+        if np.isfinite(expected_median):
+            assert 0 <= expected_median - found <= gap  # theirs is the step's end, ours lies on the line to it
+        else:
+            assert found is None
 
 
-def test_a_median_is_the_first_time_at_half_and_none_where_it_is_never_reached():
-    baseline = Steps(np.array([1.0, 4.0, 9.0]), np.array([0.2, np.log(2), 1.0]), 0.0)
-    assert median_survival(np.array([0.0, -5.0, 5.0]), baseline) == approx([4.0, np.nan, 1.0], nan_ok=True)
+def test_a_median_lies_on_the_line_and_is_none_where_half_is_never_reached():
+    times = np.array([2.0, 4.0, 8.0])
+    assert median_survival(times, np.array([0.9, 0.7, 0.3])) == approx(6.0)
+    assert median_survival(times, np.array([0.5, 0.4, 0.3])) == approx(2.0)
+    assert median_survival(times, np.array([0.25, 0.2, 0.1])) == approx(2 * 0.5 / 0.75)
+    assert median_survival(times, np.array([0.9, 0.8, 0.51])) is None
 
 
 def test_restricted_means_are_the_area_under_the_curve():
     rng = np.random.default_rng(1)
     time, event = rng.integers(1, 30, 90).astype(float), rng.integers(0, 2, 90)
-    steps, survival = kaplan_meier(time, event)
-    kept = survival[1:] > 0
-    curve = Steps(steps[1:][kept], -np.log(survival[1:][kept]), 0.0)
     expected = restricted_mean_survival_time(KaplanMeierFitter().fit(time, event), t=20.0)
-    assert restricted_mean(np.zeros(1), curve, 20.0)[0] == approx(expected, rel=1e-9)
-    assert restricted_mean(np.full(1, -60.0), curve, 20.0)[0] == approx(20.0)
-
-
-def test_cut_offs_come_from_training_patients_or_are_given():
-    risk = np.arange(9.0)
-    assert cut_offs(risk, "median") == (4.0,)
-    assert cut_offs(risk, "tertiles") == approx((8 / 3, 16 / 3))
-    assert cut_offs(risk, "-0.5,1") == (-0.5, 1.0)
-    assert group_of(np.array([-1.0, 4.0, 4.1, 9.0]), cut_offs(risk, "median")).tolist() == [0, 0, 1, 1]
-    assert group_of(np.array([0.0, 3.0, 8.0]), cut_offs(risk, "tertiles")).tolist() == [0, 1, 2]
-    for wrong in ("thirds", "1,0.5", "", "nan"):
-        with pytest.raises(ValueError, match="median, tertiles, quartiles or rising"):
-            cut_offs(risk, wrong)
+    steps, survival = kaplan_meier(time, event)
+    fine = np.linspace(0, 20, 200_001)[1:]
+    curve = survival[np.searchsorted(steps, fine, side="right") - 1]
+    assert restricted_mean(fine, curve) == approx(expected, rel=1e-4)
+    assert restricted_mean(np.array([2.0, 4.0]), np.array([0.5, 0.0])) == approx(2 * 0.75 + 2 * 0.25)
 
 
 def test_net_benefit_without_censoring_counts_patients():

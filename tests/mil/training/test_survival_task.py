@@ -145,7 +145,7 @@ def test_scores_are_put_on_the_scale_of_training_patients(fold):
     plan = FoldPlan(repeat=1, fold=2, train=tuple(fold.train), val=tuple(fold.val[:2]), test=tuple(fold.val[2:]))
     found = TASK.predict_fold(head, fold.read, plan, fold.targets)
     risks = predict(head, fold.read, plan.train)[:, 0]
-    assert (found.scale.mean, found.scale.sd, found.scale.cutoff) == approx(
+    assert (found.scale.mean, found.scale.sd, *found.scale.cutoffs) == approx(
         (risks.mean(), risks.std(), np.median(risks))
     )
     assert found.n_train_events == 8
@@ -155,7 +155,7 @@ def test_scores_are_put_on_the_scale_of_training_patients(fold):
             risk = predict(head, fold.read, [row["patient_id"]])[0, 0]
             assert row["log_hazard"] == approx(risk, abs=1e-6)
             assert row["score"] == approx((risk - risks.mean()) / risks.std(), abs=1e-4)
-            assert row["high_risk"] == int(risk > np.median(risks))
+            assert row["risk_group"] == int(risk > np.median(risks))
             assert (row["time"], row["event"]) == (
                 fold.targets.times[row["patient_id"]],
                 fold.targets.events[row["patient_id"]],
@@ -178,32 +178,37 @@ def test_the_baseline_has_a_scale_of_its_own(fold):
 
 
 def test_a_risk_at_the_cut_off_is_low_and_a_scale_without_spread_divides_by_nothing():
-    scale = scale_of(np.array([1.0, 2.0, 6.0]))
-    assert scale == {"mean": 3.0, "sd": approx(np.std([1, 2, 6])), "cutoff": 2.0}
-    assert [placed(risk, scale)["high_risk"] for risk in (1.9, 2.0, 2.1)] == [0, 0, 1]
+    scale = scale_of(np.array([1.0, 2.0, 6.0]), "median")
+    assert scale == {"mean": 3.0, "sd": approx(np.std([1, 2, 6])), "cutoffs": (2.0,)}
+    assert [placed(risk, scale)["risk_group"] for risk in (1.9, 2.0, 2.1)] == [0, 0, 1]
     assert placed(6.0, scale)["score"] == approx(3 / np.std([1, 2, 6]))
-    assert scale_of(np.array([4.0, 4.0]))["sd"] == 1e-9
+    assert scale_of(np.array([4.0, 4.0]), "median")["sd"] == 1e-9
 
 
 def rows_of(patients, risks):
     plan = FoldPlan(repeat=0, fold=0, train=(), val=(), test=())
     return survival_rows(
-        plan, patients, TARGETS, np.array(risks, dtype=float), model="attention", scale=scale_of(np.array([0.0, 1.0]))
+        plan,
+        patients,
+        TARGETS,
+        np.array(risks, dtype=float),
+        model="attention",
+        scale=scale_of(np.array([0.0, 1.0]), "median"),
     )
 
 
 def test_risks_of_inner_models_are_moved_to_the_level_of_the_folds_model():
     parts = [
-        FoldRows(predictions=[], validation=rows_of(["a"], [5.0]), scale=ScaleFacts(mean=4.0, sd=1.0, cutoff=0.0)),
-        FoldRows(predictions=[], validation=rows_of(["b"], [1.0]), scale=ScaleFacts(mean=-2.0, sd=1.0, cutoff=0.0)),
+        FoldRows(predictions=[], validation=rows_of(["a"], [5.0]), scale=ScaleFacts(mean=4.0, sd=1.0, cutoffs=(0.0,))),
+        FoldRows(predictions=[], validation=rows_of(["b"], [1.0]), scale=ScaleFacts(mean=-2.0, sd=1.0, cutoffs=(0.0,))),
     ]
     rows = FoldRows(
         predictions=rows_of(["d"], [14.0]), validation=[row for part in parts for row in part.validation],
-        training=rows_of(["a", "b", "c"], [9.0, 9.0, 12.0]), scale=ScaleFacts(mean=10.0, sd=1.0, cutoff=0.0),
+        training=rows_of(["a", "b", "c"], [9.0, 9.0, 12.0]), scale=ScaleFacts(mean=10.0, sd=1.0, cutoffs=(0.0,)),
     )  # fmt: skip
-    found = scaled_by_held_out(rows, parts)
+    found = scaled_by_held_out(rows, parts, "median")
     assert [row["log_hazard"] for row in found.training] == [11.0, 13.0, 12.0]  # c was never held out
     assert [row["log_hazard"] for row in found.validation] == [11.0, 13.0]
-    assert found.scale == ScaleFacts(mean=12.0, sd=1.0, cutoff=12.0)
-    assert [(row["score"], row["high_risk"]) for row in found.predictions] == [(2.0, 1)]
-    assert [(row["score"], row["high_risk"]) for row in found.training] == [(-1.0, 0), (1.0, 1), (0.0, 0)]
+    assert found.scale == ScaleFacts(mean=12.0, sd=1.0, cutoffs=(12.0,))
+    assert [(row["score"], row["risk_group"]) for row in found.predictions] == [(2.0, 1)]
+    assert [(row["score"], row["risk_group"]) for row in found.training] == [(-1.0, 0), (1.0, 1), (0.0, 0)]

@@ -227,7 +227,7 @@ def test_survival_curves_are_those_of_the_groups_and_the_patients_falls_with_tim
         nobody = client.get("/survival", params={"patient": "nobody"}).json()
     table = catalogue.run.predictions.query("model == 'attention'")
     for group, is_high in zip(told["groups"], (0, 1), strict=True):
-        own = table[table["high_risk"] == is_high]
+        own = table[table["risk_group"] == is_high]
         steps, survival = kaplan_meier(own["time"].to_numpy(), own["event"].to_numpy())
         assert group["n"] == len(own)
         assert group["times"][:-1] == approx(steps) and group["survival"][:-1] == approx(survival)
@@ -345,7 +345,7 @@ def test_risk_groups_of_the_viewer_are_those_of_the_evaluation(study):
     """High in half of the repeats goes by the mean score, as in the report."""
     run = make_catalogue(study, task="survival", name="default").run
     table = run.predictions[run.predictions["model"] == "attention"]
-    again = pd.concat([table, table.assign(repeat=1, high_risk=1 - table["high_risk"])], ignore_index=True)
+    again = pd.concat([table, table.assign(repeat=1, risk_group=1 - table["risk_group"])], ignore_index=True)
     groups = {own["name"]: own["n"] for own in survival_json(replace(run, predictions=again), "p00")["groups"]}
     n_high = int((table["score"] > 0).sum())
     assert groups == {"low risk": len(table) - n_high, "high risk": n_high}

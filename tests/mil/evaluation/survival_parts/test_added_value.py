@@ -126,7 +126,9 @@ def test_hazard_ratios_stand_in_a_table_and_what_never_varies_is_left_out(tmp_pa
     metrics = TASKS["survival"].evaluation
     run = subtype_alone_run(tmp_path)
     plan = metrics.resampling_plan(run, n_bootstrap=100, seed=0)
-    parts = metrics._parts(run, metrics.resampled_metrics(run, "attention", plan), plan, np.arange(240) < 120)
+    parts = metrics._parts(
+        run, metrics.resampled_metrics(run, "attention", plan), plan, (np.arange(240) < 120).astype(int)
+    )
     names = [row.name for row in parts.adjusted.rows]
     assert names == ["image score, a standard deviation", "age, a standard deviation"]
     assert parts.alone.rows[0].low > 1
@@ -153,5 +155,7 @@ def test_a_model_that_lacks_a_fold_has_no_figures(tmp_path, is_whole):
     further = further if is_whole else further[further["fold"] == 0]
     run = replace(run, predictions=pd.concat([run.predictions, further], ignore_index=True))
     plan = metrics.resampling_plan(run, n_bootstrap=100, seed=0)
-    parts = metrics._parts(run, metrics.resampled_metrics(run, "attention", plan), plan, np.arange(240) < 120)
+    parts = metrics._parts(
+        run, metrics.resampled_metrics(run, "attention", plan), plan, (np.arange(240) < 120).astype(int)
+    )
     assert set(parts.models) == ({"joint"} if is_whole else set())

@@ -17,7 +17,7 @@ def test_incidences_of_both_groups_equal_lifelines_and_kaplan_meier_says_more(tm
     other = np.where(run.predictions["event"] == 1, 0, rng.integers(0, 2, 240))
     run = replace(run, patients=run.patients.assign(competing_event=other))
     is_high = run.predictions["score"].to_numpy() > 1
-    found = incidence_of(run, is_high)
+    found = incidence_of(run, is_high.astype(int), ["low risk", "high risk"])
     assert len(found) == 6
     kind = np.where(run.predictions["event"] == 1, 1, 2 * other)
     for own in found:
@@ -32,7 +32,7 @@ def test_incidences_of_both_groups_equal_lifelines_and_kaplan_meier_says_more(tm
 
 
 def test_without_competing_events_there_are_none(tmp_path):
-    assert incidence_of(subtype_alone_run(tmp_path), np.arange(240) < 100) == ()
+    assert incidence_of(subtype_alone_run(tmp_path), np.arange(240) % 2, ["low risk", "high risk"]) == ()
 
 
 @pytest.mark.parametrize("words", ["Competing risks", "1 - Kaplan-Meier"])

@@ -99,13 +99,13 @@ def test_scale_cut_off_and_training_risks_are_those_of_held_out_patients():
     held = cross_fit(SURVIVAL.training, plan, fold, rows).rows
     risks = np.array([row["log_hazard"] for row in held.training])
     assert held.scale.sd == pytest.approx(risks.std())
-    assert held.scale.cutoff == pytest.approx(np.median(risks))
+    assert held.scale.cutoffs[0] == pytest.approx(np.median(risks))
     assert held.scale.mean == pytest.approx(risks.mean())
     assert held.scale.sd < 0.8 * rows.scale.sd
     assert [row["log_hazard"] for row in held.predictions] == [row["log_hazard"] for row in rows.predictions]
     for row in (*held.predictions, *held.validation, *held.training):
         assert row["score"] == pytest.approx((row["log_hazard"] - held.scale.mean) / held.scale.sd)
-        assert row["high_risk"] == int(row["log_hazard"] > held.scale.cutoff)
+        assert row["risk_group"] == int(row["log_hazard"] > held.scale.cutoffs[0])
     assert {row["patient_id"]: row["log_hazard"] for row in held.validation} == {
         row["patient_id"]: row["log_hazard"] for row in held.training
     }
