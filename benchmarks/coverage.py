@@ -4,6 +4,7 @@ python benchmarks/coverage.py --part intervals     # a known AUROC in its 95 % i
 python benchmarks/coverage.py --part sets          # conformal sets at 90 %, by class, 500 simulated calibration parts
 python benchmarks/coverage.py --part noise --bags musk1.npz      # shuffled labels, 100 seeds, through training and evaluation
 python benchmarks/coverage.py --part noise --study study         # the same on a study's features
+python benchmarks/coverage.py --part survival      # times of others, 100 seeds, synthetic bags
 python benchmarks/coverage.py --part speed         # 10,000 patients, 1,000 bootstraps of every metric
 """
 
@@ -22,6 +23,7 @@ from mil.metrics.calibration import calibration_metrics
 from mil.metrics.classification import classification_metrics
 from mil.metrics.concordance import concordances
 
+N_NOISE = 80  # patients of a cohort whose times are of others
 TRUE_AUROC, N_PATIENTS = 0.8, 80
 
 
@@ -69,7 +71,7 @@ def set_coverage(n_parts: int) -> None:
     )
 
 
-def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
+def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int, head_name: str) -> None:
     """Labels shuffled anew for every seed, then folds, training, prediction and interval as in a run, with a small head."""
     from mil.tasks.subtype import SUBTYPE
     from mil.training.classification_task import ClassTargets, softmax
@@ -77,9 +79,11 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
     from mil.training.packed import predict
     from mil.training.task import FoldInputs
     from mil.training.training_settings import TrainConfig
-    from splits.folds import k_fold_sets
+    from splits.folds import Strata, k_fold_sets
 
-    config = TrainConfig(epochs=8, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1)
+    config = TrainConfig(
+        head=head_name, epochs=8, hidden=16, attention=8, learning_rate=3e-3, batch_patients=32, threads=1
+    )
     n_classes, n_hit, values = int(labels.max()) + 1, 0, []
     for seed in range(n_seeds):
         rng = np.random.default_rng([seed, 5])
@@ -87,7 +91,13 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
         labels_of = dict(zip(patients, shuffled.tolist(), strict=True))
         targets = ClassTargets(labels=labels_of, classes=[str(number) for number in range(n_classes)])
         probabilities = np.empty((len(patients), n_classes))
-        for _, fold, sets in k_fold_sets(shuffled[:, None], n_folds=5, n_repeats=1, val_fraction=0.0, seed=seed):
+        for _, fold, sets in k_fold_sets(
+            Strata(classes=shuffled, events=np.full(len(shuffled), -1), times=np.full(len(shuffled), np.nan)),
+            n_folds=5,
+            n_repeats=1,
+            val_fraction=0.0,
+            seed=seed,
+        ):
             part = {
                 name: [p for p, own in zip(patients, sets, strict=True) if own == name] for name in ("train", "test")
             }
@@ -102,7 +112,61 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int) -> None:
         n_hit += hits(own.low, 0.5, own.high)
         values.append(own.value)
     print(
-        f"shuffled labels: 0.5 in the 95 % interval of the macro AUROC for {n_hit} of {n_seeds} seeds; mean "
+        f"{head_name}, shuffled labels: 0.5 in the 95 % interval of the macro AUROC for {n_hit} of {n_seeds} seeds; mean "
+        f"{np.mean(values):.3f}, SD {np.std(values):.3f}"
+    )
+
+
+def noise_of_survival(n_seeds: int, first_seed: int, head_name: str) -> None:
+    """Times that bags say nothing of, then folds, training by the default recipe, scores on one scale and interval as in a run."""
+    from benchmarks.synthetic_bags import make_bags
+    from mil.bags.bags import Bag
+    from mil.metrics.concordance import concordances
+    from mil.tasks.registry import task_named
+    from mil.training.fitting import fit
+    from mil.training.packed import predict
+    from mil.training.task import FoldInputs
+    from mil.training.time_to_event.survival_targets import SurvivalTargets
+    from mil.training.training_settings import TrainConfig
+    from splits.folds import Strata, k_fold_sets
+
+    config, task = TrainConfig(head=head_name, threads=1), task_named("survival").training
+    n_hit, values = 0, []
+    patients = [f"p{index:03d}" for index in range(N_NOISE)]
+    for seed in range(first_seed, first_seed + n_seeds):
+        bags = make_bags("hot", seed, n_train=N_NOISE, n_test=1, dim=48, tiles=(8, 16), is_survival=True)
+        rng = np.random.default_rng([seed, 6])
+        order = rng.permutation(N_NOISE)
+        time, event = bags.times[order].astype(float), bags.events[order].astype(int)
+        own_tiles = dict(zip(patients, bags.tiles[:N_NOISE], strict=True))
+        read = _reader(own_tiles, Bag)
+        targets = SurvivalTargets(
+            times=dict(zip(patients, time.tolist(), strict=True)),
+            events=dict(zip(patients, event.tolist(), strict=True)),
+        )
+        score = np.empty(N_NOISE)
+        for _, fold, sets in k_fold_sets(
+            Strata(classes=np.zeros(N_NOISE, int), events=event, times=time),
+            n_folds=5,
+            n_repeats=1,
+            val_fraction=0.0,
+            seed=seed,
+        ):
+            train, test = (
+                [p for p, own in zip(patients, sets, strict=True) if own == name] for name in ("train", "test")
+            )
+            inputs = FoldInputs(read=read, train=train, val=[], targets=targets, config=config)
+            head = fit(task, inputs, seed=[seed, fold]).head
+            trained = predict(head, read, train)[:, 0]
+            score[sets == "test"] = (predict(head, read, test)[:, 0] - trained.mean()) / trained.std()
+        draws = resample(
+            lambda w, s=score, t=time, e=event: {"c": concordances(s, t, e, w)}, plan_resampling(event, 1000, rng)
+        )
+        own = intervals(draws)["c"]
+        n_hit += hits(own.low, 0.5, own.high)
+        values.append(own.value)
+    print(
+        f"{head_name}, times of others: 0.5 in the 95 % interval of the C-index for {n_hit} of {n_seeds} seeds; mean "
         f"{np.mean(values):.3f}, SD {np.std(values):.3f}"
     )
 
@@ -175,10 +239,12 @@ def speed(n: int, n_bootstrap: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["intervals", "sets", "noise", "speed"], required=True)
+    parser.add_argument("--part", choices=["intervals", "sets", "noise", "survival", "speed"], required=True)
     parser.add_argument("--bags", type=Path, help="an .npz file with X, bag and y")
     parser.add_argument("--study", type=Path, help="a study folder with features")
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first_seed", type=int, default=5000, help="of --part survival")
+    parser.add_argument("--head", default="gated_attention")
     parser.add_argument("--cohorts", type=int, default=500)
     arguments = parser.parse_args()
     if arguments.part == "intervals":
@@ -187,9 +253,11 @@ def main() -> None:
         set_coverage(arguments.cohorts)
     elif arguments.part == "speed":
         speed(10_000, 1000)
+    elif arguments.part == "survival":
+        noise_of_survival(arguments.seeds, arguments.first_seed, arguments.head)
     else:
         read, (patients, labels) = read_npz(arguments.bags) if arguments.bags else read_study(arguments.study)
-        noise(read, patients, labels, arguments.seeds)
+        noise(read, patients, labels, arguments.seeds, arguments.head)
 
 
 if __name__ == "__main__":
