@@ -20,10 +20,11 @@ from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
 from common.guards.names import nearest
 from common.settings import SETTINGS_FILE, read_settings
-from common.tables.clinical_table import missing_note, read_text_table
+from common.tables.clinical_table import TextTable, missing_note, read_text_table
 from common.tables.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
 from common.tables.column_mapping import ColumnMapping, column_mapping, mapped_rows
 from common.tables.given_sets import with_given_sets
+from common.tables.patient_table import with_patient_table
 from common.tables.study_notes import StudyNotes, study_notes
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
     content = read_settings(settings)
     study = study_notes(content, settings)
     mapping = _mapping(content, settings) if columns is None else column_mapping(dict(columns), path)
-    table = read_text_table(path)
+    table = _with_patients(read_text_table(path), content, settings, mapping)
     names, rows = _with_barcodes(*mapped_rows(table, mapping, path))
     faults = [
         f"no column {name}{nearest(name, list(names))}" for name in ("patient_id", "slide_id") if name not in names
@@ -152,6 +153,21 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
 
 def _mapping(content: object, settings: Path) -> ColumnMapping:
     return column_mapping(content.get("columns", {}) if isinstance(content, dict) else {}, settings)
+
+
+def _with_patients(table: TextTable, content: object, settings: Path, mapping: ColumnMapping) -> TextTable:
+    """Join the table of patients that study.yaml names."""
+    patient, slide = (
+        mapping.sources[name].columns if name in mapping.sources else (name,) for name in ("patient_id", "slide_id")
+    )
+
+    def patient_of(row: Mapping[str, str | None]) -> str | None:
+        if named := next((row[name] for name in patient if row.get(name)), None):
+            return named
+        match = TCGA_BARCODE.search(next((word for name in slide if (word := row.get(name))), ""))
+        return match["patient"] if match else None
+
+    return with_patient_table(table, content, settings, patient_column=patient[0], patient_of=patient_of)
 
 
 def _with_barcodes(names: tuple[str, ...], rows: list[Numbered]) -> tuple[tuple[str, ...], list[Numbered]]:

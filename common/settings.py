@@ -30,11 +30,11 @@ SECTIONS = frozenset(  # the scripts that read it, and the names of columns of t
     {
         "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
         "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "predict", "explain",
-        "serve", "show_results", "columns",
+        "serve", "show_results", "clinical", "columns",
     }
 )  # fmt: skip
 # keys of the study as a whole: common/tables/study_notes.py, mil/tasks/targets.py, mil/training/search/space.py
-OF_STUDY = ("unit", "source", "date", "tasks", "search")
+OF_STUDY = ("unit", "source", "date", "patients", "tasks", "search")
 
 
 def option(default: Any, *, help: str, group: str = "settings") -> Any:

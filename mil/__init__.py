@@ -13,6 +13,7 @@ For notebooks, without the weight of the rooms until they are used:
 from common.public_names import lazily
 
 _PLACES = {  # name: the module that has it
+    "ClinicalConfig": "mil.clinical_run",
     "EvaluateConfig": "mil.evaluation_run",
     "EvaluatedRun": "mil.evaluation_run",
     "ExplainConfig": "mil.explanation.settings",
@@ -20,6 +21,7 @@ _PLACES = {  # name: the module that has it
     "TrainConfig": "mil.training.training_settings",
     "TrainedRun": "mil.training_run",
     "audit_study": "mil.training_run",
+    "clinical_models": "mil.clinical_run",
     "evaluate_study": "mil.evaluation_run",
     "explain_run": "mil.explanation.explained_run",
     "predict_slides": "mil.prediction.prediction_run",

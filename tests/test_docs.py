@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/extending.md",
     "docs/formats.md",
     "docs/python.md",
+    "docs/tcga_sarc.md",
 )
 STAGES = "common|preprocessing|features|splits|mil|tests|docs|benchmarks"
 

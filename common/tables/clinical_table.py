@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EXCEL_ENDINGS = frozenset({".xlsx", ".xls"})
 EXCEL_DIGITS = 15  # that a number keeps
+UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas writes for a column without a name
 ZERO_FORMAT = re.compile(r"0{2,}")
 SEPARATORS = ",;\t"
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
@@ -92,7 +93,7 @@ def read_text_table(path: Path) -> TextTable:
         raise StudyError(f"{path}: not readable as a table ({error})") from error
     invisible = _Invisible()
     columns = tuple(invisible.taken_off(name, 1).strip() for name in lines.header)
-    named = [index for index, name in enumerate(columns) if name]
+    named = [index for index, name in enumerate(columns) if name and not UNNAMED.fullmatch(name)]
     double = sorted({name for name in columns if name and columns.count(name) > 1})
     if double:
         raise StudyError(f"{path}: two columns have the name {', '.join(double)}; rename one")

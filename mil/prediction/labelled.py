@@ -17,7 +17,8 @@ from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metric
 from mil.models.ensemble import Ensemble
 from mil.prediction.predicting import PatientPrediction
 from mil.report.report import write_results_of_new_patients
-from mil.runs.facts import CohortFlow, CovariateFacts, RunFacts, SplitFacts
+from mil.runs.bare_run import bare_run
+from mil.runs.facts import SplitFacts
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun
@@ -109,26 +110,12 @@ def _rows(
 
 def _run(folder: RunFolder, model: Ensemble, table: pd.DataFrame, used: Sequence[PatientPrediction]) -> FinishedRun:
     """Return the predictions as a run of which nothing was trained here."""
-    record, n_slides = model.record, sum(len(own.slides) for own in used)
-    counts = table["truth"].value_counts().to_dict() if "truth" in table else {}
-    facts = RunFacts(
-        task=record.task, run="predictions", study=folder.root.resolve().parent.name, is_synthetic=record.cohort.is_synthetic,
-        encoder=record.encoder, classes=record.classes, n_patients=len(used),
-        class_counts={name: int(counts.get(name, 0)) for name in record.classes},
-        n_events=int(table["event"].sum()) if "event" in table else 0,
-        split=SplitFacts(name="new patients", n_repeats=1, n_folds=1), settings=record.settings, seed=0, defaults={},
-        versions=record.versions, command="python mil/predict.py", n_slides=n_slides,
-        n_tiles=sum(slide.n_tiles for own in used for slide in own.slides), n_bags_of_one_tile=0, excluded=(),
-        slides_without_features=(), slide_losses=(), covariates=CovariateFacts(used=(), left_out={}), learning_curve=(),
-        folds=(), evaluated=True,
-        flow=CohortFlow(
-            table_patients=len(used), table_slides=n_slides, kept_patients=len(used), kept_slides=n_slides, slides_lost={},
-            patients_lost={},
-        ),
-        tables={}, time_unit="" if record.survival is None else record.survival.unit,
-    )  # fmt: skip
-    empty = pd.DataFrame({"patient_id": [], "model": []}, dtype=str)
-    return FinishedRun(
-        folder=folder, facts=facts, predictions=table, predictions_sha256=None, validation=empty, follow_up=empty,
-        patients=empty, images=empty, shares={}, audit=None, comparison=None,
+    record = model.record
+    return bare_run(
+        folder, table, name="predictions", task=record.task, classes=record.classes,
+        command="python mil/predict.py", settings=record.settings,
+        split=SplitFacts(name="new patients", n_repeats=1, n_folds=1), is_synthetic=record.cohort.is_synthetic,
+        n_slides=sum(len(own.slides) for own in used),
+        n_tiles=sum(slide.n_tiles for own in used for slide in own.slides), encoder=record.encoder,
+        versions=record.versions, time_unit="" if record.survival is None else record.survival.unit,
     )  # fmt: skip

@@ -4,6 +4,7 @@ How the numbers in them come about is not known here.
 
     run_folder.py         the name of every file in a run folder
     run_store.py          what a run folder holds, read once
+    bare_run.py           predictions that no training made, as a run
     run_tables.py         its tables: their checksums and their rules
     facts.py              what is known of a run and its folds: run.json, models/*.json
     audit_record.py       what audit.json holds, written and read back

@@ -24,6 +24,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownCohort:
+    """What the clinical table and the folds say of a run, before any feature is looked for.
+
+    Attributes:
+        task: as the settings want it.
+        table: as it was read.
+        cohort: where slides have labels of their own, each slide under its own id, as a patient (Cohort.by_slide).
+        patient_of: slide to patient, where bags are slides; else empty.
+        targets: of the task's own kind.
+        excluded: patients without a target, and why.
+        splits: who is where in each fold.
+        covariates: of the clinical baseline.
+    """
+
+    task: TrainingTask[Any]
+    table: Cohort
+    cohort: Cohort
+    patient_of: dict[str, str]
+    targets: Any
+    excluded: dict[str, str]
+    splits: pd.DataFrame
+    covariates: Covariates
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreparedRun:
     """A checked run: who trains on what, and who was left out why."""
 
@@ -73,6 +98,33 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     """
     folder = RunFolder(study.run(task.name, config.name))  # first: a name that leaves its folder writes nothing
     head_named(config.head)
+    known = known_cohort(study, config, task)
+    task, cohort, targets = known.task, known.cohort, known.targets
+    shares = parse_shares(config.learning_curve)
+    search = plan_search(study, config, task, targets)
+    bags, without_features, missing_slides = open_bags(
+        study, cohort, config.encoder, features=config.features, limit_bytes=int(config.memory_gb * 1e9)
+    )
+    excluded = known.excluded | without_features
+    usable = set(bags.patients) - set(excluded)
+    task.check_usable(targets, usable, cohort.path)
+    split_plans = plan_folds(known.splits, usable)
+    plans = [_with_all_to_train(plan, config) for plan in split_plans]
+    check_plans(plans, targets, task)
+    return PreparedRun(
+        study=study, folder=folder, config=config, task=task, table=known.table, cohort=cohort,
+        patient_of=known.patient_of, targets=targets, excluded=excluded,
+        splits=known.splits, split_plans=split_plans, plans=plans, bags=bags, usable=sorted(usable),
+        missing_slides=missing_slides, covariates=known.covariates, shares=shares, search=search,
+    )  # fmt: skip
+
+
+def known_cohort(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> KnownCohort:
+    """Read and check what a run needs of the clinical table and the folds.
+
+    Raises:
+        StudyError: something is missing or faulty; the message says what to do.
+    """
     task = task.with_settings(config) if isinstance(task, FollowsSettings) else task
     table = cohort = read_cohort(study.cohort_table, where=config.where)
     splits = _splits(study, cohort, config)
@@ -80,25 +132,12 @@ def prepare(study: Study, config: TrainConfig, task: TrainingTask[Any]) -> Prepa
     if patient_of:
         splits, cohort = _folds_of_slides(splits, cohort), cohort.by_slide
     targets, excluded = task.find_targets(cohort)
-    shares = parse_shares(config.learning_curve)
-    search = plan_search(study, config, task, targets)
     covariates = choose_covariates(
         cohort.slides, config.covariates, targets=task.columns, allowed=task.possible_covariates
     )
-    bags, without_features, missing_slides = open_bags(
-        study, cohort, config.encoder, features=config.features, limit_bytes=int(config.memory_gb * 1e9)
-    )
-    excluded = excluded | without_features
-    usable = set(bags.patients) - set(excluded)
-    task.check_usable(targets, usable, cohort.path)
-    split_plans = plan_folds(splits, usable)
-    plans = [_with_all_to_train(plan, config) for plan in split_plans]
-    check_plans(plans, targets, task)
-    return PreparedRun(
-        study=study, folder=folder, config=config, task=task, table=table, cohort=cohort,
-        patient_of=patient_of, targets=targets, excluded=excluded,
-        splits=splits, split_plans=split_plans, plans=plans, bags=bags, usable=sorted(usable),
-        missing_slides=missing_slides, covariates=covariates, shares=shares, search=search,
+    return KnownCohort(
+        task=task, table=table, cohort=cohort, patient_of=patient_of, targets=targets, excluded=excluded, splits=splits,
+        covariates=covariates,
     )  # fmt: skip
 
 
