@@ -47,8 +47,8 @@ def bare_run(
         encoder: whose features were predicted from, as feature files say.
         versions: of the packages.
     """
-    counts = predictions.drop_duplicates("patient_id")["truth"].value_counts() if "truth" in predictions else {}
     patients = predictions.drop_duplicates("patient_id")
+    counts: dict[str, int] = patients["truth"].value_counts().to_dict() if "truth" in patients else {}
     n = len(patients)
     facts = RunFacts(
         task=task, run=name, study=folder.root.resolve().parent.name, is_synthetic=is_synthetic,
