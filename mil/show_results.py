@@ -1,4 +1,4 @@
-"""Print the metrics of every run of a study, and where the reports are."""
+"""Print the metrics of every run of a study, and set all beside each other in runs/index.html and runs/results.csv."""
 
 import sys
 from collections.abc import Sequence
@@ -25,21 +25,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a table for each run."""
     config = parse_config(ShowConfig, argv, section="show_results", description=__doc__)
     study = open_study(config.study)
-    from mil.evaluation.metrics_record import read_metrics
     from mil.report.verdict import results_table, verdict
-    from mil.runs.run_folder import evaluated_runs
-    from mil.tasks.targets import task_of_run
+    from mil.results_page import known_runs, write_results
 
-    runs = evaluated_runs(study)
+    runs = known_runs(study)
     if not runs:
         raise StudyError(
             f"no finished run in {study.root / 'runs'}; train one with: python mil/train.py --study {study.root}"
         )
-    for task, folder in runs:
-        metrics = read_metrics(folder, task_of_run(folder, task).evaluation.metrics_kind)
-        print(f"\n{task}, run {folder.name}")
-        print("\n".join(filter(None, [results_table(metrics), verdict(metrics)])))
-        print(f"report: {folder.report}")
+    for run in runs:
+        print(f"\n{run.task}, run {run.folder.name}")
+        print("\n".join(filter(None, [results_table(run.metrics), verdict(run.metrics)])))
+        print(f"report: {run.folder.report}")
+    write_results(study, runs)
+    print(f"\nall runs beside each other: {study.root / 'runs' / 'index.html'}")
     return 0
 
 

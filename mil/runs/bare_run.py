@@ -48,7 +48,7 @@ def bare_run(
         versions: of the packages.
     """
     patients = predictions.drop_duplicates("patient_id")
-    counts: dict[str, int] = patients["truth"].value_counts().to_dict() if "truth" in patients else {}
+    counts = {str(name): int(n) for name, n in patients["truth"].value_counts().items()} if "truth" in patients else {}
     n = len(patients)
     facts = RunFacts(
         task=task, run=name, study=folder.root.resolve().parent.name, is_synthetic=is_synthetic,

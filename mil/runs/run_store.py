@@ -80,6 +80,15 @@ class FinishedRun:
         return np.array([classes[name] for name in truth], dtype=np.int64)
 
 
+def read_facts(folder: RunFolder) -> RunFacts:
+    """Read what is known of a run, without its tables.
+
+    Raises:
+        StudyError: there is none, it is of an earlier version, or not what was written.
+    """
+    return read_sealed(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
+
+
 def read_run(folder: RunFolder) -> FinishedRun:
     """Read a run folder.
 
@@ -91,7 +100,7 @@ def read_run(folder: RunFolder) -> FinishedRun:
             raise StudyError(
                 f"no finished run in {folder.root}: {path.name} is missing; train it with python mil/train.py"
             )
-    facts = read_sealed(folder.facts, RunFacts, RUN_SCHEMA, TRAIN_AGAIN)
+    facts = read_facts(folder)
     check_sums(folder, [point.share for point in facts.learning_curve], facts.tables)
     targets = read_targets(folder)
     return FinishedRun(

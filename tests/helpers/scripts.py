@@ -17,4 +17,5 @@ SCRIPTS = (
     "mil/explain.py",
     "mil/serve.py",
     "mil/show_results.py",
+    "mil/clinical.py",
 )
