@@ -19,6 +19,7 @@ from common.parallel import Outcome, Pending
 LOOK_S = 1.0
 COUNT_S = 5.0  # between two counts of the workers
 CONNECT_S = 20.0
+OF_LOSS = frozenset({"CancelledError", "FutureCancelledError", "FuturesCancelledError", "CommClosedError"})
 AHEAD = 2  # jobs a thread of a worker: the next one is there when one ends
 EXTRA = "pip install 'sarcoma-mil[cluster]', or in a copy of the repository: pip install -e '.[cluster]'"
 
@@ -53,8 +54,7 @@ def dask_engine(address: Any, shown: str) -> Iterator[DaskEngine]:
     check_installed("--scheduler", "distributed")
     from distributed import Client
 
-    for name in ("distributed", "tornado", "asyncio"):  # a lost scheduler is told once, by us
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _be_quiet()
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, ImportError) as error:
@@ -66,6 +66,13 @@ def dask_engine(address: Any, shown: str) -> Iterator[DaskEngine]:
         yield DaskEngine(client, shown)
     finally:
         client.close(timeout=LOOK_S)
+
+
+def _be_quiet() -> None:
+    """Keep Dask from telling of a lost connection: it is told once, by us."""
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class DaskEngine:
@@ -126,8 +133,10 @@ class DaskEngine:
     def _talking(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # that of a closed connection is one
-            raise self.lost() from error
+        except Exception as error:
+            if isinstance(error, OSError) or type(error).__name__ in OF_LOSS:  # of a closed connection, both kinds
+                raise self.lost() from error
+            raise
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ class _InDask:
             raise
         except Exception as error:
             self.engine.check_alive()
-            if type(error).__name__ in ("CancelledError", "FutureCancelledError", "CommClosedError"):
+            if type(error).__name__ in OF_LOSS:
                 raise self.engine.lost() from error
             reason, remedy = _told(error)
             return Outcome(self.name, None, SlideError(reason, remedy))

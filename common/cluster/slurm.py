@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from common.cluster.dask_engine import check_installed
 from common.failures import StudyError
+from common.guards.names import nearest
 from common.settings import read_settings
 
 WANTED = "wanted `jobs` (how many) and the settings of dask-jobqueue's SLURMCluster, as in docs/cluster/dask_slurm.yaml"
+
+NEEDED = frozenset({"cores", "memory"})
 
 
 def read_slurm(path: Path) -> tuple[int, dict[str, Any]]:
@@ -36,6 +40,15 @@ def read_slurm(path: Path) -> tuple[int, dict[str, Any]]:
     return jobs, settings
 
 
+def known_settings() -> set[str]:
+    """Return the names of the settings that SLURMCluster takes: those of its signature and of the classes below it."""
+    from dask_jobqueue.core import Job, JobQueueCluster
+    from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+
+    makers = (SLURMCluster, SLURMJob, JobQueueCluster, Job)
+    return {name for maker in makers for name in signature(maker.__init__).parameters} - {"self", "kwargs", "args"}
+
+
 @contextmanager
 def slurm_cluster(path: Path) -> Iterator[Any]:
     """Yield a Dask cluster whose workers are asked of Slurm; they end behind it.
@@ -47,6 +60,11 @@ def slurm_cluster(path: Path) -> Iterator[Any]:
     check_installed("--slurm", "dask_jobqueue")
     from dask_jobqueue import SLURMCluster
 
+    known = sorted(known_settings())
+    if unknown := sorted(set(settings) - set(known)):
+        raise StudyError(f"--slurm {path}: {unknown[0]!r} is no setting of SLURMCluster{nearest(unknown[0], known)}")
+    if missing := sorted(NEEDED - set(settings)):
+        raise StudyError(f"--slurm {path}: {' and '.join(missing)} of a job is missing; {WANTED}")
     settings["scheduler_options"] = {"dashboard": False, "dashboard_address": None} | settings.get(
         "scheduler_options", {}
     )

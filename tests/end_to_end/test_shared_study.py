@@ -111,7 +111,12 @@ PREDICT = ("mil/predict.py", "--device", "cpu", "--threads", "1", "--workers", "
 
 
 def test_the_last_shard_of_a_prediction_finds_all_and_predicts_as_one_run_does(whole, tmp_path):
-    model = ("--model", whole[0] / "runs" / "subtype" / "default" / "model.safetensors", "--slides", whole[1] / "slides")
+    model = (
+        "--model",
+        whole[0] / "runs" / "subtype" / "default" / "model.safetensors",
+        "--slides",
+        whole[1] / "slides",
+    )
     run(*PREDICT, *model, "--out", tmp_path / "one", code=1)
     told = run(*PREDICT, *model, "--out", tmp_path / "parts", "--shard", "1/2")
     assert "of other parts are missing, and nothing was predicted yet" in told
