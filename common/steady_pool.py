@@ -8,7 +8,7 @@ the whole pool breaks, and every job that waits fails with it. Here those jobs a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,12 @@ class Task:
         self._future = self._schedule(pool)
 
     @property
+    def future(self) -> Future[Any]:
+        """The job's future in the pool that has it now."""
+        assert self._future is not None, "a job is started when it is scheduled"
+        return self._future
+
+    @property
     def is_lost(self) -> bool:
         """Whether the job has no end of its own: it waits, or its pool broke."""
         return self._future is None or not self._future.done() or _is_broken(self._future)
@@ -63,8 +69,7 @@ class Task:
     def result(self) -> Any:
         """Wait for the job and return its value, or raise what stopped it."""
         while True:
-            future = self._future
-            assert future is not None, "a job is started when it is scheduled"
+            future = self.future
             wait([future], timeout=LOOK_S)
             if self.is_lost and self._pool.is_broken and self._pool.renew():
                 continue
@@ -112,6 +117,12 @@ class SteadyPool:
             if task.is_lost:
                 task.start(self._pool)
         return True
+
+    def wait(self, tasks: Sequence[Task]) -> None:
+        """Wait until one of some jobs has ended, or a moment; a pool that broke is made anew."""
+        wait([task.future for task in tasks], timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        if self.is_broken and any(task.is_lost for task in tasks):
+            self.renew()
 
     def count_progress(self) -> None:
         """Take note that a job came to its own end."""

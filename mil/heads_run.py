@@ -15,7 +15,7 @@ from mil.evaluation.metrics_record import NotEvaluated
 from mil.heads.registry import head_named
 from mil.report.report import write_report
 from mil.runs.heads_record import Heads, write_heads
-from mil.runs.run_folder import writing_run
+from mil.runs.run_folder import finishing_run
 from mil.runs.run_store import read_run
 from mil.tasks.targets import task_to_train
 from mil.training.training_settings import TrainConfig
@@ -75,7 +75,7 @@ def train_heads(
             say(f"head {head} failed and is left out of the comparison: {error}")
     if len(runs) == 1 or isinstance(trained.metrics, NotEvaluated):
         return trained, None
-    with writing_run(study, config.task, config.name, script="train.py"), stage("comparing heads"):
+    with finishing_run(study, config.task, config.name), stage("comparing heads"):
         read = [(head, read_run(run.folder)) for head, run in runs]
         heads = compare_heads(read, task.evaluation, n_bootstrap=config.bootstrap, seed=config.seed)
         write_heads(trained.folder, heads)

@@ -31,10 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.report.drawing import keep_home_clean
 
     keep_home_clean()
+    from mil.prediction.new_slides import PartMade
     from mil.prediction.prediction_run import predict_slides
     from mil.report.verdict import results_table
 
     made = predict_slides(config, say=partial(print, flush=True))
+    if isinstance(made, PartMade):
+        if made.failed:
+            print(failure_table(made.failed))
+        print(
+            f"tiles and features of part {config.shard}: {made.n_slides} slides; {made.n_missing} of other parts are missing, and "
+            f"nothing was predicted yet: the run that finds all of them does"
+        )
+        return exit_code(made.failed)
     n_warned = sum(bool(own.warnings) for own in made.patients)
     print(f"{len(made.patients)} predicted, {n_warned} with a warning: {made.table}")
     if made.metrics is not None:

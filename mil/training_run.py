@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,22 +12,26 @@ from pathlib import Path
 
 import yaml
 
+from common.cluster.engine import engine_of
 from common.cohort import read_cohort
-from common.files import write_table, write_text
+from common.files import settings_text, write_table, write_text
 from common.guards.own_files import check_own_folder, own_folder
+from common.parallel import Engine
 from common.running.progress import stage
 from common.settings import settings_of
+from common.sharing.claims import Claims
 from common.study import Study, open_study
 from features.exchange.folder import origin
 from mil.audit.audit import audit_run, audit_text, stop_at_leaks
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, write_metrics
+from mil.fold_job import train_elsewhere
 from mil.models.making import write_model_of_run
 from mil.report.report import write_report
 from mil.runs.audit_record import Audit, write_audit
 from mil.runs.facts import RUN_SCHEMA, CovariateFacts, Exclusion, FoldRecord, RunFacts, ShareFacts, SplitFacts
 from mil.runs.record import write_sealed
-from mil.runs.run_folder import RunFolder, writing_run
+from mil.runs.run_folder import RunFolder, finishing_run, run_step
 from mil.runs.run_store import read_run
 from mil.runs.run_tables import table_sums
 from mil.runs.search_record import write_search
@@ -35,12 +40,13 @@ from mil.tasks.targets import task_to_train
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds, searched
+from mil.training.fold_crew import FoldCrew, Refusal
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
 from mil.training.recipe.tensorboard_events import check_installed, write_events
 from mil.training.task import KnowsPatients
-from mil.training.training_settings import TrainConfig
+from mil.training.training_settings import OF_MACHINE, TrainConfig
 
 PACKAGES = (
     "torch", "timm", "openvino", "openslide-python", "numpy", "scipy", "scikit-learn", "pandas", "lifelines", "h5py",
@@ -74,16 +80,16 @@ def train_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -
         say: receives what is to be read before the training, a text at a time.
 
     Raises:
-        StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run; nothing
-            was trained.
+        StudyError: something is missing or faulty, the audit is certain of a leak, or another process writes this run with other
+            settings; nothing was trained.
     """
     study = open_study(study)
     task, config = task_to_train(study, config, say)
-    with writing_run(study, config.task, config.name, script="train.py"):
+    with training_together(study, config) as claims:
         with stage("reading features and folds"):
             prepared = prepare(study, config, task.training)
         _introduce(prepared, say)
-        return _train(prepared, task, say)
+        return _train(prepared, task, say, claims)
 
 
 def audit_study(study: Path | Study, config: TrainConfig, *, say: Say = print) -> Audit:
@@ -109,13 +115,22 @@ def train_run(prepared: PreparedRun, task: Task, *, say: Say = print) -> Trained
 
     Raises:
         StudyError: the audit is certain of a leak, the run's folder or one in it is a link, or another process writes this
-            run; nothing was trained.
+            run with other settings; nothing was trained.
     """
-    with writing_run(prepared.study, prepared.task.name, prepared.config.name, script="train.py"):
-        return _train(prepared, task, say)
+    with training_together(prepared.study, prepared.config) as claims:
+        return _train(prepared, task, say, claims)
 
 
-def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
+def training_together(study: Study, config: TrainConfig) -> Claims:
+    """Return the claims on the folds of a run: trainings with the same settings share them, others are kept off."""
+    settings = settings_of(config, without=(*OF_MACHINE, "memory_gb", "save_seconds"))
+    step = run_step(config.task, config.name)
+    return Claims(
+        study.root, {step: settings_text(settings)}, what=f"train.py --task {config.task} --name {config.name}"
+    )
+
+
+def _train(prepared: PreparedRun, task: Task, say: Say, claims: Claims) -> TrainedRun:
     if prepared.config.tensorboard:
         check_installed()
     with stage("looking for leaks"):
@@ -126,16 +141,42 @@ def _train(prepared: PreparedRun, task: Task, say: Say) -> TrainedRun:
     _own_folders(folder, prepared.study.root / "runs")
     write_audit(folder, audit)
     write_targets(folder, task.targets)
-    records = run_folds(folder, prepared.plans, prepared.inputs)
+    drop_other_shares(folder, prepared.shares)
+    with engine_of(config) as engine:
+        crew = _crew(prepared, engine, claims)
+        records = run_folds(folder, prepared.plans, prepared.inputs, crew)
+        curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs, crew)
+    with finishing_run(
+        prepared.study, task.name, config.name
+    ):  # runs that shared the folds write the same, one after the other
+        return _finished(prepared, task, records, curve, audit)
+
+
+def _crew(prepared: PreparedRun, engine: Engine | None, claims: Claims) -> FoldCrew:
+    """Return who trains the folds; a worker of a cluster reads study and features for itself."""
+    if engine is None:
+        return FoldCrew(sharing=claims)
+    run = secrets.token_hex(8)
+    config = dataclasses.replace(prepared.config, scheduler=None, slurm=None)
+
+    def elsewhere(share: float | None, stem: str) -> tuple[Callable[..., Refusal | None], tuple[object, ...]]:
+        return train_elsewhere, (prepared.study, config, run, share, stem)
+
+    return FoldCrew(sharing=claims, engine=engine, elsewhere=elsewhere)
+
+
+def _finished(
+    prepared: PreparedRun, task: Task, records: Sequence[FoldRecord], curve: Sequence[ShareFacts], audit: Audit
+) -> TrainedRun:
+    """Write tables, evaluation, report and model of a run whose folds are trained."""
+    folder, config = prepared.folder, prepared.config
     write_search(folder, searched(folder, prepared.plans, prepared.inputs))
     write_fold_tables(folder, records, prepared.inputs.columns)
     _write_patients(prepared, folder)
-    drop_other_shares(folder, prepared.shares)
-    curve = train_shares(folder, prepared.shares, prepared.plans, prepared.inputs)
     models = read_models(folder, prepared.plans)
     write_image_predictions(folder, task.training.predict_images(models, prepared.bags, prepared.targets))
     write_sealed(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
-    settings = yaml.safe_dump({"train": settings_of(config, without=("study",))}, sort_keys=False)
+    settings = yaml.safe_dump({"train": settings_of(config, without=OF_MACHINE)}, sort_keys=False)
     write_text(folder.settings, settings)
     if config.tensorboard:
         write_events(folder.events, records, below=folder.root)
@@ -195,8 +236,8 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         split=SplitFacts(
             name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())
         ),
-        settings=settings_of(config, without=("study",)), seed=config.seed,
-        defaults=settings_of(TrainConfig(), without=("study",)), versions={name: version(name) for name in PACKAGES},
+        settings=settings_of(config, without=OF_MACHINE), seed=config.seed,
+        defaults=settings_of(TrainConfig(), without=OF_MACHINE), versions={name: version(name) for name in PACKAGES},
         command=_command(config), n_slides=sum(len(bags.slides_of(patient)) for patient in usable),
         n_tiles=sum(sizes), n_bags_of_one_tile=sizes.count(1),
         excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in excluded),
@@ -217,6 +258,6 @@ def _command(config: TrainConfig) -> str:
     words = ["python", "mil/train.py", "--task", config.task]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name not in ("task", "study") and value != field.default:
+        if field.name not in ("task", *OF_MACHINE) and value != field.default:
             words += [f"--{field.name}", str(value)]
     return shlex.join(words)

@@ -32,7 +32,7 @@ class RunningError(StudyError):
 
 
 @contextmanager
-def alone(folder: Path, *results: str, what: str) -> Iterator[None]:
+def alone(folder: Path, *results: str, what: str, waits: bool = False) -> Iterator[None]:
     """Keep other runs of a command off a result while this one is at work.
 
     Where the file system has no locks, or the folder takes no file, a note says so and nothing is kept off.
@@ -41,9 +41,10 @@ def alone(folder: Path, *results: str, what: str) -> Iterator[None]:
         folder: what is written lies in it; made if need be, and removed again where it stays empty.
         results: what is written, one name for all commands that write it.
         what: the command, for the message of the other run.
+        waits: wait for another run to end.
 
     Raises:
-        RunningError: a process is at work on one of them; the message says which, whose, and since when.
+        RunningError: a process is at work on one of them; the message says which, whose, and since when. Not where this one waits.
         UnwritableError: the folder cannot be made.
     """
     made = [own for own in (folder, *folder.parents) if not own.exists()]
@@ -52,7 +53,7 @@ def alone(folder: Path, *results: str, what: str) -> Iterator[None]:
     try:
         with ExitStack() as stack:
             for result in sorted(set(results)):
-                stack.enter_context(_locked(lock_file(folder, result), what))
+                stack.enter_context(_locked(lock_file(folder, result), what, waits=waits))
             yield
     finally:
         for own in made:
@@ -66,8 +67,8 @@ def lock_file(folder: Path, result: str) -> Path:
 
 
 @contextmanager
-def _locked(path: Path, what: str) -> Iterator[None]:
-    number = _lock(path)
+def _locked(path: Path, what: str, *, waits: bool) -> Iterator[None]:
+    number = _lock_in_turn(path) if waits else _lock(path)
     if number is None:
         yield
         return
@@ -80,6 +81,20 @@ def _locked(path: Path, what: str) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # while it is locked: nobody else holds it
         os.close(number)
+
+
+def _lock_in_turn(path: Path) -> int | None:
+    is_told = False
+    while True:
+        try:
+            return _lock(path)
+        except RunningError:
+            if not is_told:
+                line = _line_of(path)
+                print(f"waiting for {line.get('what', 'a command')} ({line.get('who', 'who is not known')}) to end",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                is_told = True
+            time.sleep(LOOK_S)
 
 
 def _lock(path: Path) -> int | None:

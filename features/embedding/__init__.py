@@ -13,5 +13,6 @@ What reads, what computes and what writes stands in `stream`, `device` and `stor
     image_stain.py          stain fits of a table's bags
     image_jobs.py           tile tables to jobs, one a bag
     loop.py                 the loop over blocks: read ahead, embed, log, write
+    cluster_jobs.py         a slide as the job of a cluster's worker
     study_embedding.py      a study's slides or tile table to feature files and status tables
 """

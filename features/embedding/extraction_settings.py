@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.cluster.cluster_settings import SharedConfig
 from common.settings import option
 from features.encoder.card import PRECISIONS
 
@@ -12,7 +13,7 @@ READER_GB = 0.4  # of a reading process with its block of 48 MB and that of the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionConfig:
+class ExtractionConfig(SharedConfig):
     """The settings of extract_features.py."""
 
     study: Path = option(Path("study"), help="study folder", group="input")
@@ -90,6 +91,7 @@ class ExtractionConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         self._check_input()
+        self.check_cluster()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"--device is auto, cpu, cuda or one GPU as cuda:0, got {self.device!r}")
         counts = {"batch": self.batch, "workers": self.workers, "threads": self.threads, "ahead": self.ahead}
@@ -127,6 +129,8 @@ class ExtractionConfig:
             "stain_reference": self.stain_reference is not None and not self.is_mapped_table,
         }  # fmt: skip
         given = [f"--{name}" for name, is_given in (of_table if self.tiles is None else of_slides).items() if is_given]
+        if self.tiles is not None and self.is_clustered:
+            raise ValueError("a table of tile images (--tiles) is embedded on one machine, or in parts with --shard")
         if given and self.tiles is None:
             hint = "; slides get theirs by tile_slides.py --stain" if "--stain" in given else ""
             raise ValueError(f"{', '.join(given)} goes with a table of tile images (--tiles){hint}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.failures import SlideError
 from common.files import settings_text
+from common.sharing.claims import Sharing
 from common.slide_files import file_fingerprint
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
@@ -54,6 +55,7 @@ def extract_tile_table(
     config: ExtractionConfig,
     embedders: Sequence[Embedder],
     field_px: int,
+    sharing: Sharing,
 ) -> list[EncoderStatus]:
     """Embed the images of a tile table, one file a bag; large images are cut into fields, small ones scaled up to one."""
     assert config.tiles is not None, "called for a tile table"
@@ -66,7 +68,8 @@ def extract_tile_table(
         fits=fit_image_stains(images, config, field_px) if config.is_mapped_table else {},
     )  # fmt: skip
     makers = [(bag, partial(_bag_job, table, bag)) for bag in images]
-    return run_jobs(study, makers, embedders, partial(embed_slides, reading=reading_of(config, embedders)))
+    embed = partial(embed_slides, reading=reading_of(config, embedders), sharing=sharing)
+    return run_jobs(study, makers, embedders, embed)
 
 
 def _bag_job(table: _Table, bag: str) -> EmbeddingJob:

@@ -20,6 +20,7 @@ from features.store.feature_log import FeatureLog
 from features.store.provenance import Provenance, Stated
 from features.stream.shared_ring import MemoryHolder
 from features.stream.tile_reader import TileRequest
+from features.stream.tile_stream import Readers
 from preprocessing.tiling.tile_store import OtherSlideError
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ def split_job(job: EmbeddingJob) -> tuple[EmbeddingJob | None, list[EncoderStatu
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
         missing.append(bag)
     return (replace(job, bags=missing) if missing else None), statuses
+
+
+def made_meanwhile(job: EmbeddingJob) -> list[EncoderStatus]:
+    """Return the statuses of a job that another run has done since it was looked at; none where something is to be made."""
+    statuses: list[EncoderStatus] = []
+    for bag in job.bags:
+        contents = look_if_made_of(bag.path, bag.wanted)[0] if bag.path.exists() else None
+        if contents is None:
+            return []
+        statuses.append((bag.embedder.name, _status_of(job.slide_id, contents)))
+    return statuses
 
 
 def run_jobs(
@@ -148,6 +160,11 @@ class ReadingSettings:
     timeout_s: float
     held: int = 1  # while the next one is read; each keeps its memory
     memory_holder: MemoryHolder | None = None  # what the runtime does with the memory of all blocks
+    readers: Readers | None = None  # kept from one slide to the next; None: each loop has its own
+
+    def kept_readers(self) -> Readers:
+        """Return reading processes for one loop after the other."""
+        return Readers(self.workers, self.ahead + self.held - 1, self.memory_holder)
 
 
 def done_status(slide_id: str, path: Path) -> SlideStatus:

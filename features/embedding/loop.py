@@ -19,7 +19,17 @@ from jaxtyping import Int64
 from common.failures import SlideError, SlideStatus, failed
 from common.files import UnwritableError
 from common.running.progress import progress
-from features.embedding.jobs import DAMAGED, STEP, EmbeddingJob, EncoderStatus, PendingBag, ReadingSettings, done_status
+from common.sharing.claims import Sharing
+from features.embedding.jobs import (
+    DAMAGED,
+    STEP,
+    EmbeddingJob,
+    EncoderStatus,
+    PendingBag,
+    ReadingSettings,
+    done_status,
+    made_meanwhile,
+)
 from features.store.feature_log import FeatureLog, LogRecord
 from features.store.feature_store import write_logged_bag
 from features.stream.tile_reader import TileRequest
@@ -40,14 +50,28 @@ class _Embedding:
     is_last: bool
 
 
-def embed_slides(jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> Iterator[EncoderStatus]:
-    """Make the feature files of all jobs; yields (encoder, status) as each is written or has failed."""
-    yield from _Loop(jobs, reading).run()
+def embed_slides(
+    jobs: Sequence[EmbeddingJob], reading: ReadingSettings, sharing: Sharing | None = None
+) -> Iterator[EncoderStatus]:
+    """Make the feature files of all jobs; yields (encoder, status) as each is written or has failed.
+
+    What other runs hold comes last: made by them, and looked at here.
+    """
+    own = Sharing() if sharing is None else sharing
+    loop = _Loop(jobs, reading, own)
+    yield from loop.run()
+    held = {job.slide_id: job for job in loop.held}
+    while held:
+        loop = _Loop([held.pop(slide_id) for slide_id in own.wait(list(held))], reading, own)
+        yield from loop.run()
+        held |= {job.slide_id: job for job in loop.held}
 
 
 class _Loop:
-    def __init__(self, jobs: Sequence[EmbeddingJob], reading: ReadingSettings) -> None:
-        self._jobs, self._reading = jobs, reading
+    def __init__(self, jobs: Sequence[EmbeddingJob], reading: ReadingSettings, sharing: Sharing) -> None:
+        self._jobs, self._reading, self._sharing = jobs, reading, sharing
+        self.held: list[EmbeddingJob] = []  # by other runs
+        self._told: list[EncoderStatus] = []  # of jobs that other runs have ended
         self._open: dict[str, EmbeddingJob] = {}
         self._complete: list[EmbeddingJob] = []  # found whole in their logs
         self._embedding: deque[_Embedding] = deque()
@@ -55,9 +79,13 @@ class _Loop:
     def run(self) -> Iterator[EncoderStatus]:
         n_tiles = sum(len(request.coords) for job in self._jobs for request in job.requests)
         settings = self._reading
-        blocks = stream_blocks(
-            self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
-            timeout_s=settings.timeout_s, memory_holder=settings.memory_holder,
+        blocks = (
+            stream_blocks(
+                self._requests(), workers=settings.workers, ahead=settings.ahead + settings.held - 1,
+                timeout_s=settings.timeout_s, memory_holder=settings.memory_holder,
+            )
+            if settings.readers is None
+            else settings.readers.blocks(self._requests(), settings.timeout_s)
         )  # fmt: skip
         try:
             with progress(n_tiles, title="embedding", unit="tile") as count:
@@ -88,6 +116,11 @@ class _Loop:
     def _requests(self) -> Iterator[TileRequest]:
         """Open each job's logs when its turn to be read comes, and ask for the rows they lack."""
         for job in self._jobs:
+            if not self._sharing.take(job.slide_id):
+                self.held.append(job)
+                continue
+            if self._is_ended_elsewhere(job):
+                continue
             self._open[job.slide_id] = job
             for bag in job.bags:
                 parts = [part for parts in bag.datasets.values() for part in parts]
@@ -97,6 +130,18 @@ class _Loop:
             if not left:
                 self._complete.append(job)
             yield from left
+
+    def _is_ended_elsewhere(self, job: EmbeddingJob) -> bool:
+        """Look whether another run has made a job, or failed in it, since this one began."""
+        failure = self._sharing.failure(job.slide_id)
+        if failure is not None:
+            ended = [(bag.embedder.name, failed(job.slide_id, STEP, failure)) for bag in job.bags]
+        else:
+            ended = made_meanwhile(job)
+        if ended:
+            self._told += ended
+            self._sharing.free(job.slide_id, failure)
+        return bool(ended)
 
     def _start(self, job: EmbeddingJob, request: TileRequest, block: TileBlock, is_last: bool) -> None:
         from features.device.tile_pixels import Preparation
@@ -144,17 +189,23 @@ class _Loop:
     def _finish_complete(self) -> Iterator[EncoderStatus]:
         while self._complete:
             yield from self._finish(self._complete.pop())
+        while self._told:
+            yield self._told.pop(0)
 
     def _finish(self, job: EmbeddingJob) -> Iterator[EncoderStatus]:
         del self._open[job.slide_id]
-        for bag in job.bags:
-            yield bag.embedder.name, _written(job.slide_id, bag)
+        statuses = [(bag.embedder.name, _written(job.slide_id, bag)) for bag in job.bags]
+        bad = next((row for _, row in statuses if row.state == "failed"), None)
+        self._sharing.free(job.slide_id, None if bad is None else SlideError(bad.reason, bad.remedy))
+        yield from statuses
 
     def _fail(self, job: EmbeddingJob, error: SlideError) -> Iterator[EncoderStatus]:
         del self._open[job.slide_id]
         for bag in job.bags:
             bag.path.unlink(missing_ok=True)
             _put_away(bag.log)
+        self._sharing.free(job.slide_id, error)
+        for bag in job.bags:
             yield bag.embedder.name, failed(job.slide_id, STEP, error)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.failures import SlideError
+from common.sharing.claims import Sharing
 from common.slide_files import no_such_slide
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
@@ -34,7 +35,7 @@ from preprocessing.tiling.tile_store import tiles_of_slide
 
 def extract_slides(
     study: Study, files: dict[str, Path], slide_ids: Sequence[str], config: ExtractionConfig,
-    embedders: Sequence[Embedder],
+    embedders: Sequence[Embedder], sharing: Sharing,
 ) -> list[EncoderStatus]:  # fmt: skip
     """Embed the tiles of every slide that was tiled.
 
@@ -44,22 +45,29 @@ def extract_slides(
         slide_ids: the slides wanted.
         config: the settings.
         embedders: the encoders; the pixels of a slide are read once for all.
+        sharing: what other runs hold.
 
     Returns:
         Encoder and status, one for each slide and encoder.
     """
     reference = read_reference(config.stain_reference)
     makers = (
-        (slide_id, partial(_slide_job, study, files, slide_id, config, embedders, reference))
+        (slide_id, partial(slide_job, study, files, slide_id, config, embedders, reference))
         for slide_id in sorted(slide_ids)
     )
-    return run_jobs(study, makers, embedders, partial(embed_slides, reading=reading_of(config, embedders)))
+    embed = partial(embed_slides, reading=reading_of(config, embedders), sharing=sharing)
+    return run_jobs(study, makers, embedders, embed)
 
 
-def _slide_job(
+def slide_job(
     study: Study, files: dict[str, Path], slide_id: str, config: ExtractionConfig, embedders: Sequence[Embedder],
     reference: StainFit,
 ) -> EmbeddingJob:  # fmt: skip
+    """Return what is to be read of a slide, and the feature files that are made of it.
+
+    Raises:
+        SlideError: the slide or its tile file is missing or damaged, or its colours cannot be mapped.
+    """
     tiles = _slide_tiles(study, files, slide_id)
     is_mapped = config.normalise and tiles.stain.method != "none"
     of_slide: dict[str, Stated] = {

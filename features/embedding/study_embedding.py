@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.arrays import read_attributes
+from common.cluster.cluster_settings import OF_CLUSTER
+from common.cluster.engine import engine_of
 from common.cohort import read_cohort
 from common.failures import SlideStatus, StudyError, earlier_statuses, failure_table, write_status
-from common.guards.one_at_a_time import alone
+from common.files import content_sha256, settings_text
+from common.settings import settings_of
+from common.sharing.claims import Claims, Sharing
 from common.slide_files import find_slides, named_as_in_table
 from common.study import Study, as_study, open_study
+from features.embedding.cluster_jobs import extract_on_cluster
 from features.embedding.embedders import ready_embedder, scale_note
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.image_jobs import extract_tile_table
@@ -24,6 +29,8 @@ from features.encoder.card import EncoderCard
 from features.encoder.registry import find_card
 
 FIELD_PX = 256  # of a tile table's images, where --field_px says nothing
+OF_MACHINE = ("study", "where", "images", "workers", "threads", "batch", "ahead", "timeout_s", *OF_CLUSTER)
+OF_ENCODER = ("encoder", "weights", "device", "precision")  # told by what an encoder's files say of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,7 @@ class EncoderOutcome:
 
     encoder: str
     statuses: tuple[SlideStatus, ...]
+    all_statuses: tuple[SlideStatus, ...]  # with what earlier runs made of slides that this one left alone
     status_file: Path  # with what earlier runs made of slides that this one left alone
 
     @property
@@ -65,15 +73,17 @@ class _Work:
     study: Study
     tile_px: int
     tile_um: float  # 0: images of unknown scale
-    left_out: Collection[str]  # slides that --where leaves alone
+    left_out: Collection[str]  # slides that --where and --shard leave alone
     prepare: Callable[[], None]  # writes what the study needs before it begins
-    extract: Callable[[Sequence[Embedder]], list[EncoderStatus]]
+    extract: Callable[[Sequence[Embedder], Sharing], list[EncoderStatus]]
+    on_cluster: Callable[[Sharing], list[EncoderStatus]]
 
 
 def embed_study(study: Path | Study, config: ExtractionConfig) -> StudyEmbedding:
     """Embed the tiles of a study's slides, or of a table of tile images (`config.tiles`).
 
-    Writes the feature files and a status table for each encoder; what is whole and was made alike is kept.
+    Writes the feature files and a status table for each encoder; what is whole and was made alike is kept. Runs with the same
+    settings share the slides: each takes what no other has, and all end with the whole table.
 
     Args:
         study: the folder; `config.study` is not looked at.
@@ -81,32 +91,39 @@ def embed_study(study: Path | Study, config: ExtractionConfig) -> StudyEmbedding
 
     Raises:
         StudyError: the study, a table, an encoder or the device is not as it must be, or another run embeds by the same
-            encoder; the message says what to do.
+            encoder with other settings; the message says what to do.
     """
     work = _slides(open_study(study), config) if config.tiles is None else _tile_table(as_study(study), config)
     cards = [find_card(name) for name in config.encoders]
-    names = [f"features of {card.name}" for card in cards]  # other encoders may be at work beside
-    with alone(work.study.root, *names, what=f"extract_features.py --encoder {config.encoder}"):
-        return _embed(work, cards, config)
-
-
-def _embed(work: _Work, cards: Sequence[EncoderCard], config: ExtractionConfig) -> StudyEmbedding:
     work.prepare()
-    embedders = [ready_embedder(card, config, work.tile_px) for card in cards]
+    embedders = [] if config.is_clustered else [ready_embedder(card, config, work.tile_px) for card in cards]
     if config.tiles is None and config.scales is None:
         print("".join(f"{note}\n" for card in cards if (note := scale_note(card, work.tile_um, work.tile_px))), end="")
-    statuses = work.extract(embedders)
-    outcomes = tuple(_outcome(work, embedder, statuses) for embedder in embedders)
-    for outcome in outcomes:
-        write_status(outcome.status_file, [*outcome.statuses, *earlier_statuses(outcome.status_file, work.left_out)])
-    shares = tuple(clock.share() for clock in embedders[0].runtime.gpus)  # encoders share the GPUs
+    what = f"extract_features.py --encoder {config.encoder}"
+    with Claims(work.study.root, _steps(cards, embedders, config), what=what) as claims:
+        statuses = work.on_cluster(claims) if config.is_clustered else work.extract(embedders, claims)
+        with claims.turn("status"):  # runs of several parts end at once
+            outcomes = tuple(_written(work, card.name, statuses) for card in cards)
+    shares = tuple(clock.share() for clock in embedders[0].runtime.gpus) if embedders else ()  # encoders share the GPUs
     return StudyEmbedding(outcomes=outcomes, gpu_shares=shares)
 
 
-def _outcome(work: _Work, embedder: Embedder, statuses: Sequence[EncoderStatus]) -> EncoderOutcome:
-    own = tuple(row for name, row in statuses if name == embedder.name)
-    status_file = work.study.features(embedder.name) / "status.csv"
-    return EncoderOutcome(encoder=embedder.name, statuses=own, status_file=status_file)
+def _steps(cards: Sequence[EncoderCard], embedders: Sequence[Embedder], config: ExtractionConfig) -> dict[str, str]:
+    """Return what is made and all that decides its results; other encoders may be at work beside."""
+    known = settings_of(config, without=(*OF_MACHINE, *(OF_ENCODER if embedders else ("encoder",))))
+    for name, path in (("tiles", config.tiles), ("stain_reference", config.stain_reference)):
+        if path is not None and path.is_file():  # machines may see it under other paths
+            known[name] = content_sha256(path)
+    told: dict[str, object] = {own.name: own.provenance.record() for own in embedders}
+    return {f"features of {card.name}": settings_text({**known, "encoder": told.get(card.name)}) for card in cards}
+
+
+def _written(work: _Work, encoder: str, statuses: Sequence[EncoderStatus]) -> EncoderOutcome:
+    own = tuple(row for name, row in statuses if name == encoder)
+    status_file = work.study.features(encoder) / "status.csv"
+    known = (*own, *earlier_statuses(status_file, work.left_out))
+    write_status(status_file, known)
+    return EncoderOutcome(encoder=encoder, statuses=own, all_statuses=known, status_file=status_file)
 
 
 def _slides(study: Study, config: ExtractionConfig) -> _Work:
@@ -114,9 +131,18 @@ def _slides(study: Study, config: ExtractionConfig) -> _Work:
     slide_ids = [str(row["slide_id"]) for row in cohort.rows]
     files = named_as_in_table(find_slides(study.slides), slide_ids)
     tile_px, tile_um = tile_sides(study, slide_ids)
+    of_others = config.part.left_out(slide_ids)
+    own = [slide_id for slide_id in slide_ids if slide_id not in of_others]
+
+    def on_cluster(sharing: Sharing) -> list[EncoderStatus]:
+        with engine_of(config) as engine:
+            assert engine is not None, "asked for where there is one"
+            return extract_on_cluster(study, files, own, config, tile_px, engine=engine, sharing=sharing)
+
     return _Work(
-        study=study, tile_px=tile_px, tile_um=tile_um, left_out=cohort.left_out, prepare=lambda: None,
-        extract=lambda embedders: extract_slides(study, files, slide_ids, config, embedders),
+        study=study, tile_px=tile_px, tile_um=tile_um, left_out=cohort.left_out | of_others, prepare=lambda: None,
+        extract=lambda embedders, sharing: extract_slides(study, files, own, config, embedders, sharing),
+        on_cluster=on_cluster,
     )  # fmt: skip
 
 
@@ -128,9 +154,16 @@ def _tile_table(study: Study, config: ExtractionConfig) -> _Work:
     field_px = config.field_px or FIELD_PX
     cohort = implied_cohort(study, patients, columns_by_image(config.tiles, patients))
     print("".join(f"note: {note}\n" for note in cohort.notes), end="")
+    own = [patient for patient in patients if config.part.holds(patient.bag_id)]
+
+    def on_cluster(_: Sharing) -> list[EncoderStatus]:
+        raise AssertionError("the settings refuse it")
+
     return _Work(
-        study=study, tile_px=field_px, tile_um=0.0, left_out=frozenset(), prepare=cohort.write,
-        extract=lambda embedders: extract_tile_table(study, patients, config, embedders, field_px),
+        study=study, tile_px=field_px, tile_um=0.0, prepare=cohort.write,
+        left_out=config.part.left_out(patient.bag_id for patient in patients),
+        extract=lambda embedders, sharing: extract_tile_table(study, own, config, embedders, field_px, sharing),
+        on_cluster=on_cluster,
     )  # fmt: skip
 
 

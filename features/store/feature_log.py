@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import time
 import zlib
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Bool, Float16, Int64
 
-from common.files import writing
+from common.files import replacing, writing
 
 _HEAD = struct.Struct("<4sII")  # magic, length and crc32 of what follows
 SYNC_S = 1.0  # between two waits for the disk, which can take as long as the embeddings of a block
@@ -41,7 +42,10 @@ class FeatureLog:
     """An open log."""
 
     def __init__(self, target: Path, header: Mapping[str, Any]) -> None:
-        """Open the log of a target file; records of an earlier run with an equal header are kept."""
+        """Open the log of a target file; records of an earlier run with an equal header are kept.
+
+        They are copied: a run that was taken for dead and is not writes on to a file that nobody reads.
+        """
         self.path = target.with_name(f".{target.name}.log")
         self._done: dict[str, list[np.ndarray]] = {}
         self._synced = time.monotonic()
@@ -138,6 +142,9 @@ def _opened(path: Path) -> BinaryIO:
     """
     if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
         path.unlink()
+    elif path.is_file() and path.stat().st_size:
+        with replacing(path) as partial:
+            shutil.copyfile(path, partial)
     return os.fdopen(
         os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666), "rb+"
     )

@@ -68,18 +68,38 @@ def stream_blocks(
         timeout_s: time limit of a block, seconds.
         memory_holder: what is done with the shared memory of all blocks as long as they come.
     """
-    ring = SharedRing(ahead + SPARE_SLOTS, memory_holder=memory_holder) if HAS_RING else None
-    pool = worker_pool(workers, start_worker, (None if ring is None else ring.inheritance,))
+    readers = Readers(workers, ahead, memory_holder)
+    is_whole = False
     try:
-        yield from _Stream(pool, ring, requests, ahead, timeout_s).blocks()
-        pool.close()
-    except BaseException:
-        pool.stop()
-        raise
+        yield from readers.blocks(requests, timeout_s)
+        is_whole = True
     finally:
-        pool.join()
-        if ring is not None:
-            ring.close()
+        readers.end(is_whole=is_whole)
+
+
+class Readers:
+    """Reading processes with the memory they share, for one stream after the other; whoever made them ends them."""
+
+    def __init__(self, workers: int, ahead: int, memory_holder: MemoryHolder | None = None) -> None:
+        self._ahead = ahead
+        self._ring = SharedRing(ahead + SPARE_SLOTS, memory_holder=memory_holder) if HAS_RING else None
+        self._pool = worker_pool(workers, start_worker, (None if self._ring is None else self._ring.inheritance,))
+
+    def blocks(
+        self, requests: Iterable[TileRequest], timeout_s: float
+    ) -> Generator[tuple[TileRequest, Outcome[TileBlock], bool]]:
+        """Yield what `stream_blocks` does; after a stream that was left before its end they are of no more use."""
+        return _Stream(self._pool, self._ring, requests, self._ahead, timeout_s).blocks()
+
+    def end(self, *, is_whole: bool) -> None:
+        """End the processes, at once unless every stream came to its end, and let go of the memory."""
+        if is_whole:
+            self._pool.close()
+        else:
+            self._pool.stop()
+        self._pool.join()
+        if self._ring is not None:
+            self._ring.close()
 
 
 class _Stream:
@@ -95,7 +115,7 @@ class _Stream:
         self._waiting: deque[_Job | tuple[TileRequest, Outcome[TileBlock]]] = deque()
         self._failed: set[str] = set()
 
-    def blocks(self) -> Iterator[tuple[TileRequest, Outcome[TileBlock], bool]]:
+    def blocks(self) -> Generator[tuple[TileRequest, Outcome[TileBlock], bool]]:
         """Yield blocks in order."""
         while True:
             self._fill()

@@ -59,8 +59,19 @@ class NewBags:
     notes: tuple[str, ...]
 
 
-def new_bags(config: PredictConfig, model: Ensemble) -> NewBags:
+@dataclass(frozen=True)
+class PartMade:
+    """Tiles and features of a part of the slides (--shard) were made; other parts are missing."""
+
+    n_slides: int
+    n_missing: int
+    failed: tuple[SlideStatus, ...]
+
+
+def new_bags(config: PredictConfig, model: Ensemble) -> NewBags | PartMade:
     """Return the bags of --slides, tiled and embedded with the model's own settings, or of --features.
+
+    Of a part of the slides (`config.shard`) the bags of all, where the other parts have been made; else what was made.
 
     Raises:
         StudyError: an input is missing or faulty, nothing of it can be used, or features are not made as the model's.
@@ -74,8 +85,11 @@ def new_bags(config: PredictConfig, model: Ensemble) -> NewBags:
     failed: list[SlideStatus] = []
     encoder = str(record.encoder.get("encoder", ""))
     if config.slides is not None:
-        failed, of_making = _features(study, config, record)
+        made, of_making = _features(study, config, record)
         notes += of_making
+        if isinstance(made, PartMade):
+            return made
+        failed = made
     bags, _, missing = open_bags(study, cohort, encoder, features=config.features)
     what = f"the features in {config.features}" if config.features is not None else "the features made here"
     model.check_features(bags.provenance, what=what)
@@ -114,14 +128,24 @@ def _patient_of(slide: str) -> str:
     return slide if barcode is None else str(barcode["patient"])
 
 
-def _features(study: NewSlides, config: PredictConfig, record: EnsembleRecord) -> tuple[list[SlideStatus], list[str]]:
-    """Tile and embed the slides; return those that failed, and what is to be known of the making."""
+def _features(
+    study: NewSlides, config: PredictConfig, record: EnsembleRecord
+) -> tuple[list[SlideStatus] | PartMade, list[str]]:
+    """Tile and embed the slides; return those that failed, or that parts are missing, and what is to be known of the making."""
     tiling, extraction, notes = _settings(study, config, record)
     tiled = tile_study(study, tiling)
-    if all(status.state == "failed" for status in tiled.statuses):
+    is_part = config.shard is not None
+    if not is_part and all(status.state == "failed" for status in tiled.statuses):
         raise StudyError(f"no slide of {study.slides} can be used.\n{failure_table(tiled.statuses)}")
-    embedded = embed_study(study, extraction)
-    lost = {status.slide_id: status for status in (*embedded.statuses, *tiled.statuses) if status.state == "failed"}
+    embedded: list[SlideStatus] = []
+    if not is_part or any(study.tiles.glob("*.h5")):  # a part may have no slide that can be used
+        embedded = [row for outcome in embed_study(study, extraction).outcomes for row in outcome.all_statuses]
+    lost = {row.slide_id: row for row in (*embedded, *tiled.all_statuses) if row.state == "failed"}
+    known = {row.slide_id for row in embedded} | lost.keys()
+    wanted = {str(row["slide_id"]) for row in read_cohort(study.cohort_table).rows}
+    if is_part and (missing := wanted - known):
+        own = {row.slide_id for row in tiled.statuses}
+        return PartMade(len(own), len(missing), tuple(lost[slide] for slide in sorted(own & lost.keys()))), notes
     return [lost[slide] for slide in sorted(lost)], [*notes, *tiled.notes]
 
 
@@ -140,7 +164,10 @@ def _settings(
         tiling = {"tile_um": float(encoder["tile_um"]), "tile_px": int(encoder["tile_px"])}
         notes.append("the model does not say how tissue and tiles were chosen for its training; defaults were taken")
     try:
-        tiles = TilingConfig(study=study.root, mpp=config.mpp, workers=config.workers, **tiling)
+        tiles = TilingConfig(
+            study=study.root, mpp=config.mpp, workers=config.workers, shard=config.shard, scheduler=config.scheduler,
+            slurm=config.slurm, **tiling,
+        )  # fmt: skip
     except TypeError as error:
         raise StudyError(f"the model's settings of tiles are of another version ({error}); train it again") from error
     _check_weights(config, record)
@@ -150,7 +177,7 @@ def _settings(
         study=study.root, encoder=str(encoder["encoder"]), weights=config.weights, precision=str(encoder["precision"]),
         scales=None if sides is None else sides[1].replace(" ", ""), normalise=encoder.get("stain") == "normalised",
         stain_reference=reference, device=config.device, threads=config.threads,
-        workers=config.workers,
+        workers=config.workers, shard=config.shard, scheduler=config.scheduler, slurm=config.slurm,
     )  # fmt: skip
     return tiles, extraction, notes
 

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cluster.cluster_settings import OF_CLUSTER
 from common.failures import SlideStatus, StudyError
-from common.files import content_sha256
+from common.files import content_sha256, settings_text
 from common.guards.one_at_a_time import alone
 from common.running.progress import followed
+from common.settings import settings_of
+from common.sharing.claims import Claims
 from common.study import open_study
 from mil.evaluation.metrics_record import RunMetrics
-from mil.models.ensemble import read_ensemble
-from mil.models.known_patients import known_patients
+from mil.models.ensemble import Ensemble, read_ensemble
+from mil.models.known_patients import KnownPatients, known_patients
 from mil.prediction.labelled import evaluate_predictions, truth_of
-from mil.prediction.new_slides import new_bags
+from mil.prediction.new_slides import NewBags, PartMade, new_bags
 from mil.prediction.predicting import PatientPrediction, predict_patient
 from mil.prediction.settings import PredictConfig
 from mil.prediction.written import write_predictions
@@ -46,15 +49,18 @@ def model_file(config: PredictConfig) -> Path:
     return RunFolder(open_study(config.study).run(config.task, config.name)).model
 
 
-def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print) -> Predictions:
+def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print) -> Predictions | PartMade:
     """Do what the script does.
+
+    Runs with the same settings share tiling and embedding, then predict one after the other.
 
     Args:
         config: the settings.
         say: receives what is to be known beforehand, a text at a time.
 
     Raises:
-        StudyError: the model or an input is missing or faulty, or does not fit the other; the message says how.
+        StudyError: the model or an input is missing or faulty, or does not fit the other, or another run predicts otherwise into
+            the same folder; the message says how.
     """
     path = model_file(config)
     model = read_ensemble(path)
@@ -62,28 +68,42 @@ def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print)
         raise StudyError(
             f"what is to be predicted? Give --slides (a folder of slide files) or --features; the model is {path}"
         )
-    known = known_patients(path, model)
     config.out.mkdir(parents=True, exist_ok=True)
-    with alone(config.out, "predictions", what="predict.py"):
+    model_sha256 = content_sha256(path)
+    settings = settings_of(
+        config, without=("study", "task", "name", "model", "device", "workers", "threads", *OF_CLUSTER)
+    )
+    with Claims(config.out, {"predictions": settings_text({**settings, "model": model_sha256})}, what="predict.py"):
         found = new_bags(config, model)
-        for note in found.notes:
-            say(f"note: {note}")
-        patients = found.bags.patients
-        predictions = [
-            predict_patient(model, found.bags.read(patient), study=found.study, known=known, unit=model.record.unit)
-            for patient in followed(patients, title="predicting", unit=model.record.unit)
-        ]
-        task = task_named(model.record.task)
-        truth = truth_of(found.cohort, task, patients)
-        metrics, words = None, ""
-        if truth:
-            metrics, words = evaluate_predictions(
-                config.out, model, predictions, truth, n_bootstrap=config.bootstrap, seed=config.seed
-            )
-        write_predictions(
-            config.out, model, predictions, failed=found.failed, notes=found.notes, truth=truth,
-            model_sha256=content_sha256(path), evaluation=metrics is not None,
-        )  # fmt: skip
+        if isinstance(found, PartMade):
+            return found
+        with alone(config.out, "predictions", what="predict.py", waits=config.slides is not None):
+            return _predicted(config, model, found, known_patients(path, model), model_sha256, say)
+
+
+def _predicted(
+    config: PredictConfig, model: Ensemble, found: NewBags, known: KnownPatients, model_sha256: str,
+    say: Callable[[str], None],
+) -> Predictions:  # fmt: skip
+    """Predict the patients and write all that there is to say."""
+    for note in found.notes:
+        say(f"note: {note}")
+    patients = found.bags.patients
+    predictions = [
+        predict_patient(model, found.bags.read(patient), study=found.study, known=known, unit=model.record.unit)
+        for patient in followed(patients, title="predicting", unit=model.record.unit)
+    ]
+    task = task_named(model.record.task)
+    truth = truth_of(found.cohort, task, patients)
+    metrics, words = None, ""
+    if truth:
+        metrics, words = evaluate_predictions(
+            config.out, model, predictions, truth, n_bootstrap=config.bootstrap, seed=config.seed
+        )
+    write_predictions(
+        config.out, model, predictions, failed=found.failed, notes=found.notes, truth=truth,
+        model_sha256=model_sha256, evaluation=metrics is not None,
+    )  # fmt: skip
     return Predictions(
         patients=tuple(predictions), failed=found.failed, metrics=metrics, words=words,
         table=config.out / "predictions.csv", page=config.out / "index.html",

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cluster.cluster_settings import SharedConfig
 from common.guards.names import checked_name
 from common.settings import option
 from preprocessing.reading.scale import parse_scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(SharedConfig):
     """The settings of predict.py."""
 
     study: Path = option(Path("study"), help="study folder with the run whose model predicts", group="model")
@@ -52,6 +53,9 @@ class PredictConfig:
     def __post_init__(self) -> None:
         """Check that there is not more than one input, and the ranges."""
         checked_name(self.task, "--task")
+        self.check_cluster()
+        if self.slides is None and (self.shard is not None or self.is_clustered):
+            raise ValueError("--shard, --scheduler and --slurm make tiles and features: they go with --slides")
         if self.slides is not None and self.features is not None:
             raise ValueError(
                 "give --slides (a folder of slide files) or --features (a folder of feature files), one of them"

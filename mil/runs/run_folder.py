@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.guards.names import checked_name
 from common.guards.one_at_a_time import alone
+from common.sharing.claims import Claims
 from common.study import Study
 
 
@@ -165,14 +167,32 @@ class RunFolder:
         return hashlib.sha256(self.predictions.read_bytes()).hexdigest() if self.predictions.is_file() else None
 
 
-def writing_run(study: Study, task: str, name: str, *, script: str) -> AbstractContextManager[None]:
-    """Keep other trainings and evaluations off a run while this one writes it; other runs are not kept off.
+def run_step(task: str, name: str) -> str:
+    """Return what is made where a run is written, the same for trainings and evaluations of it."""
+    return f"run {task} {name}"
+
+
+@contextmanager
+def writing_run(study: Study, task: str, name: str, *, script: str) -> Iterator[None]:
+    """Keep trainings and other evaluations off a run while this one writes it; other runs are not kept off.
 
     Raises:
         StudyError: the name is none, or another process writes this run.
     """
-    folder = RunFolder(study.run(task, name))
-    return alone(study.root, f"run {task} {folder.name}", what=f"{script} --task {task} --name {name}")
+    step = run_step(task, RunFolder(study.run(task, name)).name)
+    what = f"{script} --task {task} --name {name}"
+    with Claims(study.root, {step: script}, what=what), alone(study.root, step, what=what):
+        yield
+
+
+def finishing_run(study: Study, task: str, name: str) -> AbstractContextManager[None]:
+    """Wait until no other training writes the tables of a run, and keep others off it; its folds are trained.
+
+    Raises:
+        StudyError: the name is none.
+    """
+    step = run_step(task, RunFolder(study.run(task, name)).name)
+    return alone(study.root, step, what=f"train.py --task {task} --name {name}", waits=True)
 
 
 def evaluated_runs(study: Study) -> list[tuple[str, RunFolder]]:

@@ -7,7 +7,7 @@ fold and ends with the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from common.failures import StudyError
 from common.files import settings_text
-from common.running.progress import followed
+from common.parallel import InThisProcess, Outcome, over_slides
 from common.settings import settings_of
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
@@ -28,6 +28,7 @@ from mil.runs.search_record import FoldSearch, Search, read_fold_search
 from mil.training.baseline import baseline_inputs
 from mil.training.covariates import Covariates
 from mil.training.fitting import fit
+from mil.training.fold_crew import FOLD_S, FoldCrew, Refusal
 from mil.training.fold_store import drop_other_folds, finished_record, make_models_folder, write_fold
 from mil.training.held_out.cross_fitting import CrossFitted, cross_fit
 from mil.training.recipe.epoch_store import EpochStore
@@ -77,24 +78,95 @@ def check_plans(plans: Sequence[FoldPlan], targets: Any, task: TrainingTask[Any]
         task.check_plan(targets, plan)
 
 
-def run_folds(folder: RunFolder, plans: Sequence[FoldPlan], inputs: RunInputs) -> list[FoldRecord]:
-    """Train every fold that is not finished, write its model and record, and return the records of all."""
+def run_folds(
+    folder: RunFolder,
+    plans: Sequence[FoldPlan],
+    inputs: RunInputs,
+    crew: FoldCrew | None = None,
+    share: float | None = None,
+) -> list[FoldRecord]:
+    """Train every fold that is not finished, write its model and record, and return the records of all.
+
+    Args:
+        folder: of the run, or of a share of its training patients.
+        plans: the folds.
+        inputs: what every fold works on.
+        crew: who trains; None: this process alone.
+        share: of the training patients; None: all.
+
+    Raises:
+        StudyError: a fold cannot be trained.
+    """
     make_models_folder(folder)
-    records = []
-    for plan in followed(plans, title=f"training {inputs.task.name}", unit="fold"):
-        fingerprint = fold_fingerprint(plan, inputs)
-        record = finished_record(folder, plan, fingerprint)
-        if record is None or (inputs.search is not None and finished_search(folder, plan, inputs) is None):
-            states = EpochStore(
-                folder=folder.models, stem=plan.stem, fingerprint=fingerprint, every_s=inputs.config.save_seconds
-            )
-            trained = train_fold(plan, _with_chosen(folder, plan, inputs), states)
-            known = replace(trained.record, fingerprint=fingerprint)
-            record = write_fold(folder, plan, trained.head, trained.metadata, known)
-            states.remove()
-        records.append(record)
+    crew = FoldCrew() if crew is None else crew
+    records = {plan.stem: own for plan in plans if (own := _finished(folder, plan, inputs)) is not None}
+    left = {_piece(share, plan): plan for plan in plans if plan.stem not in records}
+    jobs = [(piece, crew.elsewhere(share, plan.stem)) if crew.elsewhere else (piece, (fold_of_run, (folder, plan, inputs)))
+            for piece, plan in left.items()]  # fmt: skip
+    outcomes = over_slides(
+        _called, jobs, workers=0, timeout_s=FOLD_S, title=f"training {inputs.task.name}", unit="fold",
+        engine=crew.engine or InThisProcess(), sharing=crew.sharing,
+    )  # fmt: skip
+    for outcome in outcomes:
+        plan = left[outcome.name]
+        records[plan.stem] = _record_of(outcome, folder, plan, inputs)
     drop_other_folds(folder, plans, is_searched=inputs.search is not None)
-    return records
+    return [records[plan.stem] for plan in plans]
+
+
+def fold_of_run(folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> FoldRecord:
+    """Train a fold and write its model and record; one that is finished is kept.
+
+    Raises:
+        StudyError: it cannot be trained.
+    """
+    finished = _finished(folder, plan, inputs)  # another run may just have made it
+    if finished is not None:
+        return finished
+    fingerprint = fold_fingerprint(plan, inputs)
+    states = EpochStore(
+        folder=folder.models, stem=plan.stem, fingerprint=fingerprint, every_s=inputs.config.save_seconds
+    )
+    trained = train_fold(plan, _with_chosen(folder, plan, inputs), states)
+    record = write_fold(folder, plan, trained.head, trained.metadata, replace(trained.record, fingerprint=fingerprint))
+    states.remove()
+    return record
+
+
+def _finished(folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> FoldRecord | None:
+    record = finished_record(folder, plan, fold_fingerprint(plan, inputs))
+    is_searched = inputs.search is None or finished_search(folder, plan, inputs) is not None
+    return record if is_searched else None
+
+
+def _piece(share: float | None, plan: FoldPlan) -> str:
+    return plan.stem if share is None else f"share {share:g} {plan.stem}"
+
+
+def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return function(*arguments)
+
+
+def _record_of(outcome: Outcome[Any], folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> FoldRecord:
+    """Return what a job left of its fold.
+
+    Raises:
+        StudyError: it left none; the message says why.
+    """
+    value = outcome.value
+    if isinstance(value, FoldRecord):
+        return value
+    if isinstance(value, Refusal):
+        raise StudyError(value.message)
+    if outcome.error is not None:
+        raise StudyError(f"{plan.place}: {outcome.error}")
+    record = _finished(folder, plan, inputs)
+    if record is None:
+        raise StudyError(
+            f"{plan.place} was trained by a worker of the cluster and is not what this run wants: the worker has other versions of "
+            "packages, or sees another study under that path"
+        )
+    return record
 
 
 def finished_search(folder: RunFolder, plan: FoldPlan, inputs: RunInputs) -> FoldSearch | None:

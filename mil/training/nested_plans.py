@@ -18,6 +18,7 @@ from mil.runs.facts import ShareFacts
 from mil.runs.run_folder import RunFolder
 from mil.training.covariates import Covariates
 from mil.training.cross_validation import RunInputs, run_folds
+from mil.training.fold_crew import FoldCrew
 from mil.training.fold_store import FOLD_FILE, write_fold_tables
 from mil.training.recipe.epoch_store import STATE_FILE
 from mil.training.task import strata_of_training
@@ -57,18 +58,28 @@ def nested_plan(plan: FoldPlan, strata: Mapping[str, int], share: float, seed: i
     return replace(plan, train=tuple(sorted(kept)))
 
 
+def share_of_run(
+    folder: RunFolder, share: float, plans: Sequence[FoldPlan], inputs: RunInputs
+) -> tuple[RunFolder, list[FoldPlan], RunInputs]:
+    """Return the run on a share of the training patients: its folder, its folds, and what they work on."""
+    strata = {plan: strata_of_training(inputs.task, inputs.targets, plan.train) for plan in plans}
+    nested = [nested_plan(plan, strata[plan], share, inputs.config.seed) for plan in plans]
+    return folder.share(share), nested, replace(inputs, covariates=Covariates())
+
+
 def train_shares(
-    folder: RunFolder, shares: Sequence[float], plans: Sequence[FoldPlan], inputs: RunInputs
+    folder: RunFolder,
+    shares: Sequence[float],
+    plans: Sequence[FoldPlan],
+    inputs: RunInputs,
+    crew: FoldCrew | None = None,
 ) -> tuple[ShareFacts, ...]:
     """Train on each share of the training patients; return each share and its mean number of training patients a fold."""
-    without_covariates = replace(inputs, covariates=Covariates())
-    strata = {plan: strata_of_training(inputs.task, inputs.targets, plan.train) for plan in plans}
     points = []
     for share in shares:
-        nested = [nested_plan(plan, strata[plan], share, inputs.config.seed) for plan in plans]
-        own = folder.share(share)
+        own, nested, without_covariates = share_of_run(folder, share, plans, inputs)
         own_folder(own.root, below=folder.root)
-        write_fold_tables(own, run_folds(own, nested, without_covariates), inputs.columns)
+        write_fold_tables(own, run_folds(own, nested, without_covariates, crew, share), inputs.columns)
         points.append(ShareFacts(share=share, n_train=sum(len(plan.train) for plan in nested) / len(nested)))
     return tuple(points)
 

@@ -4,20 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.cluster.cluster_settings import EngineConfig
 from common.settings import option
 
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
-    "save_seconds", "tensorboard",
+    "save_seconds", "tensorboard", "scheduler", "slurm",
     "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
     "target", "kind", "order",  # targets stand in the fingerprint by themselves
     "competing",
 )  # fmt: skip
 
+OF_MACHINE = ("study", "scheduler", "slurm")  # where a run is made: two that differ in it leave the same bytes
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(EngineConfig):
     """The settings of train.py."""
 
     task: str = option("subtype", help="what to predict: subtype, survival, or a task of study.yaml", group="study")
@@ -172,6 +175,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cluster()
         for name in ("hidden", "attention", "max_tiles", "batch_patients", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is a number from 1, got {getattr(self, name)}")

@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.cluster.cluster_settings import OF_CLUSTER
+from common.cluster.engine import engine_of
 from common.cohort import read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, earlier_statuses, failed, status_row, write_status
-from common.guards.one_at_a_time import alone
+from common.files import settings_text
 from common.machine import default_workers
-from common.parallel import over_slides
+from common.parallel import Engine, over_slides
+from common.settings import settings_of
+from common.sharing.claims import Claims, ElsewhereError, Sharing
 from common.slide_files import find_slides, named_as_in_table, no_such_slide
 from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
@@ -30,6 +34,7 @@ class TiledStudy:
     """What became of each slide that was to be tiled, and where the tables of all slides lie."""
 
     statuses: Sequence[SlideStatus]
+    all_statuses: Sequence[SlideStatus]  # with what earlier runs made of slides that this one left alone
     status_file: Path
     contact_sheet: Path
     notes: Sequence[str] = ()  # on files that are of no slide
@@ -38,35 +43,43 @@ class TiledStudy:
 def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
     """Tile the slides of a study, and write the status of each and the page with all previews.
 
-    Slides that `config.where` leaves out keep what an earlier run said of them.
+    Slides that `config.where` and `config.shard` leave out keep what an earlier run said of them. Runs with the same settings share
+    the slides: each takes what no other has, and all end with the whole table.
 
     Raises:
-        StudyError: the study, its clinical table or the folder of masks is missing or wrong, or another run tiles it.
+        StudyError: the study, its clinical table or the folder of masks is missing or wrong, or another run tiles it with other
+            settings.
     """
     study = open_study(study)
-    with alone(study.root, "tiles", what="tile_slides.py"):
-        return _tile(study, config)
+    settings = settings_of(config, without=("study", "where", "workers", "timeout_s", *OF_CLUSTER))
+    with Claims(study.root, {"tiles": settings_text(settings)}, what="tile_slides.py") as claims:
+        return _tile(study, config, claims)
 
 
-def _tile(study: Study, config: TilingConfig) -> TiledStudy:
+def _tile(study: Study, config: TilingConfig, sharing: Sharing) -> TiledStudy:
     cohort = read_cohort(study.cohort_table, where=config.where)
     slide_ids = {*cohort.left_out, *(row["slide_id"] for row in cohort.rows)}
     files = named_as_in_table(find_slides(study.slides), slide_ids)
-    statuses = tile_slides(study, files, cohort.rows, config)
     known_ids = {*files, *slide_ids}
     masks = _matched_masks(study, known_ids, config)
+    of_others = config.part.left_out(known_ids)
+    own_files = {slide_id: path for slide_id, path in files.items() if slide_id not in of_others}
+    own_rows = [row for row in cohort.rows if row["slide_id"] not in of_others]
+    with engine_of(config) as engine:
+        statuses = tile_slides(study, own_files, own_rows, config, masks=masks, engine=engine, sharing=sharing)
+    with sharing.turn("status"):  # runs of several parts end at once
+        known = [*statuses, *earlier_statuses(study.status_file, cohort.left_out | of_others)]
+        write_status(study.status_file, known)
+        rows = [status_row(status) for status in known]
+        write_contact_sheet(study.contact_sheet, rows, study.previews, is_synthetic=study.truth.is_dir())
     notes = notes_on(masks.of_none, outlines_of_none(study.tiles, known_ids))
-    tiled = TiledStudy(statuses, study.status_file, study.contact_sheet, notes)
-    known = [*statuses, *earlier_statuses(tiled.status_file, cohort.left_out)]
-    write_status(tiled.status_file, known)
-    rows = [status_row(status) for status in known]
-    write_contact_sheet(tiled.contact_sheet, rows, study.previews, is_synthetic=study.truth.is_dir())
-    return tiled
+    return TiledStudy(statuses, known, study.status_file, study.contact_sheet, notes)
 
 
 def tile_slides(
-    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig
-) -> list[SlideStatus]:
+    study: Study, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], config: TilingConfig, *,
+    masks: MatchedMasks | None = None, engine: Engine | None = None, sharing: Sharing | None = None,
+) -> list[SlideStatus]:  # fmt: skip
     """Tile every slide that has a row and a file; the others are failures of their own.
 
     Args:
@@ -74,18 +87,26 @@ def tile_slides(
         files: slide id to slide file.
         rows: the clinical table's rows, one a slide, with slide_id and perhaps mpp, or mpp_x and mpp_y.
         config: the settings.
+        masks: those of the slides; None: they are sought.
+        engine: does the work instead of processes of this machine.
+        sharing: what other runs hold.
 
     Raises:
         StudyError: the folder of masks that was named is not there, holds none of a slide, or two of one.
     """
-    masks = _matched_masks(study, {*files, *(row["slide_id"] for row in rows)}, config).of_slide
+    if masks is None:
+        masks = _matched_masks(study, {*files, *(row["slide_id"] for row in rows)}, config)
     statuses = list(_unmatched(study, files, {row["slide_id"] for row in rows}, is_whole_table=config.where is None))
-    jobs = {job.slide_id: job for job in _jobs(study, files, rows, config, masks)}
+    jobs = {job.slide_id: job for job in _jobs(study, files, rows, config, masks.of_slide)}
     work = [(slide_id, (job, config)) for slide_id, job in jobs.items()]
     workers = config.workers if config.workers is not None else default_workers()
-    for outcome in over_slides(tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling"):
+    outcomes = over_slides(
+        tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling", engine=engine, sharing=sharing
+    )
+    for outcome in outcomes:
         if outcome.error is not None:
-            if not isinstance(outcome.error, RefusedSlideError):  # the preview of this run shows why it was refused
+            # the preview of this run, or of the one that shares the work, shows why a slide was refused
+            if not isinstance(outcome.error, RefusedSlideError | ElsewhereError):
                 remove_stale(jobs[outcome.name], config)
             statuses.append(failed(outcome.name, STEP, outcome.error))
         else:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cluster.cluster_settings import OF_CLUSTER, SharedConfig
 from common.guards.names import checked_name
 from common.settings import option
 from preprocessing.quality.measures import QualityConfig
@@ -12,11 +13,11 @@ STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 FORMAT_NAMES = ("jpeg", "png")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
-WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks", "mask_threshold")
+WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", *OF_CLUSTER, "mpp", "masks", "mask_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TilingConfig(QualityConfig):
+class TilingConfig(QualityConfig, SharedConfig):
     """The settings of tile_slides.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
@@ -64,6 +65,7 @@ class TilingConfig(QualityConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        self.check_cluster()
         if self.mpp is not None:
             parse_scale(self.mpp)
         if self.mask_threshold is not None and not 0 < self.mask_threshold <= 1:

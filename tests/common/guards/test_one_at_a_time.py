@@ -16,6 +16,7 @@ from common.failures import StudyError
 from common.files import UnwritableError
 from common.guards import one_at_a_time
 from common.guards.one_at_a_time import RunningError, alone, lock_file
+from common.sharing.claims import Claims
 from features.convert_features import main as convert
 from features.extract_features import main as extract
 from mil.evaluate import main as evaluate
@@ -38,6 +39,11 @@ def held(folder, *results):
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder), *results], cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout.readline()
     return process
+
+
+def shared(folder, result, *, what):
+    """Be a run with other settings that lets those with its own share the work."""
+    return Claims(folder, {result: "other settings"}, what=what)
 
 
 def end(process, how=signal.SIGKILL):
@@ -121,17 +127,23 @@ def test_d7_every_command_that_writes_refuses_while_its_result_is_written(tmp_pa
     study.tiles.mkdir()
     own = ["--study", str(study.root)]
     locks = (
-        (lambda: paint([*own, "--patients", "2"]), study.root, "slides"),
-        (lambda: tile(own), study.root, "tiles"),
-        (lambda: export([*own, "--out", str(tmp_path / "out")]), tmp_path / "out", "export"),
-        (lambda: convert([*own, "--to", "clam", "--out", str(tmp_path / "clam")]), tmp_path / "clam", "features"),
-        (lambda: split(own), study.root, "splits default"),
-        (lambda: train([*own, "--task", "survival"]), study.root, "run survival default"),
-        (lambda: evaluate([*own, "--task", "survival"]), study.root, "run survival default"),
+        (lambda: paint([*own, "--patients", "2"]), study.root, "slides", alone),
+        (lambda: tile(own), study.root, "tiles", shared),
+        (lambda: export([*own, "--out", str(tmp_path / "out")]), tmp_path / "out", "export", alone),
+        (
+            lambda: convert([*own, "--to", "clam", "--out", str(tmp_path / "clam")]),
+            tmp_path / "clam",
+            "features",
+            alone,
+        ),
+        (lambda: split(own), study.root, "splits default", alone),
+        (lambda: train([*own, "--task", "survival"]), study.root, "run survival default", shared),
+        (lambda: evaluate([*own, "--task", "survival"]), study.root, "run survival default", alone),
+        (lambda: evaluate([*own, "--task", "survival"]), study.root, "run survival default", shared),
     )
-    for run, folder, result in locks:
+    for run, folder, result, kept_off in locks:
         before = sorted(study.root.rglob("*"))
-        with alone(folder, result, what="own.py"):
+        with kept_off(folder, result, what="own.py"):
             assert run() == 2, result
         told = capsys.readouterr()
         assert told.out == ""
@@ -145,10 +157,14 @@ def test_d7_another_encoder_or_run_is_not_kept_off(tmp_path, capsys):
     table.write_text("patient_ID,Path,Label\nA,a.png,x\n")
     (tmp_path / "a.png").touch()  # a table none of whose images is there is refused before anything is locked
     own = ["--study", str(tmp_path / "new"), "--tiles", str(table), "--encoder", "efficientnet_lite0"]
-    with alone(tmp_path / "new", "features of efficientnet_lite0", what="own.py"):
+    (tmp_path / "new").mkdir()
+    with shared(tmp_path / "new", "features of efficientnet_lite0", what="own.py"):
         assert extract(own) == 2
     assert "own.py is running" in capsys.readouterr().err
-    with alone(study.root, "run survival default", "splits other", what="own.py"):
+    with (
+        shared(study.root, "run survival default", what="own.py"),
+        alone(study.root, "splits other", what="own.py"),
+    ):
         assert split(["--study", str(study.root)]) == 0
 
 

@@ -1,0 +1,177 @@
+"""Jobs over the workers of a Dask scheduler, behind the interface of `common/parallel.py`."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from common.cluster.own_process import in_own_process
+from common.failures import SlideError, StudyError
+from common.files import UnwritableError
+from common.parallel import Outcome, Pending
+
+LOOK_S = 1.0
+COUNT_S = 5.0  # between two counts of the workers
+CONNECT_S = 20.0
+OF_LOSS = frozenset({"CancelledError", "FutureCancelledError", "FuturesCancelledError", "CommClosedError"})
+AHEAD = 2  # jobs a thread of a worker: the next one is there when one ends
+EXTRA = "pip install 'sarcoma-mil[cluster]', or in a copy of the repository: pip install -e '.[cluster]'"
+
+
+class LostSchedulerError(StudyError):
+    """The Dask scheduler does not answer any more."""
+
+
+def check_installed(option: str, package: str) -> None:
+    """Refuse an option whose package is missing.
+
+    Raises:
+        StudyError: it is; the message has the command that installs it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise StudyError(f"{option} needs {package.replace('_', '-')}, which is not installed: {EXTRA}")
+
+
+@contextmanager
+def dask_engine(address: Any, shown: str) -> Iterator[DaskEngine]:
+    """Connect to a scheduler; whatever is under way is given up behind it.
+
+    Args:
+        address: of the scheduler, or a cluster object of Dask.
+        shown: the scheduler, for messages.
+
+    Raises:
+        StudyError: distributed is not installed, or nobody answers.
+    """
+    check_installed("--scheduler", "distributed")
+    from distributed import Client
+
+    _be_quiet()
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, ImportError) as error:
+        raise StudyError(
+            f"no Dask scheduler answers at {shown} ({type(error).__name__}); start one with `dask scheduler`, or correct the "
+            "address"
+        ) from error
+    try:
+        yield DaskEngine(client, shown)
+    finally:
+        client.close(timeout=LOOK_S)
+
+
+def _be_quiet() -> None:
+    """Keep Dask from telling of a lost connection: it is told once, by us."""
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class DaskEngine:
+    """Runs jobs on Dask workers, each in a process of its own there."""
+
+    def __init__(self, client: Any, shown: str) -> None:
+        self._client, self._shown = client, shown
+        self._numbers = itertools.count()
+        self._n_threads, self._counted = 0, -COUNT_S
+        self._is_told = False
+
+    def n_ahead(self) -> int:
+        """Return how many jobs the workers of this moment take; without a worker one, which waits for the first."""
+        if time.monotonic() - self._counted > COUNT_S or not self._n_threads:
+            self._n_threads, self._counted = self._count(), time.monotonic()
+            if not self._n_threads and not self._is_told:
+                print(f"{self._shown} has no worker yet; waiting for the first", file=sys.stderr, flush=True)
+                self._is_told = True
+        return max(1, AHEAD * self._n_threads)
+
+    def submit(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float) -> Pending:
+        """Start a job."""
+        with self._talking():
+            key = f"sarcoma-mil-{self._client.id}-{next(self._numbers)}"  # no name of a slide in the scheduler's pages
+            future = self._client.submit(in_own_process, name, function, arguments, timeout_s, key=key, pure=False)
+        return _InDask(name, future, self)
+
+    def wait(self, jobs: Sequence[Pending]) -> None:
+        """Wait until one of some jobs has ended, for a second at most.
+
+        Raises:
+            LostSchedulerError: the scheduler is gone.
+        """
+        from distributed import wait
+
+        futures = [job.future for job in jobs if isinstance(job, _InDask)]
+        with self._talking(), suppress(TimeoutError), self._client.as_current():
+            wait(futures, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+        self.check_alive()
+
+    def check_alive(self) -> None:
+        """Raise a LostSchedulerError where the scheduler is gone."""
+        if self._client.status != "running":
+            raise self.lost()
+
+    def lost(self) -> LostSchedulerError:
+        """Return the error that says so."""
+        return LostSchedulerError(
+            f"the Dask scheduler {self._shown} is gone; what was made is kept: start it again, then run the same command, which "
+            "goes on where it stopped"
+        )
+
+    def _count(self) -> int:
+        with self._talking():
+            return int(sum(self._client.nthreads().values()))
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) or type(error).__name__ in OF_LOSS:  # of a closed connection, both kinds
+                raise self.lost() from error
+            raise
+
+
+@dataclass(frozen=True)
+class _InDask:
+    name: str
+    future: Any
+    engine: DaskEngine
+
+    def done(self) -> bool:
+        return bool(self.future.done())
+
+    def outcome(self) -> Outcome[Any]:
+        """Return what the job's process said; what stopped the Dask worker itself is the slide's failure, too."""
+        try:
+            outcome: Outcome[Any] = self.future.result()
+        except (StudyError, UnwritableError):
+            raise
+        except Exception as error:
+            self.engine.check_alive()
+            if type(error).__name__ in OF_LOSS:
+                raise self.engine.lost() from error
+            reason, remedy = _told(error)
+            return Outcome(self.name, None, SlideError(reason, remedy))
+        return outcome
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    if type(error).__name__ == "KilledWorker":
+        return (
+            "its Dask workers were ended from outside, one after another",
+            "see the workers' logs (memory, a time limit)",
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"a Dask worker lacks {error.name}",
+            "install the same version of this program where the workers run, or start them in its folder",
+        )
+    return f"unexpected {type(error).__name__} on a Dask worker: {error}", "see the workers' logs"

@@ -1,0 +1,49 @@
+"""What a Dask worker does with a job: it runs in a process of its own, so that Dask sees values and exceptions only.
+
+A slide that aborts its decoder, is killed for its memory or hangs ends that process; the worker and its other jobs go on. The
+process is kept for the next job: what it has loaded (an encoder) stays loaded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import platform
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from common.failures import StudyError
+from common.machine import wait_passively
+from common.parallel import Outcome, guarded, outcome_of
+from common.steady_pool import SteadyPool, worker_pool
+
+_of_thread = threading.local()
+_pools: list[SteadyPool] = []
+
+
+def in_own_process(
+    name: str, function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float
+) -> Outcome[Any]:
+    """Run a job in the process that belongs to this thread of the Dask worker.
+
+    Raises:
+        StudyError: the worker may start no process.
+        UnwritableError: the job could not write its file.
+    """
+    if multiprocessing.current_process().daemon:
+        raise StudyError(
+            f"the Dask worker on {platform.node()} runs under a nanny and may start no process of its own; start workers with "
+            "--no-nanny (docs/cluster/README.md)"
+        )
+    if (pool := getattr(_of_thread, "pool", None)) is None:
+        pool = _of_thread.pool = worker_pool(1, wait_passively)
+        _pools.append(pool)
+    return outcome_of(name, pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s).result, timeout_s)
+
+
+@atexit.register
+def _end() -> None:
+    for pool in _pools:
+        pool.stop()
+        pool.join()
