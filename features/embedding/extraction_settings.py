@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from common.settings import option
+from common.tables.study_slides import SlideCacheConfig
 from features.encoder.card import PRECISIONS
 
 READER_GB = 0.4  # of a reading process with its block of 48 MB and that of the loop
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionConfig:
+class ExtractionConfig(SlideCacheConfig):
     """The settings of extract_features.py."""
 
     study: Path = option(Path("study"), help="study folder", group="input")
@@ -89,6 +90,7 @@ class ExtractionConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cache()
         self._check_input()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"--device is auto, cpu, cuda or one GPU as cuda:0, got {self.device!r}")

@@ -10,8 +10,8 @@ from common.arrays import read_attributes
 from common.cohort import read_cohort
 from common.failures import SlideStatus, StudyError, earlier_statuses, failure_table, write_status
 from common.guards.one_at_a_time import alone
-from common.slide_files import find_slides, named_as_in_table
 from common.study import Study, as_study, open_study
+from common.tables.study_slides import study_slides
 from features.embedding.embedders import ready_embedder, scale_note
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.image_jobs import extract_tile_table
@@ -112,7 +112,7 @@ def _outcome(work: _Work, embedder: Embedder, statuses: Sequence[EncoderStatus])
 def _slides(study: Study, config: ExtractionConfig) -> _Work:
     cohort = read_cohort(study.cohort_table, where=config.where)
     slide_ids = [str(row["slide_id"]) for row in cohort.rows]
-    files = named_as_in_table(find_slides(study.slides), slide_ids)
+    files = study_slides(study, cohort.addresses, slide_ids, config)
     tile_px, tile_um = tile_sides(study, slide_ids)
     return _Work(
         study=study, tile_px=tile_px, tile_um=tile_um, left_out=cohort.left_out, prepare=lambda: None,

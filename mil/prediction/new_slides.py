@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from common.failures import SlideStatus, StudyError, failure_table
 from common.files import write_table
 from common.slide_files import find_slides
 from common.study import Study
+from common.tables.study_slides import CACHE_OPTIONS
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.study_embedding import embed_study
 from features.encoder.registry import build_encoder, find_card
@@ -73,7 +75,7 @@ def new_bags(config: PredictConfig, model: Ensemble) -> NewBags:
         cohort = cohort.by_slide
     failed: list[SlideStatus] = []
     encoder = str(record.encoder.get("encoder", ""))
-    if config.slides is not None:
+    if config.features is None:
         failed, of_making = _features(study, config, record)
         notes += of_making
     bags, _, missing = open_bags(study, cohort, encoder, features=config.features)
@@ -140,7 +142,7 @@ def _settings(
         tiling = {"tile_um": float(encoder["tile_um"]), "tile_px": int(encoder["tile_px"])}
         notes.append("the model does not say how tissue and tiles were chosen for its training; defaults were taken")
     try:
-        tiles = TilingConfig(study=study.root, mpp=config.mpp, workers=config.workers, **tiling)
+        tiles = TilingConfig(study=study.root, mpp=config.mpp, workers=config.workers, **_cache_of(config), **tiling)
     except TypeError as error:
         raise StudyError(f"the model's settings of tiles are of another version ({error}); train it again") from error
     _check_weights(config, record)
@@ -150,9 +152,13 @@ def _settings(
         study=study.root, encoder=str(encoder["encoder"]), weights=config.weights, precision=str(encoder["precision"]),
         scales=None if sides is None else sides[1].replace(" ", ""), normalise=encoder.get("stain") == "normalised",
         stain_reference=reference, device=config.device, threads=config.threads,
-        workers=config.workers,
+        workers=config.workers, **_cache_of(config),
     )  # fmt: skip
     return tiles, extraction, notes
+
+
+def _cache_of(config: PredictConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in CACHE_OPTIONS}
 
 
 def _check_weights(config: PredictConfig, record: EnsembleRecord) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.guards.names import checked_name
 from common.settings import option
+from common.tables.study_slides import CACHE_OPTIONS, SlideCacheConfig
 from preprocessing.quality.measures import QualityConfig
 from preprocessing.reading.scale import parse_scale
 
@@ -12,11 +13,11 @@ STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 FORMAT_NAMES = ("jpeg", "png")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
-WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks", "mask_threshold")
+WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", "mpp", "masks", "mask_threshold", *CACHE_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TilingConfig(QualityConfig):
+class TilingConfig(QualityConfig, SlideCacheConfig):
     """The settings of tile_slides.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
@@ -64,6 +65,7 @@ class TilingConfig(QualityConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        self.check_cache()
         if self.mpp is not None:
             parse_scale(self.mpp)
         if self.mask_threshold is not None and not 0 < self.mask_threshold <= 1:
@@ -105,7 +107,7 @@ class StainReferenceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(SlideCacheConfig):
     """The settings of export_tiles.py."""
 
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
@@ -132,6 +134,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cache()
         if self.format not in FORMAT_NAMES:
             raise ValueError(f"--format is {' or '.join(FORMAT_NAMES)}, got {self.format!r}")
         if self.max_tiles is not None and self.max_tiles < 1:
