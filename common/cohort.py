@@ -1,7 +1,8 @@
 """The clinical table, checked once at the door: one row a slide, every fault in one message with its row number.
 
 Columns: patient_id and slide_id (the file's name without ending) are needed; subtype, time and event (0 or 1), site,
-set (train, val or test), mpp, or mpp_x and mpp_y (µm a pixel) have a meaning; all others are kept as covariates. Slides
+set (train, val or test), mpp, or mpp_x and mpp_y (µm a pixel) have a meaning, as has slide_url (where a slide lies that is not in
+slides/; kept apart, for it may hold a password); all others are kept as covariates. Slides
 with TCGA barcodes need no patient_id and no site: both stand in the barcode. Other names, words and units are mapped
 in study.yaml (common/tables/column_mapping.py).
 """
@@ -19,6 +20,7 @@ from common.conditions.rows import rows_that_hold
 from common.conditions.tokens import ExpressionError, place_in, shown
 from common.failures import StudyError
 from common.guards.names import nearest
+from common.remote.address import Address
 from common.settings import SETTINGS_FILE, read_settings
 from common.tables.clinical_table import TextTable, missing_note, read_text_table
 from common.tables.cohort_columns import SCALE_COLUMNS, Numbered, Row, typed_with_faults, whole_labels, zero_notes
@@ -26,6 +28,7 @@ from common.tables.column_mapping import ColumnMapping, column_mapping, mapped_r
 from common.tables.given_sets import with_given_sets
 from common.tables.patient_table import with_patient_table
 from common.tables.study_notes import StudyNotes, study_notes
+from common.tables.study_slides import taken_addresses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +48,7 @@ class Cohort:
         left_out: slides of the table that `where` left out.
         notes: what was changed or seems odd in the table, for its reader.
         study: what study.yaml says of the study, such as what bears a label.
+        addresses: slide id to where the slide lies, of those with a value in slide_url, which is no column here.
     """
 
     path: Path
@@ -55,6 +59,7 @@ class Cohort:
     study: StudyNotes = field(default_factory=StudyNotes)
     time_unit: str = ""  # of `time`; "" where the table's unit is not known
     months_a_unit: float | None = None  # how many months the table's unit of time is, for times in other columns
+    addresses: Mapping[str, Address] = field(default_factory=dict)
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -127,10 +132,11 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         raise StudyError(f"{path}: {'; '.join([*faults, known, *table.notes])}")
     if path.suffix.lower() == ".parquet":
         whole_labels(names, rows)
+    names, elsewhere, of_addresses = taken_addresses(names, rows)
     names, of_sets = with_given_sets(names, rows)
     missing = [missing_note(table.missing_words)] if table.missing_words else []
     odd = zero_notes(names, rows)
-    faults = typed_with_faults(names, rows, unit=study.unit)
+    faults = [*of_addresses, *typed_with_faults(names, rows, unit=study.unit)]
     if mapping.months is not None:
         for _, row in rows if "time" in names else ():
             row["time"] *= mapping.months
@@ -147,6 +153,7 @@ def read_cohort(path: Path, *, where: str | None = None, columns: Mapping[str, o
         study=study,
         time_unit="" if mapping.months is None else "months",
         months_a_unit=mapping.months,
+        addresses={row["slide_id"]: address for row, address in elsewhere},
     )
     return cohort if where is None else _restricted(cohort, where)
 
@@ -217,4 +224,5 @@ def _restricted(cohort: Cohort, where: str) -> Cohort:
         raise StudyError(f"--where {where!r} keeps no row of {cohort.path}")
     rows = tuple(row for row, is_kept in zip(cohort.rows, kept, strict=True) if is_kept)
     left_out = {row["slide_id"] for row in cohort.rows} - {row["slide_id"] for row in rows}
-    return replace(cohort, rows=rows, left_out=frozenset(left_out))
+    addresses = {slide: address for slide, address in cohort.addresses.items() if slide not in left_out}
+    return replace(cohort, rows=rows, left_out=frozenset(left_out), addresses=addresses)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.failures import SlideError, StudyError
+from common.remote.remote_slide import origin_of, remembered_fingerprint, remote_fingerprint
 from common.unread_files import one_spelling, what_is_unread
 
 # The endings of OpenSlide's formats and of flat images. DICOM stands apart: several files are one slide.
@@ -26,7 +27,12 @@ def file_fingerprint(path: Path) -> str:
 
     A folder (a DICOM series) is identified by all its files but hidden ones, an index of MIRAX or Hamamatsu's older formats
     also by the files beside it that hold its pixels. Name, place and dates do not count.
+
+    Raises:
+        SlideError: a slide that lies elsewhere cannot be asked for, or not fetched.
     """
+    if origin_of(path) is not None:
+        return remote_fingerprint(path, file_fingerprint)
     digest = hashlib.sha256()
     sample = 1 << 20
     for part in _parts(path):
@@ -37,6 +43,15 @@ def file_fingerprint(path: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(sample))
     return digest.hexdigest()
+
+
+def fingerprint_at_hand(path: Path) -> str:
+    """Identify a file's content without asking for a slide that lies elsewhere: "" where that is not known.
+
+    Raises:
+        OSError: a file of this computer cannot be read.
+    """
+    return file_fingerprint(path) if origin_of(path) is None else remembered_fingerprint(path)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -59,17 +74,23 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
-def find_slides(folder: Path) -> dict[str, Path]:
+def find_slides(folder: Path, *, is_needed: bool = True) -> dict[str, Path]:
     """Return slide id to file for every slide below a folder, sorted by id; the id is the file name without ending.
 
     DICOM: a subfolder with one series is a slide of the folder's name (damaged files count to it). Where several series
     lie in a folder, or files lie in `folder` itself, each series is a slide, named after and opened through its largest
     file.
 
+    Args:
+        folder: the folder.
+        is_needed: whether there must be one; the slides of a study may all lie elsewhere.
+
     Raises:
-        StudyError: the folder is missing or holds no slide, two files have one id, or a name cannot be written down.
+        StudyError: the folder is missing or holds no slide though it must, two files have one id, or a name cannot be written down.
     """
     if not folder.is_dir():
+        if not is_needed:
+            return {}
         raise StudyError(f"no folder {folder}: put the slides there, in subfolders if you like")
     by_folder: dict[Path, list[Path]] = {}
     for path in sorted(_files_below(folder)):
@@ -80,7 +101,7 @@ def find_slides(folder: Path) -> dict[str, Path]:
     for parent, files in by_folder.items():
         for slide_id, path in _slides_among(files, parent, is_top=parent == folder):
             found.setdefault(slide_id, []).append(path)
-    if not found:
+    if not found and is_needed:
         others = [f"{path.name} is {what_is_unread(path.name)[0]}" for path in sorted(_files_below(folder))[:3]]
         found_instead = f" ({'; '.join(others)})" if others else ""
         raise StudyError(

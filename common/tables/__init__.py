@@ -7,6 +7,7 @@ What is asked of a whole cohort stands in `cohort.py` beside the rooms, which pu
     study_notes.py     what study.yaml says of the study: what bears a label, where the data come from
     patient_table.py   a second table of one row a patient, joined to that of slides
     given_sets.py      the sets of the 2021 notebook's tables
+    study_slides.py    the slides of a study: files of its folder, and addresses of the column slide_url
     cohort_columns.py  the columns: what each may hold, its type, and every fault in its rows
     target_columns.py  what a column is as something to predict: classes, ordered classes or numbers
 """

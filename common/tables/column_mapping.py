@@ -19,6 +19,7 @@ TIME_UNIT = "time_unit"
 DAYS_A_MONTH = 365.25 / 12
 MONTHS = {"days": 1 / DAYS_A_MONTH, "weeks": 7 / DAYS_A_MONTH, "months": 1.0, "years": 12.0}
 PARTS = ("column", "values")
+URL_COLUMN = "slide_url"  # its words are shown nowhere: an address may hold a password
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def _source(ours: str, part: object, where: object) -> Source:
     if not columns:
         raise StudyError(f"{where}: {ours} names no column; wanted {ours}: {{column: NAME, values: {{...}}}}")
     values = part.get("values") or {}
+    if values and ours == URL_COLUMN:
+        raise StudyError(f"{where}: {ours} is an address as it stands and has no 'values'; name its column alone")
     if not isinstance(values, dict):
         raise StudyError(f"{where}: values of {ours} must map the table's words to ours, such as {{Alive: 0, Dead: 1}}")
     words = {str(theirs): None if meant is None else str(meant) for theirs, meant in values.items()}

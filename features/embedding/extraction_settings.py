@@ -7,13 +7,14 @@ from typing import Literal
 
 from common.cluster.cluster_settings import SharedConfig
 from common.settings import option
+from common.tables.study_slides import SlideCacheConfig
 from features.encoder.card import PRECISIONS
 
 READER_GB = 0.4  # of a reading process with its block of 48 MB and that of the loop
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionConfig(SharedConfig):
+class ExtractionConfig(SharedConfig, SlideCacheConfig):
     """The settings of extract_features.py."""
 
     study: Path = option(Path("study"), help="study folder", group="input")
@@ -90,6 +91,7 @@ class ExtractionConfig(SharedConfig):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cache()
         self._check_input()
         self.check_cluster()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

@@ -13,6 +13,7 @@ import numpy as np
 from common.arrays import Contents, look_if_made_of, stale_reason, verified_contents
 from common.failures import SlideError, SlideStatus, failed
 from common.machine import default_workers, memory_gb
+from common.remote.ahead import fetched_ahead
 from common.running.progress import stage
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig, default_readers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 EncoderStatus = tuple[str, SlideStatus]  # encoder, and what became of a slide's file
 STEP = "extract_features"
+SLIDES_AHEAD = 4  # under way, or fetched for the time after, where they lie elsewhere
 DAMAGED = "the file is damaged; copy or scan it again"
 
 
@@ -107,7 +109,12 @@ def run_jobs(
                 continue
             statuses += kept
             jobs += [] if left is None else [left]
-    return statuses + list(run(jobs))
+    paths = {job.slide_id: request.path for job in jobs for request in job.requests[:1]}
+    with fetched_ahead(paths, window=SLIDES_AHEAD) as ahead:
+        for encoder, status in run(jobs):
+            statuses.append((encoder, status))
+            ahead.done(status.slide_id)
+    return statuses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from common.failures import SlideStatus, StudyError, earlier_statuses, failure_t
 from common.files import content_sha256, settings_text
 from common.settings import settings_of
 from common.sharing.claims import Claims, Sharing
-from common.slide_files import find_slides, named_as_in_table
 from common.study import Study, as_study, open_study
+from common.tables.study_slides import study_slides
 from features.embedding.cluster_jobs import extract_on_cluster
 from features.embedding.embedders import ready_embedder, scale_note
 from features.embedding.extraction_settings import ExtractionConfig
@@ -129,7 +129,7 @@ def _written(work: _Work, encoder: str, statuses: Sequence[EncoderStatus]) -> En
 def _slides(study: Study, config: ExtractionConfig) -> _Work:
     cohort = read_cohort(study.cohort_table, where=config.where)
     slide_ids = [str(row["slide_id"]) for row in cohort.rows]
-    files = named_as_in_table(find_slides(study.slides), slide_ids)
+    files = study_slides(study, cohort.addresses, slide_ids, config)
     tile_px, tile_um = tile_sides(study, slide_ids)
     of_others = config.part.left_out(slide_ids)
     own = [slide_id for slide_id in slide_ids if slide_id not in of_others]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from common.cohort import read_cohort
 from common.failures import SlideError, SlideStatus, StudyError, failed
 from common.files import write_table
 from common.guards.one_at_a_time import alone
 from common.guards.own_files import own_folder
 from common.running.progress import followed
-from common.slide_files import find_slides, named_as_in_table
+from common.tables.study_slides import study_slides
 from mil.bags.bags import Bag
 from mil.explanation.contributions import Contributions, contributions
 from mil.explanation.explained import ExplainedPatient
@@ -118,7 +119,10 @@ def _slide_files(what: ToExplain, config: ExplainConfig, say: Callable[[str], No
         return {}
     try:
         slides = {slide for patient in what.patients for slide in what.bags.slides_of(patient)}
-        return named_as_in_table(find_slides(what.slides), slides)
+        table = what.study.cohort_table
+        addresses = read_cohort(table).addresses if table.is_file() else {}
+        wanted = {slide: address for slide, address in addresses.items() if slide in slides}
+        return study_slides(what.study, wanted, slides, config, folder=what.slides)
     except StudyError as error:
         if config.slides is not None:
             raise

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from common.guards.names import checked_name
 from common.settings import option
+from common.tables.study_slides import SlideCacheConfig
 
 EXPORTS = ("png", "ome", "geojson", "dicom")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig:
+class ExplainConfig(SlideCacheConfig):
     """The settings of explain.py."""
 
     study: Path = option(
@@ -47,6 +48,7 @@ class ExplainConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         checked_name(self.task, "--task")
+        self.check_cache()
         unknown = sorted(set(self.wanted) - set(EXPORTS))
         if unknown:
             raise ValueError(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from common.failures import SlideStatus, StudyError, failure_table
 from common.files import write_table
 from common.slide_files import find_slides
 from common.study import Study
+from common.tables.study_slides import CACHE_OPTIONS
 from features.embedding.extraction_settings import ExtractionConfig
 from features.embedding.study_embedding import embed_study
 from features.encoder.registry import build_encoder, find_card
@@ -84,7 +86,7 @@ def new_bags(config: PredictConfig, model: Ensemble) -> NewBags | PartMade:
         cohort = cohort.by_slide
     failed: list[SlideStatus] = []
     encoder = str(record.encoder.get("encoder", ""))
-    if config.slides is not None:
+    if config.features is None:
         made, of_making = _features(study, config, record)
         notes += of_making
         if isinstance(made, PartMade):
@@ -166,7 +168,7 @@ def _settings(
     try:
         tiles = TilingConfig(
             study=study.root, mpp=config.mpp, workers=config.workers, shard=config.shard, scheduler=config.scheduler,
-            slurm=config.slurm, **tiling,
+            slurm=config.slurm, **_cache_of(config), **tiling,
         )  # fmt: skip
     except TypeError as error:
         raise StudyError(f"the model's settings of tiles are of another version ({error}); train it again") from error
@@ -177,9 +179,13 @@ def _settings(
         study=study.root, encoder=str(encoder["encoder"]), weights=config.weights, precision=str(encoder["precision"]),
         scales=None if sides is None else sides[1].replace(" ", ""), normalise=encoder.get("stain") == "normalised",
         stain_reference=reference, device=config.device, threads=config.threads,
-        workers=config.workers, shard=config.shard, scheduler=config.scheduler, slurm=config.slurm,
+        workers=config.workers, shard=config.shard, scheduler=config.scheduler, slurm=config.slurm, **_cache_of(config),
     )  # fmt: skip
     return tiles, extraction, notes
+
+
+def _cache_of(config: PredictConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in CACHE_OPTIONS}
 
 
 def _check_weights(config: PredictConfig, record: EnsembleRecord) -> None:

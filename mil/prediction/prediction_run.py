@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cluster.cluster_settings import OF_CLUSTER
+from common.cohort import read_cohort
 from common.failures import SlideStatus, StudyError
 from common.files import content_sha256, settings_text
 from common.guards.one_at_a_time import alone
@@ -49,6 +50,10 @@ def model_file(config: PredictConfig) -> Path:
     return RunFolder(open_study(config.study).run(config.task, config.name)).model
 
 
+def _has_addresses(table: Path | None) -> bool:
+    return table is not None and table.is_file() and bool(read_cohort(table).addresses)
+
+
 def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print) -> Predictions | PartMade:
     """Do what the script does.
 
@@ -64,9 +69,10 @@ def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print)
     """
     path = model_file(config)
     model = read_ensemble(path)
-    if config.slides is None and config.features is None:
+    if config.slides is None and config.features is None and not _has_addresses(config.cohort):
         raise StudyError(
-            f"what is to be predicted? Give --slides (a folder of slide files) or --features; the model is {path}"
+            "what is to be predicted? Give --slides (a folder of slide files), --features, or a --cohort whose column slide_url "
+            f"says where slides lie; the model is {path}"
         )
     config.out.mkdir(parents=True, exist_ok=True)
     model_sha256 = content_sha256(path)

@@ -7,11 +7,12 @@ from pathlib import Path
 from common.cluster.cluster_settings import SharedConfig
 from common.guards.names import checked_name
 from common.settings import option
+from common.tables.study_slides import SlideCacheConfig
 from preprocessing.reading.scale import parse_scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(SharedConfig):
+class PredictConfig(SharedConfig, SlideCacheConfig):
     """The settings of predict.py."""
 
     study: Path = option(Path("study"), help="study folder with the run whose model predicts", group="model")
@@ -26,8 +27,9 @@ class PredictConfig(SharedConfig):
     )
     cohort: Path | None = option(
         None,
-        help="clinical table: which slides are whose, and labels if there are any (then the predictions are evaluated); left out: "
-        "every slide is a patient of its own, those with TCGA barcodes their patient's",
+        help="clinical table: which slides are whose, where those lie that are in no folder (slide_url), and labels if there "
+        "are any (then the predictions are evaluated); left out: every slide is a patient of its own, those with TCGA barcodes "
+        "their patient's",
         group="input",
     )
     mpp: str | None = option(
@@ -56,13 +58,14 @@ class PredictConfig(SharedConfig):
         self.check_cluster()
         if self.slides is None and (self.shard is not None or self.is_clustered):
             raise ValueError("--shard, --scheduler and --slurm make tiles and features: they go with --slides")
+        self.check_cache()
         if self.slides is not None and self.features is not None:
             raise ValueError(
                 "give --slides (a folder of slide files) or --features (a folder of feature files), one of them"
             )
         of_slides = {"mpp": self.mpp, "weights": self.weights, "stain_reference": self.stain_reference}
         given = [f"--{name}" for name, value in of_slides.items() if value is not None]
-        if given and self.slides is None:
+        if given and self.slides is None and (self.features is not None or self.cohort is None):
             raise ValueError(f"{', '.join(given)} goes with --slides: features are made already")
         if self.mpp is not None:
             parse_scale(self.mpp)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from common.cohort import TCGA_BARCODE, read_cohort
 from common.failures import SlideStatus, StudyError, earlier_statuses
-from common.slide_files import find_slides, named_as_in_table
+from common.remote.address import Address
 from common.study import Study
+from common.tables.study_slides import SlideCacheConfig, study_slides
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun, by_patient, read_run
@@ -66,7 +67,13 @@ class Catalogue:
 
 
 def make_catalogue(
-    study: Study, *, task: str, name: str, slides: Path | None = None, maps: Path | None = None
+    study: Study,
+    *,
+    task: str,
+    name: str,
+    slides: Path | None = None,
+    maps: Path | None = None,
+    cache: SlideCacheConfig | None = None,
 ) -> Catalogue:
     """Look through a study.
 
@@ -76,6 +83,7 @@ def make_catalogue(
         name: of the run.
         slides: folder of slide files; None: the study's.
         maps: folder that explain.py wrote; None: that of the run.
+        cache: where slides that lie elsewhere are fetched to; None: the defaults.
 
     Raises:
         StudyError: there is neither a slide nor a run, or the run is damaged.
@@ -84,8 +92,8 @@ def make_catalogue(
     run = read_run(folder) if folder.facts.is_file() else None
     if run is None:
         notes.append(f"No finished run in {folder.root.relative_to(study.root)}: slides are shown without predictions.")
-    patient_of = _patients_of_slides(study)
-    files = _slide_files(slides or study.slides, patient_of, notes)
+    patient_of, addresses = _patients_of_slides(study)
+    files = _slide_files(study, slides, patient_of, addresses, cache or SlideCacheConfig(), notes)
     known_maps = _maps(maps or folder.root / "explanation")
     slide_ids = sorted({*patient_of, *files, *known_maps})
     if not slide_ids:
@@ -140,19 +148,22 @@ def _is_numeric(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column))
 
 
-def _patients_of_slides(study: Study) -> dict[str, str]:
+def _patients_of_slides(study: Study) -> tuple[dict[str, str], Mapping[str, Address]]:
     if not study.cohort_table.is_file():
-        return {}
-    return {str(row["slide_id"]): str(row["patient_id"]) for row in read_cohort(study.cohort_table).rows}
+        return {}, {}
+    cohort = read_cohort(study.cohort_table)
+    return {str(row["slide_id"]): str(row["patient_id"]) for row in cohort.rows}, cohort.addresses
 
 
-def _slide_files(folder: Path, patient_of: Mapping[str, str], notes: list[str]) -> Mapping[str, Path]:
+def _slide_files(
+    study: Study, folder: Path | None, patient_of: Mapping[str, str], addresses: Mapping[str, Address],
+    cache: SlideCacheConfig, notes: list[str],
+) -> Mapping[str, Path]:  # fmt: skip
     try:
-        found = find_slides(folder)
+        return study_slides(study, addresses, patient_of, cache, folder=folder)
     except StudyError as error:
         notes.append(f"No slide files, so no pictures: {error}")
         return {}
-    return named_as_in_table(found, patient_of) if patient_of else found
 
 
 def _maps(folder: Path) -> dict[str, Path]:

@@ -23,7 +23,12 @@ def serve(config: ServeConfig, *, say: Callable[[str], None] = print) -> None:
     from common.study import open_study
 
     catalogue = make_catalogue(
-        open_study(config.study), task=config.task, name=config.name, slides=config.slides, maps=config.maps
+        open_study(config.study),
+        task=config.task,
+        name=config.name,
+        slides=config.slides,
+        maps=config.maps,
+        cache=config,
     )
     app = viewer_app(catalogue, most_open=config.open_files, memory_bytes=config.memory_mb << 20)
     with free_socket(config.port) as bound:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.settings import option
+from common.tables.study_slides import SlideCacheConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ServeConfig(SlideCacheConfig):
     """The settings of serve.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
@@ -21,6 +22,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cache()
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port is a number from 0 to 65535, got {self.port}")
         if self.open_files < 1 or self.memory_mb < 16:

@@ -11,9 +11,10 @@ from common.cohort import read_cohort
 from common.failures import wrapped_lines
 from common.files import write_table
 from common.machine import default_workers
-from common.slide_files import find_slides, named_as_in_table
 from common.study import Study, open_study
+from common.tables.study_slides import SlideCacheConfig, slides_here, study_slides
 from preprocessing.checks.check_settings import CheckConfig
+from preprocessing.checks.elsewhere import ask_elsewhere
 from preprocessing.checks.slide_checks import (
     Effort,
     Finding,
@@ -64,25 +65,28 @@ def examine_study(study: Path | Study, config: CheckConfig) -> StudyCheck:
     cohort = read_cohort(study.cohort_table, where=config.where)
     is_embedded = any(study.root.glob("features/*/*.h5"))
     has_slides = study.slides.is_dir() and any(study.slides.iterdir())
-    of_features = is_embedded and not has_slides  # of a tile table, or of another tool
+    of_features = is_embedded and not has_slides and not cohort.addresses  # of a tile table, or of another tool
     rows = {row["slide_id"]: row for row in cohort.rows}
-    found = {} if of_features else find_slides(study.slides)
-    files = named_as_in_table(found, {*rows, *cohort.left_out})
+    known_ids = {*rows, *cohort.left_out}
+    files = {} if of_features else study_slides(study, cohort.addresses, known_ids, SlideCacheConfig())
+    elsewhere = ask_elsewhere(files)
     workers = default_workers() if config.workers is None else config.workers
-    jobs = list(_jobs(config, files, rows))
+    jobs = list(_jobs(config, slides_here(files), rows))
     outcomes = check_slides(jobs, tile_um=config.tile_um, workers=workers, timeout_s=config.timeout_s)
     checks = [outcome.value for outcome in outcomes if outcome.value is not None]
     effort = estimated_effort(checks, tile_um=config.tile_um, workers=workers)
     findings = [
         *([] if of_features else table_findings(study.slides, files, rows.keys(), is_whole_table=config.where is None)),
+        *elsewhere.findings,
         *slide_findings(outcomes, {name: row["patient_id"] for name, row in rows.items()}),
         *cohort_findings(cohort.patients, n_folds=config.folds),
         *space_findings(study.root, effort),
     ]
-    table = [[row.get(name, "") for name in COLUMNS] for row in map(slide_row, outcomes)]
+    found = sorted([*map(slide_row, outcomes), *elsewhere.rows], key=lambda row: str(row["slide_id"]))
+    table = [[row.get(name, "") for name in COLUMNS] for row in found]
     if config.out is not None:
         write_table(config.out, COLUMNS, table)
-    notes = [*(f"note: {each}" for each in cohort.notes), *_scale_notes(checks)]
+    notes = [*(f"note: {each}" for each in cohort.notes), *elsewhere.notes, *_scale_notes(checks)]
     return StudyCheck(
         table=table, findings=findings, notes=[*notes, *([OF_FEATURES] if of_features else [])],
         cohort=_cohort_line(cohort.patients, cohort.slides), effort=effort, tile_um=config.tile_um, workers=workers,

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.remote.remote_slide import HeldFile, held_file
 from preprocessing.reading.flat_tiff import all_pages
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import LEVEL_TOLERANCE, open_slide
@@ -90,9 +91,9 @@ def _cache_limit(levels: tuple[JpegLevel, ...]) -> int:
 class JpegSlide:
     """An open file of JPEG tiles. Coordinates are level-0 pixels, as in `preprocessing.reading.slide.Slide`."""
 
-    def __init__(self, path: Path, levels: tuple[JpegLevel, ...], background: tuple[int, int, int]) -> None:
-        self.path, self.levels, self.background = path, levels, background
-        self._file = path.open("rb")
+    def __init__(self, held: HeldFile, levels: tuple[JpegLevel, ...], background: tuple[int, int, int]) -> None:
+        self.path, self.levels, self.background = held.path, levels, background
+        self._held, self._file = held, held.path.open("rb")
         self._decoded = _DecodedTiles(_cache_limit(levels))
         self.n_decoded = 0
 
@@ -104,6 +105,7 @@ class JpegSlide:
     def close(self) -> None:
         """Close the file and let go of the decoded tiles."""
         self._file.close()
+        self._held.close()
         self._decoded.clear()
 
     def window(
@@ -209,7 +211,18 @@ def open_jpeg_slide(path: Path) -> JpegSlide:
 
     Raises:
         NotJpegTilesError: another format; read it by regions.
+        SlideError: a slide that lies elsewhere cannot be fetched.
     """
+    held = held_file(path)
+    try:
+        levels, background = _jpeg_levels(held.path)
+        return JpegSlide(held, levels, background)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _jpeg_levels(path: Path) -> tuple[tuple[JpegLevel, ...], tuple[int, int, int]]:
     import tifffile
 
     if path.is_dir() or path.suffix.lower() == ".dcm":
@@ -233,7 +246,7 @@ def open_jpeg_slide(path: Path) -> JpegSlide:
     except (tifffile.TiffFileError, OSError, IndexError, KeyError) as error:
         raise NotJpegTilesError(f"tifffile cannot read its structure ({error})") from error
     background = tuple(bytes.fromhex(color))
-    return JpegSlide(path, levels, (background[0], background[1], background[2]))
+    return levels, (background[0], background[1], background[2])
 
 
 def _level(page: Any, downsample: float) -> JpegLevel:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.remote.remote_slide import local_file
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.handles import open_handle
 from preprocessing.reading.openslide_handle import GENERIC_TIFF
@@ -140,25 +141,26 @@ def open_slide(path: Path, *, mpp: tuple[float, float] | None = None, mpp_source
     """Open a slide; a given scale wins over the file's.
 
     Args:
-        path: the file, or the folder of a DICOM series.
+        path: the file, or the folder of a DICOM series; a slide that lies elsewhere is fetched, and kept while it is open.
         mpp: µm a pixel on x and y, when the file has none or lies.
         mpp_source: where a given scale came from.
 
     Raises:
-        SlideError: nothing knows the file or it cannot be opened, or its scale is missing or impossible.
+        SlideError: it cannot be fetched, nothing knows the file or it cannot be opened, or its scale is missing or impossible.
     """
-    handle = open_handle(path)
-    try:
-        scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), OF_FILE)
-        check_scale(scale, source)
-    except SlideError:
-        handle.close()
-        raise
-    slide = Slide(path, handle, scale, source)
-    try:
-        yield slide
-    finally:
-        slide.close()
+    with local_file(path) as file:
+        handle = open_handle(file)
+        try:
+            scale, source = (mpp, mpp_source) if mpp is not None else (file_scale(handle.properties), OF_FILE)
+            check_scale(scale, source)
+        except SlideError:
+            handle.close()
+            raise
+        slide = Slide(file, handle, scale, source)
+        try:
+            yield slide
+        finally:
+            slide.close()
 
 
 def read_tile(slide: Slide, x: int, y: int, *, tile_um: float, tile_px: int) -> UInt8[np.ndarray, "px px 3"]:

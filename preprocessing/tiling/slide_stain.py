@@ -19,7 +19,9 @@ from preprocessing.tissue.segmentation import Segmentation
 
 N_PATCHES = 32
 PATCH_PX, PATCH_UM = 256, 128.0
-MAX_PEN_OF_PATCH = 0.002  # of its tile: a stroke over tissue is missed by the overview and has the colour of a haematoxylin
+MAX_PEN_OF_PATCH = (
+    0.002  # of its tile: a stroke over tissue is missed by the overview and has the colour of a haematoxylin
+)
 
 
 @dataclass(frozen=True)

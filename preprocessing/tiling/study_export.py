@@ -13,9 +13,11 @@ from common.files import write_table
 from common.guards.one_at_a_time import alone
 from common.machine import default_workers
 from common.parallel import over_slides
-from common.slide_files import find_slides, named_as_in_table, no_such_slide
+from common.remote.ahead import fetched_ahead
+from common.slide_files import no_such_slide
 from common.study import Study, open_study
 from common.table_cells import with_texts
+from common.tables.study_slides import study_slides
 from preprocessing.colour.stain import StainFit
 from preprocessing.colour.stain_store import read_reference
 from preprocessing.tiling.export_folder import remove_export, tile_names
@@ -66,7 +68,7 @@ def _export_all(
     study: Study, cohort: Cohort, config: ExportConfig, out: Path, sets: Mapping[str, str] | None,
     reference: StainFit | None,
 ) -> StudyExport:  # fmt: skip
-    statuses = _export(study, cohort.slides, config, out, sets, reference)
+    statuses = _export(study, cohort, config, out, sets, reference)
     write_status(out / "status.csv", statuses)
     done = {status.slide_id for status in statuses if status.state == "done"}
     n_tiles = _write_key(out / "key.csv", cohort.slides[cohort.slides["slide_id"].isin(done)], sets)
@@ -77,13 +79,14 @@ def _export_all(
 
 
 def _export(
-    study: Study, slides: pd.DataFrame, config: ExportConfig, out: Path, sets: Mapping[str, str] | None,
+    study: Study, cohort: Cohort, config: ExportConfig, out: Path, sets: Mapping[str, str] | None,
     reference: StainFit | None,
 ) -> list[SlideStatus]:  # fmt: skip
     """Return the status of every slide of the table: what cannot be exported at once, then what the workers say."""
     statuses: list[SlideStatus] = []
     jobs: dict[str, ExportJob] = {}
-    files = named_as_in_table(find_slides(study.slides), set(slides["slide_id"]))
+    slides = cohort.slides
+    files = study_slides(study, cohort.addresses, set(slides["slide_id"]), config)
     for slide_id, patient, error in _slides_in_turn(study, slides, files, sets, config):
         if error is not None:
             statuses.append(failed(slide_id, STEP, error))
@@ -94,12 +97,15 @@ def _export(
         )  # fmt: skip
     workers = config.workers if config.workers is not None else default_workers()
     work = [(slide_id, (job,)) for slide_id, job in jobs.items()]
-    for outcome in over_slides(export_slide, work, workers=workers, timeout_s=config.timeout_s, title="exporting"):
-        if outcome.value is not None:
-            statuses.append(outcome.value)
-        elif outcome.error is not None:
-            remove_export(jobs[outcome.name].folder)  # what lies there is not of this slide and settings
-            statuses.append(failed(outcome.name, STEP, outcome.error))
+    paths = {slide_id: job.slide for slide_id, job in jobs.items()}
+    with fetched_ahead(paths, window=workers + 2, is_needed=lambda slide: not jobs[slide].folder.exists()) as ahead:
+        for outcome in over_slides(export_slide, work, workers=workers, timeout_s=config.timeout_s, title="exporting"):
+            ahead.done(outcome.name)
+            if outcome.value is not None:
+                statuses.append(outcome.value)
+            elif outcome.error is not None:
+                remove_export(jobs[outcome.name].folder)  # what lies there is not of this slide and settings
+                statuses.append(failed(outcome.name, STEP, outcome.error))
     return statuses
 
 

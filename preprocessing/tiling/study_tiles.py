@@ -15,15 +15,17 @@ from common.failures import SlideError, SlideStatus, StudyError, earlier_statuse
 from common.files import settings_text
 from common.machine import default_workers
 from common.parallel import Engine, over_slides
+from common.remote.ahead import fetched_ahead
 from common.settings import settings_of
 from common.sharing.claims import Claims, ElsewhereError, Sharing
-from common.slide_files import find_slides, named_as_in_table, no_such_slide
+from common.slide_files import no_such_slide
 from common.study import Study, open_study
+from common.tables.study_slides import study_slides
 from preprocessing.reading.scale import given_scale, parse_scale
 from preprocessing.tiling.contact_sheet import write_contact_sheet
 from preprocessing.tiling.slide_tiles import STEP
 from preprocessing.tiling.tiled_slide import RefusedSlideError
-from preprocessing.tiling.tiling_job import TilingJob, remove_stale, tile_slide
+from preprocessing.tiling.tiling_job import TilingJob, is_to_be_opened, remove_stale, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
 from preprocessing.tissue.given_files import MatchedMasks, match_masks, notes_on, outlines_of_none
 from preprocessing.tissue.source import SEGMENTED
@@ -59,7 +61,7 @@ def tile_study(study: Path | Study, config: TilingConfig) -> TiledStudy:
 def _tile(study: Study, config: TilingConfig, sharing: Sharing) -> TiledStudy:
     cohort = read_cohort(study.cohort_table, where=config.where)
     slide_ids = {*cohort.left_out, *(row["slide_id"] for row in cohort.rows)}
-    files = named_as_in_table(find_slides(study.slides), slide_ids)
+    files = study_slides(study, cohort.addresses, slide_ids, config)
     known_ids = {*files, *slide_ids}
     masks = _matched_masks(study, known_ids, config)
     of_others = config.part.left_out(known_ids)
@@ -100,18 +102,29 @@ def tile_slides(
     jobs = {job.slide_id: job for job in _jobs(study, files, rows, config, masks.of_slide)}
     work = [(slide_id, (job, config)) for slide_id, job in jobs.items()]
     workers = config.workers if config.workers is not None else default_workers()
-    outcomes = over_slides(
-        tile_slide, work, workers=workers, timeout_s=config.timeout_s, title="tiling", engine=engine, sharing=sharing
-    )
-    for outcome in outcomes:
-        if outcome.error is not None:
-            # the preview of this run, or of the one that shares the work, shows why a slide was refused
-            if not isinstance(outcome.error, RefusedSlideError | ElsewhereError):
-                remove_stale(jobs[outcome.name], config)
-            statuses.append(failed(outcome.name, STEP, outcome.error))
-        else:
-            assert outcome.value is not None
-            statuses.append(outcome.value)
+    paths = {slide_id: job.path for slide_id, job in jobs.items()}
+    with fetched_ahead(
+        paths, window=workers + 2, is_needed=lambda slide: is_to_be_opened(jobs[slide], config)
+    ) as ahead:
+        outcomes = over_slides(
+            tile_slide,
+            work,
+            workers=workers,
+            timeout_s=config.timeout_s,
+            title="tiling",
+            engine=engine,
+            sharing=sharing,
+        )
+        for outcome in outcomes:
+            ahead.done(outcome.name)
+            if outcome.error is not None:
+                # the preview of this run, or of the one that shares the work, shows why a slide was refused
+                if not isinstance(outcome.error, RefusedSlideError | ElsewhereError):
+                    remove_stale(jobs[outcome.name], config)
+                statuses.append(failed(outcome.name, STEP, outcome.error))
+            else:
+                assert outcome.value is not None
+                statuses.append(outcome.value)
     return statuses
 
 

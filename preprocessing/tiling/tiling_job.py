@@ -9,8 +9,9 @@ from pathlib import Path
 from common.arrays import stale_reason
 from common.failures import SlideStatus
 from common.files import settings_text, write_text
+from common.remote.remote_slide import in_use, is_seen
 from common.settings import settings_of
-from common.slide_files import file_fingerprint
+from common.slide_files import file_fingerprint, fingerprint_at_hand
 from preprocessing.reading.scale import OF_FILE
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.preview import write_preview
@@ -41,8 +42,18 @@ def tile_slide(job: TilingJob, config: TilingConfig) -> SlideStatus:
     Raises:
         SlideError: the slide cannot be read, has no scale, no tissue, or no whole tile of tissue.
     """
-    tiles, classes = _current_tiles(job, config)
+    with in_use(job.path):
+        tiles, classes = _current_tiles(job, config)
     return done_status(tiles, classes=classes)
+
+
+def is_to_be_opened(job: TilingJob, config: TilingConfig) -> bool:
+    """Return whether `tile_slide` will open the slide: nothing whole and current is there, or its bytes are not known yet.
+
+    Raises:
+        SlideError: a slide that lies elsewhere cannot be asked for.
+    """
+    return not is_seen(job.path) or _kept_tiles(job, config)[0] is None
 
 
 def remove_stale(job: TilingJob, config: TilingConfig) -> None:
@@ -52,7 +63,8 @@ def remove_stale(job: TilingJob, config: TilingConfig) -> None:
     """
     made_of: dict[str, object] = {"schema": SCHEMA, "settings": _settings(config)}
     with suppress(OSError):  # the slide itself may be out of reach
-        made_of["slide_fingerprint"] = file_fingerprint(job.path)
+        if fingerprint := fingerprint_at_hand(job.path):
+            made_of["slide_fingerprint"] = fingerprint
     if job.mpp is not None:
         made_of |= {"mpp_x": job.mpp[0], "mpp_y": job.mpp[1]}
     if stale_reason(job.tile_file, made_of) is not None:

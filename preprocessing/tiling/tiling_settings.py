@@ -6,6 +6,7 @@ from pathlib import Path
 from common.cluster.cluster_settings import OF_CLUSTER, SharedConfig
 from common.guards.names import checked_name
 from common.settings import option
+from common.tables.study_slides import CACHE_OPTIONS, SlideCacheConfig
 from preprocessing.quality.measures import QualityConfig
 from preprocessing.reading.scale import parse_scale
 
@@ -13,11 +14,13 @@ STAIN_METHODS = ("vahadane", "macenko", "reinhard", "none")
 FORMAT_NAMES = ("jpeg", "png")
 
 # what does not change a tile file: the scale is compared through the file's own, a mask image through its content
-WITHOUT_EFFECT = ("study", "where", "workers", "timeout_s", *OF_CLUSTER, "mpp", "masks", "mask_threshold")
+WITHOUT_EFFECT = (
+    "study", "where", "workers", "timeout_s", *OF_CLUSTER, "mpp", "masks", "mask_threshold", *CACHE_OPTIONS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class TilingConfig(QualityConfig, SharedConfig):
+class TilingConfig(QualityConfig, SharedConfig, SlideCacheConfig):
     """The settings of tile_slides.py."""
 
     study: Path = option(Path("study"), help="study folder", group="study")
@@ -66,6 +69,7 @@ class TilingConfig(QualityConfig, SharedConfig):
         """Check the ranges."""
         super().__post_init__()
         self.check_cluster()
+        self.check_cache()
         if self.mpp is not None:
             parse_scale(self.mpp)
         if self.mask_threshold is not None and not 0 < self.mask_threshold <= 1:
@@ -107,7 +111,7 @@ class StainReferenceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(SlideCacheConfig):
     """The settings of export_tiles.py."""
 
     study: Path = option(Path("study"), help="study folder, tiled", group="study")
@@ -134,6 +138,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        self.check_cache()
         if self.format not in FORMAT_NAMES:
             raise ValueError(f"--format is {' or '.join(FORMAT_NAMES)}, got {self.format!r}")
         if self.max_tiles is not None and self.max_tiles < 1:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import fsspec
 import h5py
 import numpy as np
 import pandas as pd
@@ -41,10 +42,14 @@ def make_slide_study(root: Path) -> Study:
     marred = recipe(width_mm=1.4, height_mm=1.2, fat_share=0.3, pen="blue", is_blurred=True, mpp=0.5)
     make_slide(marred, study.slides / "s.tif", study.truth / "s.json")
     (study.slides / "broken.tif").write_bytes((study.slides / "s.tif").read_bytes()[:200])
+    fsspec.filesystem("memory").pipe_file("/whole/s.tif", (study.slides / "s.tif").read_bytes())
+    (study.slides / "s.tif").unlink()  # it lies elsewhere
     patients = make_cohort(2, 0)
     pd.DataFrame(truth_rows(patients)).to_csv(study.truth / "patients.csv", index=False)
     wide = pd.DataFrame(cohort_rows(patients))[:1].assign(slide_id="s", mpp=0.5, mpp_x=None, mpp_y=None, set="train")
-    pd.concat([wide, wide.assign(slide_id="broken")]).to_csv(study.cohort_table, index=False)
+    pd.concat([wide.assign(slide_url="memory://whole/s.tif"), wide.assign(slide_id="broken")]).to_csv(
+        study.cohort_table, index=False
+    )
     (root / "study.yaml").write_text("tile_slides:\n  tile_um: 128\ncolumns:\n  patient_id: patient_id\n")
     flag = ["--study", str(root)]
     assert tile([*flag, "--workers", "0"]) == 1  # one slide is none

@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
 from common.guards.own_files import own_folder
+from common.remote.remote_slide import local_file
 from common.study import Study
 from mil.explanation.exports.dicom import source_of, write_parametric_map
 from mil.explanation.exports.overlay import overlay_size, write_overlay
@@ -52,6 +53,13 @@ def export_slide(
         raise SlideError("there is no slide file of it", "give its folder with --slides")
     tiles = tiles_of_slide(study.tile_file(own.slide_id), slide_file)
     _check_corners(own, tiles)
+    with local_file(slide_file) as file:
+        return _exported(own, tiles, study, file, folder, wanted)
+
+
+def _exported(
+    own: SlideMap, tiles: SlideTiles, study: Study, slide_file: Path, folder: Path, wanted: Sequence[str]
+) -> Exported:
     folder, files = own_folder(folder, below=folder.parent), {}
     values = {f"contribution {name}": own.contributions[:, at] for at, name in enumerate(own.outputs)}
     values["attention"] = own.attention
