@@ -3,7 +3,7 @@
 # `make quick` is for the time between two edits.
 
 PYTHON ?= python3
-STUDY ?= study
+STUDY ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -46,16 +46,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python preprocessing/make_demo_study.py --study $(STUDY)
-	$(BIN)/python preprocessing/tile_slides.py --study $(STUDY)
-	$(BIN)/python features/extract_features.py --study $(STUDY)
-	$(BIN)/python splits/make_splits.py --study $(STUDY)
-	$(BIN)/python mil/train.py --study $(STUDY) --task subtype
-	$(BIN)/python mil/train.py --study $(STUDY) --task survival
-	$(BIN)/python mil/explain.py --study $(STUDY)
-	@$(BIN)/python mil/show_results.py --study $(STUDY)
-	@echo "look at slides and maps in a browser: $(BIN)/python mil/serve.py --study $(STUDY)"
-	@echo "next, in this environment: $(BIN)/python SCRIPT --study $(STUDY), or once a shell: . $(BIN)/activate, then python SCRIPT"
+	@$(BIN)/sarcoma-mil demo --study $(STUDY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
