@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from mil.evaluation.metrics_record import read_metrics
     from mil.report.verdict import results_table, verdict
+    from mil.runs.notices import SYNTHETIC
     from mil.runs.run_folder import evaluated_runs
     from mil.tasks.targets import task_of_run
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise StudyError(
             f"no finished run in {study.root / 'runs'}; train one with: python mil/train.py --study {study.root}"
         )
+    if study.truth.is_dir():
+        print(SYNTHETIC)
     for task, folder in runs:
         metrics = read_metrics(folder, task_of_run(folder, task).evaluation.metrics_kind)
         print(f"\n{task}, run {folder.name}")

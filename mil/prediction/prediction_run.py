@@ -19,6 +19,7 @@ from mil.prediction.new_slides import new_bags
 from mil.prediction.predicting import PatientPrediction, predict_patient
 from mil.prediction.settings import PredictConfig
 from mil.prediction.written import write_predictions
+from mil.runs.notices import SYNTHETIC_MODEL
 from mil.runs.run_folder import RunFolder
 from mil.tasks.registry import task_named
 
@@ -62,6 +63,8 @@ def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print)
         raise StudyError(
             f"what is to be predicted? Give --slides (a folder of slide files) or --features; the model is {path}"
         )
+    if model.record.cohort.is_synthetic:
+        say(SYNTHETIC_MODEL)
     known = known_patients(path, model)
     config.out.mkdir(parents=True, exist_ok=True)
     with alone(config.out, "predictions", what="predict.py"):
