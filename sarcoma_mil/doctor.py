@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from preprocessing.checks.installation import check_installation
 
     n_faults = 0
-    for what, found, remedy in check_installation(config.study):
+    for what, found, remedy in check_installation(config.study, weights=config.weights):
         print("\n".join(wrapped_lines(f"{what}: {found}")))
         if remedy:
             n_faults += 1

@@ -14,7 +14,6 @@ class DoctorConfig:
         Path("study"), help="study folder, where space and permission to write are looked for; need not be there",
         group="study",
     )  # fmt: skip
-    encoder: str = option(
-        "efficientnet_lite0", help="the encoder whose weights are looked for, or several with commas", group="encoder"
+    weights: Path | None = option(
+        None, help="file of the built-in encoder's weights, looked at instead of those of its package", group="encoder"
     )
-    weights: Path | None = option(None, help="file of its weights, to be looked at instead", group="encoder")
