@@ -1,12 +1,13 @@
 # Two commands on a machine with Python 3.11+ and make: `make demo` runs the whole pipeline on a synthetic cohort,
-# `make test` checks the project. Both make their own virtual environment here first; a second call starts at once.
-# `make quick` is for the time between two edits.
+# `make test` checks the project. Both make their own virtual environment here first, the demonstration without the tools of
+# development; a second call starts at once. `make quick` is for the time between two edits.
 
 PYTHON ?= python3
-STUDY ?= study
+STUDY ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 # Tests in parallel: a file stays with one worker, so what a file's tests share is made once. Eight workers are the most:
 # each loads PyTorch. Every worker computes on one thread (tests/conftest.py).
 PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
@@ -17,7 +18,7 @@ QUICK := not slow and not browser and not gpu
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo quick test seeds coverage lint install clean
+.PHONY: help demo quick test seeds coverage versions lint install develop clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,44 +27,50 @@ help:
 	@echo "make test      formatting, types, layers and all tests"
 	@echo "make seeds     order-sensitive tests under two seeds of Python's hash, properties under ten of hypothesis"
 	@echo "make coverage  all tests, and which lines they run"
-	@echo "make install   only the virtual environment"
+	@echo "make versions  the quick tests with the oldest and newest packages, for each Python (uv; 6 GB an environment)"
+	@echo "make install   only the virtual environment, with what it takes to work with slides"
+	@echo "make develop   the same with the tools of development"
 	@echo "make clean     remove the virtual environment and caches; studies stay"
 
 install: $(READY)
+	@echo "in this environment: $(BIN)/sarcoma-mil --help, or once a shell: . $(BIN)/activate, then sarcoma-mil --help"
+
+develop: $(DEVELOP)
 
 # uv where it is there, else pip; nothing is cached outside this folder.
+define installed
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --no-cache --python $(BIN)/python -e '$(1)'; \
+	else \
+	  $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check -e '$(1)'; \
+	fi
+	@touch $@
+endef
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12"; exit 2; }
-	@echo "setting up $(VENV) (PyTorch is several GB; this is done once)"
+	@echo "setting up $(VENV) (about 6 GB: PyTorch comes with its CUDA libraries; this is done once)"
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv --quiet --no-project --allow-existing --python $(PYTHON) $(VENV) && \
-	  uv pip install --quiet --no-cache --python $(BIN)/python -e '.[dev]'; \
+	  uv venv --quiet --no-project --allow-existing --python $(PYTHON) $(VENV); \
 	else \
-	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check -e '.[dev]'; \
+	  $(PYTHON) -m venv $(VENV); \
 	fi
-	@touch $@
+	$(call installed,.)
+
+$(DEVELOP): $(READY) pyproject.toml
+	$(call installed,.[dev])
 
 demo: $(READY)
-	$(BIN)/python preprocessing/make_demo_study.py --study $(STUDY)
-	$(BIN)/python preprocessing/tile_slides.py --study $(STUDY)
-	$(BIN)/python features/extract_features.py --study $(STUDY)
-	$(BIN)/python splits/make_splits.py --study $(STUDY)
-	$(BIN)/python mil/train.py --study $(STUDY) --task subtype
-	$(BIN)/python mil/train.py --study $(STUDY) --task survival
-	$(BIN)/python mil/explain.py --study $(STUDY)
-	@$(BIN)/python mil/show_results.py --study $(STUDY)
-	@echo "look at slides and maps in a browser: $(BIN)/python mil/serve.py --study $(STUDY)"
-	@echo "next, in this environment: $(BIN)/python SCRIPT --study $(STUDY), or once a shell: . $(BIN)/activate, then python SCRIPT"
+	@$(BIN)/sarcoma-mil demo --study $(STUDY)
 
-lint: $(READY)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-quick: $(READY)
+quick: $(DEVELOP)
 	@changed=$$({ git diff --name-only --diff-filter=d $(SINCE) -- '*.py'; git ls-files --others --exclude-standard -- '*.py'; } | sort -u); \
 	if [ -n "$$changed" ]; then \
 	  $(BIN)/ruff check --force-exclude $$changed && $(BIN)/ruff format --check --force-exclude $$changed; \
@@ -73,18 +80,22 @@ quick: $(READY)
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
-seeds: $(READY)
+seeds: $(DEVELOP)
 	@for seed in 1 2; do echo "PYTHONHASHSEED=$$seed"; \
 	  PYTHONHASHSEED=$$seed $(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ORDERED) || exit 1; done
 	@for seed in 0 1 2 3 4 5 6 7 8 9; do echo "--hypothesis-seed=$$seed"; \
 	  $(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" --hypothesis-seed=$$seed $(PROPERTIES) || exit 1; done
 
 # Workers and scripts run by path count too: .coverage files of child processes are combined.
-coverage: $(READY)
+coverage: $(DEVELOP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-empty
+
+# Not part of `make test`: it fetches two sets of packages for each Python that uv finds.
+versions:
+	$(PYTHON) benchmarks/versions.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

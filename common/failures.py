@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from common.calling.calls import as_called
 from common.files import UnwritableError, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -98,7 +99,7 @@ def failure_table(rows: Sequence[SlideStatus]) -> str:
         slides_of.setdefault(f"{row.reason}; {row.remedy}" if row.remedy else row.reason, []).append(row.slide_id)
     for text, slides in slides_of.items():
         more = f" and {len(slides) - MAX_NAMED} more" if len(slides) > MAX_NAMED else ""
-        lines += wrapped_lines(f"{', '.join(slides[:MAX_NAMED])}{more}: {text}")
+        lines += wrapped_lines(f"{', '.join(slides[:MAX_NAMED])}{more}: {as_called(text)}")
     return "\n".join(lines)
 
 
@@ -127,7 +128,7 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         try:
             return main(argv)
         except (StudyError, UnwritableError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {as_called(str(error))}", file=sys.stderr)
             return EXIT_WRONG_USE
         except KeyboardInterrupt:
             print(INTERRUPTED, file=sys.stderr)

@@ -12,11 +12,12 @@ import datetime
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from common import __version__
+from common.calling.calls import as_called, step_name
 from common.failures import EXIT_WRONG_USE, StudyError
 from common.guards.names import nearest
 from common.guards.safe_yaml import plain_value, yaml_value
@@ -30,7 +31,7 @@ SECTIONS = frozenset(  # the scripts that read it, and the names of columns of t
     {
         "make_demo_study", "check_study", "tile_slides", "make_contact_sheet", "make_stain_reference", "export_tiles",
         "extract_features", "encoders", "convert_features", "make_splits", "train", "evaluate", "predict", "explain",
-        "serve", "show_results", "clinical", "columns",
+        "serve", "show_results", "clinical", "init", "run", "demo", "doctor", "columns",
     }
 )  # fmt: skip
 # keys of the study as a whole: common/tables/study_notes.py, mil/tasks/targets.py, mil/training/search/space.py
@@ -58,15 +59,15 @@ def parse_config(
             cannot be written.
         SystemExit: a flag is unknown or has no such value (code 2), or help or the version was asked for (code 0).
     """
-    flags = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(config_class, section, description)
+    flags = [_underscored(flag, parser.options) for flag in (sys.argv[1:] if argv is None else argv)]
     study = _study_folder(flags, config_class)
     if any(flag in ALONE for flag in flags):
         study = None  # help is given whatever stands in a file
     from_file = [] if study is None else _file_flags(parser, study / SETTINGS_FILE, section)
     namespace = _parsed(parser, from_file, flags)
     if namespace[LOG] is not None:
-        start_log(namespace[LOG], f"$ {section}.py {shlex.join(flags)}")
+        start_log(namespace[LOG], f"$ {step_name(section)} {shlex.join(flags)}")
     values = {field.name: namespace[field.name] for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     try:
         return config_class(**values)
@@ -107,7 +108,7 @@ def _parsed(parser: Any, from_file: Sequence[str], flags: Sequence[str]) -> Any:
         return parser.parse_args([*from_file, *flags])
     except _NotUnderstoodError as error:
         fault = flags_fault(flags, parser.options, parser.is_value) or str(error)
-    print(f"error: {fault}", file=sys.stderr)
+    print(f"error: {as_called(fault)}", file=sys.stderr)
     raise SystemExit(EXIT_WRONG_USE)
 
 
@@ -115,7 +116,7 @@ class _NotUnderstoodError(Exception):
     """The parser's own message, in Python's words."""
 
 
-def _options_of(config_class: type) -> dict[str, tuple[Any, object]]:
+def options_of(config_class: type) -> dict[str, tuple[Any, object]]:
     """Return name to annotation and default: the settings, and what every script takes."""
     kinds = get_type_hints(config_class)
     own = {field.name: (kinds[field.name], field.default) for field in dataclasses.fields(config_class)}
@@ -146,19 +147,20 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
 
         def _get_help_string(self, action: argparse.Action) -> str:
             is_plain = action.default is None or action.default is argparse.SUPPRESS
-            return str(action.help) if is_plain else f"{action.help} (default: %(default)s)"
+            words = as_called(str(action.help))
+            return words if is_plain else f"{words} (default: %(default)s)"
 
     # all options are plain values; a flag is not read as a list or a mapping, which may stand for a billion
     jsonargparse.set_loader("yaml", plain_value, exceptions=(ValueError,))
     parser = Parser(
-        prog=f"{section}.py",
-        usage=f"{section}.py [--option VALUE ...]",
-        description=description,
+        prog=step_name(section),
+        usage=f"{step_name(section)} [--option VALUE ...]",
+        description=None if description is None else as_called(description),
         formatter_class=Formatter,
         default_env=False,
         allow_abbrev=False,  # --stud would name another study than the one whose study.yaml is read
     )
-    parser.options = _options_of(config_class)
+    parser.options = options_of(config_class)
     groups: dict[str, Any] = {}
     own = vars(config_class).get("__annotations__", {})
     # a class's own settings first, then those it takes over from another
@@ -178,6 +180,13 @@ def _parser(config_class: type, section: str, description: str | None) -> Any:
         "--version", action="version", version=f"sarcoma-mil {__version__}", help="show the version and end"
     )
     return parser
+
+
+def _underscored(flag: str, options: Mapping[str, object]) -> str:
+    """Return --dry-run as --dry_run, where that is an option: other programs write the one."""
+    name, equals, value = flag.removeprefix("--").partition("=")
+    spelt = name.replace("-", "_")
+    return f"--{spelt}{equals}{value}" if flag.startswith("--") and name not in options and spelt in options else flag
 
 
 def _study_folder(flags: Sequence[str], config_class: type) -> Path | None:

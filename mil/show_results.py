@@ -27,12 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = open_study(config.study)
     from mil.report.verdict import results_table, verdict
     from mil.results_page import known_runs, write_results
+    from mil.runs.notices import SYNTHETIC
 
     runs = known_runs(study)
     if not runs:
         raise StudyError(
             f"no finished run in {study.root / 'runs'}; train one with: python mil/train.py --study {study.root}"
         )
+    if study.truth.is_dir():
+        print(SYNTHETIC)
     for run in runs:
         print(f"\n{run.task}, run {run.folder.name}")
         print("\n".join(filter(None, [results_table(run.metrics), verdict(run.metrics)])))

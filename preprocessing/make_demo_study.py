@@ -12,8 +12,9 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
+from common.calling.calls import is_of_run
 from common.failures import command
-from common.guards.environment import this_python
+from common.guards.environment import call_here
 from common.settings import parse_config
 from preprocessing.synthetic.demo_settings import DemoConfig
 
@@ -29,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{made.study.root}: {made.n_patients} patients, {made.n_slides} slides ({made.n_kept} were there), "
         f"{made.n_events} events. SYNTHETIC: no real patient is in it"
     )
-    print(
-        f"next, in this environment: {this_python()} preprocessing/tile_slides.py --study {shlex.quote(str(config.study))}"
-    )
+    if not is_of_run():
+        place = shlex.quote(str(config.study))
+        print(f"next, in this environment: {call_here('preprocessing/tile_slides.py')} --study {place}")
     return 0
 
 

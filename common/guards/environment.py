@@ -3,18 +3,24 @@
 It must be readable for earlier Pythons too, and imports nothing that is not Python's own.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
+from common.calling.calls import COMMAND, WORDS, command_here, from_here, is_by_command
+
 NEEDED = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("common", "preprocessing", "features", "splits", "mil")
+OURS = ("common", "preprocessing", "features", "splits", "mil", "sarcoma_mil")
 
 
 def own_script() -> str:
-    """Return the script of ours that is running, as its path from the project's folder; empty where it is another program."""
+    """Return the script of ours that is running, as its path from the project's folder, or the command sarcoma-mil.
+
+    Empty where another program runs.
+    """
+    if is_by_command():
+        return COMMAND
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if path is None:
         return ""
@@ -41,16 +47,22 @@ def old_text() -> str:
 def _remedy() -> str:
     own = ROOT / ".venv" / "bin" / "python"
     first = "the environment of the project is .venv" if own.exists() else "make install sets up the environment .venv"
-    python = _from_here(own)
     conda = "conda env create -f environment.yml && conda activate sarcoma-mil"
-    return f"{first}: run {python} {own_script() or 'SCRIPT'} (with conda: {conda}, then python)"
+    if is_by_command():
+        return f"{first}: run {from_here(own.with_name(COMMAND))} (with conda: {conda}, then {COMMAND})"
+    return f"{first}: run {from_here(own)} {own_script() or 'SCRIPT'} (with conda: {conda}, then python)"
 
 
 def this_python() -> str:
     """Return how to call the Python that runs, in the next command of a shell."""
-    return "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
+    return "python" if shutil.which("python") == sys.executable else from_here(Path(sys.executable))
 
 
-def _from_here(python: Path) -> str:
-    here = os.path.relpath(str(python))
-    return str(python) if here.startswith("..") else here
+def call_here(script: str) -> str:
+    """Return how to call a script, or its word of the command where that is what runs, in the next command of a shell.
+
+    Args:
+        script: its path from the project's folder.
+    """
+    word = next(own for own, path in WORDS.items() if path == script)
+    return f"{command_here()} {word}" if is_by_command() else f"{this_python()} {script}"

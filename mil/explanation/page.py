@@ -98,8 +98,13 @@ def _index(
     )
     return Page(
         title=f"Explanation: {record.task}", lead=lead, parts=tuple(parts), warnings=warnings,
-        is_synthetic=record.cohort.is_synthetic,
+        is_synthetic=_is_painted(what), is_by_synthetic_model=record.cohort.is_synthetic,
     )  # fmt: skip
+
+
+def _is_painted(what: ToExplain) -> bool:
+    """Return whether the slides themselves are painted: those of the run are, where it is of a synthetic study."""
+    return what.model.record.cohort.is_synthetic and not what.is_by_other_model
 
 
 def _main_slide(own: ExplainedPatient) -> str:
@@ -147,7 +152,8 @@ def _patient(what: ToExplain, own: ExplainedPatient, made: Made, warnings: tuple
         parts.append(Part(title="Maps", blocks=tuple(pictures)))
     return Page(
         title=f"{record.unit.capitalize()} {own.patient_id}", lead=f"Told: {own.told}.", parts=tuple(parts), warnings=warnings,
-        is_synthetic=record.cohort.is_synthetic, back=Link(words="all patients", place=("..", "index.html")),
+        is_synthetic=_is_painted(what),
+        is_by_synthetic_model=record.cohort.is_synthetic, back=Link(words="all patients", place=("..", "index.html")),
     )  # fmt: skip
 
 

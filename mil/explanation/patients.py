@@ -30,6 +30,7 @@ class ToExplain:
     known: KnownPatients
     bags: BagStore
     patients: tuple[str, ...]
+    is_by_other_model: bool = False  # a model from elsewhere, not that of a run of this study
 
     def heads_of(self, bag: Bag) -> tuple[list[int], bool]:
         """Return the places of the heads that explain a patient, and whether they trained on it."""
@@ -70,7 +71,7 @@ def find_patients(config: ExplainConfig) -> ToExplain:
         raise StudyError(f"no patient of {folder.root} has features any more; make them again, or give --features")
     return ToExplain(
         study=study, slides=config.slides or study.slides, out=out, model=model, model_sha256=content_sha256(path),
-        known=known, bags=bags, patients=tuple(patients),
+        known=known, bags=bags, patients=tuple(patients), is_by_other_model=config.model is not None,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from common.files import write_text
 from common.templates import render
-from mil.runs.notices import SYNTHETIC, USE
+from mil.runs.notices import SYNTHETIC, SYNTHETIC_MODEL, USE
 
 ROUNDING = 1e-9
 
@@ -91,13 +91,15 @@ class Page:
     lead: str
     parts: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
-    is_synthetic: bool = False
+    is_synthetic: bool = False  # the slides are painted and the patients invented
+    is_by_synthetic_model: bool = False  # the model learnt from such; the slides may be real
     back: Link | None = None
 
 
 def write_page(path: Path, page: Page) -> None:
     """Write a page, atomically."""
-    write_text(path, render(Path(__file__).parent, "page.html", page=page, use=USE, synthetic=SYNTHETIC))
+    synthetic = SYNTHETIC if page.is_synthetic else SYNTHETIC_MODEL if page.is_by_synthetic_model else ""
+    write_text(path, render(Path(__file__).parent, "page.html", page=page, use=USE, synthetic=synthetic))
 
 
 def shown(value: object) -> str:

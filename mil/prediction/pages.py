@@ -66,7 +66,7 @@ def index_page(
         lead += f" It tells the class of {n_told}, and cannot tell that of the other {len(predictions) - n_told}."
     return Page(
         title=f"Predictions: {record.task}", lead=f"{lead} {NOT_OF_USE}", parts=tuple(parts),
-        is_synthetic=record.cohort.is_synthetic,
+        is_by_synthetic_model=record.cohort.is_synthetic,
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def patient_page(model: Ensemble, own: PatientPrediction, truth: Mapping[str, An
         )
     return Page(
         title=f"{record.unit.capitalize()} {own.patient_id}", lead=_lead(model, own), warnings=own.warnings,
-        back=Link(words="all predictions", place=("..", "index.html")), is_synthetic=record.cohort.is_synthetic,
+        back=Link(words="all predictions", place=("..", "index.html")), is_by_synthetic_model=record.cohort.is_synthetic,
         parts=(
             Part(title="Prediction", blocks=tuple(said)), Part(title="Slides", blocks=_slides(model, own)),
             Part(title="Heads", blocks=(_heads(model, own),)), _of_model(model, ()),

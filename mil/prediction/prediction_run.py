@@ -23,6 +23,7 @@ from mil.prediction.new_slides import NewBags, PartMade, new_bags
 from mil.prediction.predicting import PatientPrediction, predict_patient
 from mil.prediction.settings import PredictConfig
 from mil.prediction.written import write_predictions
+from mil.runs.notices import SYNTHETIC_MODEL
 from mil.runs.run_folder import RunFolder
 from mil.tasks.registry import task_named
 
@@ -74,6 +75,8 @@ def predict_slides(config: PredictConfig, *, say: Callable[[str], None] = print)
             "what is to be predicted? Give --slides (a folder of slide files), --features, or a --cohort whose column slide_url "
             f"says where slides lie; the model is {path}"
         )
+    if model.record.cohort.is_synthetic:
+        say(SYNTHETIC_MODEL)
     config.out.mkdir(parents=True, exist_ok=True)
     model_sha256 = content_sha256(path)
     settings = settings_of(

@@ -85,7 +85,7 @@ def _record(
     record = model.record
     return {
         "schema": SCHEMA, "model_sha256": model_sha256, "task": record.task, "classes": list(record.classes),
-        "unit": record.unit, "licence": record.licence,
+        "unit": record.unit, "licence": record.licence, "is_by_synthetic_model": record.cohort.is_synthetic,
         "times": list(record.survival.times) if record.survival is not None else [],
         "time_unit": record.survival.unit if record.survival is not None else "",
         "notes": list(notes), "failed": statuses_of(failed),

@@ -27,7 +27,7 @@ from mil.report.search.search_section import search_sections
 from mil.report.task import Pictures, ReportTask
 from mil.report.verdict import verdict
 from mil.runs.facts import RunFacts
-from mil.runs.notices import SYNTHETIC, USE
+from mil.runs.notices import SYNTHETIC, SYNTHETIC_MODEL, USE
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import FinishedRun
 
@@ -78,7 +78,7 @@ def write_results_of_new_patients(run: FinishedRun, metrics: RunMetrics, task: R
     sections = [in_words_of(each, metrics.unit) for each in result_sections(metrics, svgs, None, None, task)]
     page = render(
         Path(__file__).parent, "report.html", title=task.title, study=run.facts.study, run=run.facts.run, use=USE,
-        synthetic=SYNTHETIC if run.facts.is_synthetic else "", headline=f"{words} {verdict(metrics)}", sections=sections,
+        synthetic=SYNTHETIC_MODEL if run.facts.is_synthetic else "", headline=f"{words} {verdict(metrics)}", sections=sections,
         images="whole slides", source=_source(run.facts), unit="",
     )  # fmt: skip
     _write(run.folder, pictures, svgs, page)

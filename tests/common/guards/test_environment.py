@@ -81,4 +81,4 @@ def test_u1_the_next_command_calls_this_python(tmp_path, capsys, monkeypatch):
 
 def test_u1_the_readme_and_the_demo_say_how_to_call_the_next_command():
     assert ". .venv/bin/activate" in (ROOT / "README.md").read_text()
-    assert "next, in this environment: $(BIN)/python" in (ROOT / "Makefile").read_text()
+    assert "$(BIN)/sarcoma-mil demo" in (ROOT / "Makefile").read_text()  # which says what to type next

@@ -35,6 +35,16 @@ def test_everything_is_escaped_and_no_name_leads_elsewhere(tmp_path):
     assert "Research use only" in text
 
 
+def test_a_synthetic_model_does_not_make_the_slides_painted(tmp_path):
+    for name, own in (("data", {"is_synthetic": True}), ("model", {"is_by_synthetic_model": True}), ("none", {})):
+        write_page(tmp_path / name, Page(title="t", lead="l", parts=(), **own))
+    texts = {name: (tmp_path / name).read_text() for name in ("data", "model", "none")}
+    assert [texts[name].count("SYNTHETIC DATA") for name in texts] == [1, 0, 0]
+    assert [texts[name].count("SYNTHETIC MODEL: it was trained on") for name in texts] == [0, 1, 0]
+    write_page(tmp_path / "both", Page(title="t", lead="l", parts=(), is_synthetic=True, is_by_synthetic_model=True))
+    assert "SYNTHETIC DATA" in (tmp_path / "both").read_text()  # a synthetic study by its own model
+
+
 def test_cells_are_short_and_what_is_empty_says_so():
     assert [shown(value) for value in (0.123456, 1e-17, None, "", float("nan"), 3, "x")] == [
         "0.1235", "0", "none", "none", "none", "3", "x",

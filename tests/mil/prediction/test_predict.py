@@ -1,11 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mil.explain import main as explain
 from mil.models.ensemble import read_ensemble, write_ensemble
 from mil.predict import main as predict
 from mil.runs.run_folder import RunFolder
@@ -102,6 +104,50 @@ def test_new_patients_with_labels_are_evaluated_and_reported(trained_study, task
     assert unfamiliar <= 6  # drawn like those of the training
 
 
+def synthetic_model(study, task, path):
+    """Write the model of a run as if its cohort had been painted."""
+    known = read_ensemble(model_of(study, task))
+    cohort = replace(known.record.cohort, is_synthetic=True)
+    write_ensemble(path, replace(known, record=replace(known.record, cohort=cohort)))
+    return path
+
+
+def test_a_synthetic_model_is_told_as_what_is_synthetic_not_the_slides(trained_study, task, tmp_path, capsys):
+    new = make_feature_study(tmp_path / "new", n_patients=20, seed=5)
+    model, out = synthetic_model(trained_study, task, tmp_path / "model.safetensors"), tmp_path / "out"
+    flags = ["--features", new.features(ENCODER), "--cohort", new.cohort_table]
+    assert call(model, out, *flags) == 0
+    assert "SYNTHETIC MODEL: it was trained on" in capsys.readouterr().out
+    assert said(out)["is_by_synthetic_model"] is True
+    pages = [out / "index.html", *(out / "patients").glob("*.html"), out / "evaluation" / "report.html"]
+    for page in pages:
+        text = page.read_text()
+        assert "SYNTHETIC MODEL" in text
+        assert "SYNTHETIC DATA" not in text
+        assert "painted slides, invented patients" not in text
+    assert call(model_of(trained_study, task), tmp_path / "real", *flags) == 0
+    assert "SYNTHETIC" not in (tmp_path / "real" / "index.html").read_text() + capsys.readouterr().out
+    assert said(tmp_path / "real")["is_by_synthetic_model"] is False
+    assert (
+        explain(
+            [
+                "--study",
+                str(new.root),
+                "--model",
+                str(model),
+                "--out",
+                str(tmp_path / "maps"),
+                "--faithfulness",
+                "false",
+            ]
+        )
+        == 0
+    )
+    for page in (tmp_path / "maps").rglob("*.html"):
+        assert "SYNTHETIC MODEL" in page.read_text()
+        assert "SYNTHETIC DATA" not in page.read_text()
+
+
 def test_without_a_table_every_slide_is_a_patient_and_barcodes_tell_theirs(trained_study, tmp_path):
     features = tmp_path / "features"
     features.mkdir()
@@ -115,8 +161,6 @@ def test_without_a_table_every_slide_is_a_patient_and_barcodes_tell_theirs(train
 
 
 def test_features_made_otherwise_are_refused_with_the_difference(trained_study, tmp_path, capsys):
-    from dataclasses import replace
-
     from features.store.feature_store import read_feature_bag, write_feature_bag
 
     path = sorted(trained_study.features(ENCODER).glob("*.h5"))[0]
@@ -275,8 +319,6 @@ def test_slide_files_to_predictions_are_those_of_trainings_own_path(tmp_path, ca
             shares = np.exp(outputs) / np.exp(outputs).sum()
             assert shares == pytest.approx([own.loc[name, "p_LMS"], own.loc[name, "p_UPS"]], abs=1e-6)
     assert patient["slides"][0]["embedding_distance"] is None or patient["slides"][0]["embedding_distance"] > 0
-    from dataclasses import replace
-
     other = read_ensemble(model)
     encoder = other.record.encoder | {"weights_sha256": "1" * 64}
     write_ensemble(tmp_path / "other.safetensors", replace(other, record=replace(other.record, encoder=encoder)))
