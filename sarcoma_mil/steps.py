@@ -67,6 +67,7 @@ GROUPS: dict[str, tuple[Step, ...]] = {
                 "preprocessing.tiling.tiling_settings:TilingConfig"),
         _script("features", "tiles to embeddings", "features.embedding.extraction_settings:ExtractionConfig"),
         _script("splits", "patients to folds", "splits.split_settings:SplitConfig"),
+        _script("clinical", "what the clinical table alone tells, before any slide", "mil.clinical_run:ClinicalConfig"),
         _script("train", "cross-validated training, with its report", "mil.training.training_settings:TrainConfig"),
         _script("explain", "what each tile contributed, as maps", "mil.explanation.settings:ExplainConfig"),
     ),

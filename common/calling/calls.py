@@ -20,6 +20,7 @@ WORDS = {  # the command's word: the script it is, in the order of a study's way
     "tile": "preprocessing/tile_slides.py",
     "features": "features/extract_features.py",
     "splits": "splits/make_splits.py",
+    "clinical": "mil/clinical.py",
     "train": "mil/train.py",
     "evaluate": "mil/evaluate.py",
     "predict": "mil/predict.py",
