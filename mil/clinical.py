@@ -14,7 +14,6 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # run by path: import the project, not this folder
 
-from common.calling.calls import as_called
 from common.failures import command
 from common.settings import parse_config
 from mil.clinical_run import ClinicalConfig
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = clinical_models(config.study, config)
     print(clinical_table(found))
     print(f"predictions: {found.predictions}")
-    print(as_called(what_is_next(config.study)))
+    print(what_is_next(config.study))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.failures import StudyError
 from common.files import write_json, write_table
+from common.guards.environment import call_here
 from common.guards.names import checked_name
 from common.settings import option
 from common.slide_files import find_slides
@@ -243,11 +245,9 @@ def what_is_next(study: Path | Study) -> str:
     embedded = {path.stem for path in study.root.glob("features/*/*.h5")}
     n_there, n_tiled, n_embedded = (len(wanted & own) for own in (there, tiled, embedded))
     said = f"slides: {len(wanted)} in the table, {n_there} are in {study.slides}, {n_tiled} have tiles, {n_embedded} have features"
-    flag = f" --study {study.root}"
-    if n_embedded == len(wanted):
-        return f"{said}\nnext: python mil/train.py{flag}"
-    if n_tiled == len(wanted):
-        return f"{said}\nnext: python features/extract_features.py{flag}"
-    if n_there:
-        return f"{said}\nnext: python preprocessing/tile_slides.py{flag}"
-    return f"{said}\nnext: put the slides into {study.slides}, then python preprocessing/tile_slides.py{flag}"
+    script = (
+        "mil/train.py" if n_embedded == len(wanted) else "features/extract_features.py" if n_tiled == len(wanted)
+        else "preprocessing/tile_slides.py"
+    )  # fmt: skip
+    before = "" if n_there or n_tiled or n_embedded else f"put the slides into {study.slides}, then "
+    return f"{said}\nnext: {before}{call_here(script)} --study {shlex.quote(str(study.root))}"
