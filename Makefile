@@ -18,7 +18,7 @@ QUICK := not slow and not browser and not gpu
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo quick test seeds coverage versions lint install develop clean
+.PHONY: help demo quick test seeds docs coverage versions lint install develop clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make quick     changed files linted, and the tests that are quick: a minute or so"
 	@echo "make test      formatting, types, layers and all tests"
 	@echo "make seeds     order-sensitive tests under two seeds of Python's hash, properties under ten of hypothesis"
+	@echo "make docs      the documents as a site, into site/"
 	@echo "make coverage  all tests, and which lines they run"
 	@echo "make versions  the quick tests with the oldest and newest packages, for each Python (uv; 6 GB an environment)"
 	@echo "make install   only the virtual environment, with what it takes to work with slides"
@@ -96,6 +97,9 @@ coverage: $(DEVELOP)
 # Not part of `make test`: it fetches two sets of packages for each Python that uv finds.
 versions:
 	$(PYTHON) benchmarks/versions.py
+
+docs: $(DEVELOP)
+	$(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

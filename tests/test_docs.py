@@ -24,6 +24,8 @@ DOCUMENTS = (
     "docs/formats.md",
     "docs/python.md",
     "docs/tcga_sarc.md",
+    "docs/faq.md",
+    "docs/cluster/README.md",
 )
 STAGES = "common|preprocessing|features|splits|mil|tests|docs|benchmarks"
 
@@ -157,6 +159,16 @@ def test_formats_names_everything_in_the_files_of_a_study_and_nothing_else(root,
         if name not in found[index] and "optional" not in type_
     ]
     assert not absent
+
+
+def test_the_site_is_built_without_a_warning_and_its_pages_are_there(root, tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", "mkdocs.yml", "-d", str(tmp_path)]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    start, faq = ((tmp_path / name).read_text() for name in ("index.html", "faq.html"))
+    assert 'href="guide.html"' in start
+    assert 'href="benchmarks.html"' in faq
+    assert (tmp_path / "demo_slides.jpg").is_file()
 
 
 @pytest.mark.slow
