@@ -11,6 +11,7 @@ No metric is computed here.
     subtype_sections.py    the own sections of a subtype run: calibration, prediction sets, selective prediction
     survival_sections.py   the own sections of a survival run: risk groups, survival over time; survival_pages/ has more
     targets/               the report of ordered classes, numbers and several columns
+    context/               who the patients are, and what others reported
     search/                what was searched and chosen in each fold
     comparison_section.py  the comparison with another run
     image_section.py       results by image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from common.guards.own_files import own_folder, remove_own_files
 from common.templates import render
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics
 from mil.report.blocks import Section, counted, in_words_of, words_of_unit
+from mil.report.context.patients_table import patients_blocks
+from mil.report.context.published_figures import published_sections
 from mil.report.drawing import Picture, as_svg, readable_letters
 from mil.report.figures import OWN_PICTURE, draw_pictures
 from mil.report.image_section import image_section
@@ -109,9 +112,11 @@ def _sections(
     if not isinstance(metrics, NotEvaluated):
         results = [*result_sections(metrics, svgs, run.comparison, run.heads, task), *image_section(metrics, svgs)]
         results = [in_words_of(each, metrics.unit) for each in results]
+    cohort = cohort_section(facts, metrics, task.outcome_counts(facts))
     return [
-        cohort_section(facts, metrics, task.outcome_counts(facts)),
+        replace(cohort, body=(*cohort.body, *patients_blocks(run))),
         *results,
+        *published_sections(run),
         audit_section(run.audit),
         folds_section(facts, svgs),
         *search_sections(run.search),
