@@ -9,5 +9,6 @@ What is asked of a whole cohort stands in `cohort.py` beside the rooms, which pu
     given_sets.py      the sets of the 2021 notebook's tables
     study_slides.py    the slides of a study: files of its folder, and addresses of the column slide_url
     cohort_columns.py  the columns: what each may hold, its type, and every fault in its rows
+    outcome_names.py   names of columns that are known only after the outcome
     target_columns.py  what a column is as something to predict: classes, ordered classes or numbers
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from common.tables.outcome_names import is_named_like_an_outcome
 from mil.evaluation.clusters import plan_of_bags
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
@@ -49,7 +50,7 @@ class SubtypeEvaluation:
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
         """Name the classes that no test patient has, and those too small for macro averages and an interval."""
-        return class_notes(probabilities_and_labels(run, ATTENTION)[1], run.classes)
+        return (*class_notes(probabilities_and_labels(run, ATTENTION)[1], run.classes), *status_notes(run))
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
         """Return what can be reached without a look at the slides."""
@@ -125,6 +126,18 @@ def _patients(run: FinishedRun, model: str) -> Int[np.ndarray, " n"] | None:
 
 def _known(values: Float64[np.ndarray, " b"]) -> float | None:
     return float(values[0]) if np.isfinite(values[0]) else None
+
+
+def status_notes(run: FinishedRun) -> tuple[str, ...]:
+    """Say what is wrong with the status at the end of follow-up as a class, where a run predicts that."""
+    columns = [] if run.targets is None else [target.column for target in run.targets.targets]
+    return tuple(
+        f"{name} is the status at the end of follow-up, as in the 2021 study: who was watched briefly counts as free of the event, "
+        "so that figures move with the length of follow-up and not with the model alone; --task survival takes every patient for "
+        "as long as he or she was watched, and its AUC over time answers for one moment"
+        for name in columns
+        if is_named_like_an_outcome(name)
+    )
 
 
 def class_notes(labels: Int[np.ndarray, " n"], classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ Everything that is learned of the covariates (means, levels, whether values are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,23 +15,13 @@ from jaxtyping import Float64
 from common.failures import StudyError
 from common.guards.names import nearest
 from common.tables.cohort_columns import KNOWN_COLUMNS
+from common.tables.outcome_names import is_named_like_an_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOT_COVARIATES = KNOWN_COLUMNS  # ids, targets, site, set and scale
 MAX_LEVELS = 8
-END_POINT = "os|dss|dfs|dfi|pfs|pfi|rfs|efs|mfs|dmfs|lrfs|css|ttp"
-# names of what is known only after the outcome, as TCGA, cBioPortal and others give them; matched on its words in lower case
-OUTCOME = re.compile(
-    r"vital|surviv|death|decease|follow ?up|relaps|recurrence|exitus|censor|outcome|rezidiv|verstorben|"
-    r"\b(dead|alive|died|recurred|progression|progressed|event)\b|^status$|"
-    rf"\b({END_POINT})(event|status|months|days|years|time)?\b|"
-    r"\bto (last|progress|recur|event|new)|\blast (communication|contact|alive|known|visit|seen|news|status)\b|"
-    r"\b(disease|progress|event|failure|metastas[ie]s) free\b|\bnew (tumou?r|neoplasm) event|"
-    r"\b(tumou?r|neoplasm|cancer|disease) status\b"
-)
-WORD_END = re.compile(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +96,6 @@ def choose_covariates(
             texts = [None if gone else str(value) for value, gone in zip(values, missing, strict=True)]
             categorical[name] = dict(zip(patients, texts, strict=True))
     return Covariates(numeric=numeric, categorical=categorical, left_out=left_out)
-
-
-def is_named_like_an_outcome(name: str) -> bool:
-    """Return whether a column's name says that its values are known only after the outcome: OSEvent, tumor_status."""
-    return OUTCOME.search(WORD_END.sub(" ", name).strip().lower()) is not None
 
 
 def _unfit(slides: pd.DataFrame, name: str, barred: Collection[str]) -> str:

@@ -66,6 +66,21 @@ def test_a_number_is_learnt_out_of_fold_and_reported(study, capsys):
     assert "R2 is 1 less the squared error" in page
 
 
+def test_the_status_at_the_end_of_follow_up_is_learnt_as_classes_and_its_bias_is_said(study, capsys):
+    rng = np.random.default_rng(3)
+    status = {
+        patient: rng.choice(["Alive", "Dead"]) for patient in sorted(set(pd.read_csv(study.cohort_table)["patient_id"]))
+    }
+    change(study, vital_status=lambda table: table["patient_id"].map(status))
+    assert run(study, "--target", "vital_status") == 0
+    (note,) = [note for note in metrics(study, "vital_status")["notes"] if "end of follow-up" in note]
+    assert "vital_status is the status at the end of follow-up" in note
+    assert "--task survival takes every patient" in note
+    assert "watched briefly" in (study.run("vital_status", "default") / "report.html").read_text()
+    assert run(study, "--target", "grade") == 0
+    assert not [note for note in metrics(study, "grade")["notes"] if "end of follow-up" in note]
+
+
 def test_the_scale_of_a_number_is_that_of_the_training_patients_and_stands_in_the_model(study):
     assert run(study, "--target", "size_mm") == 0
     folder = study.run("size_mm", "default")
