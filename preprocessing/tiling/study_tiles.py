@@ -16,7 +16,7 @@ from common.files import settings_text
 from common.machine import default_workers
 from common.parallel import Engine, over_slides
 from common.settings import settings_of
-from common.sharing.claims import Claims, ElsewhereError, Sharing
+from common.sharing.claims import Claims, ElsewhereError, Sharing, settled
 from common.slide_files import find_slides, named_as_in_table, no_such_slide
 from common.study import Study, open_study
 from preprocessing.reading.scale import given_scale, parse_scale
@@ -68,6 +68,7 @@ def _tile(study: Study, config: TilingConfig, sharing: Sharing) -> TiledStudy:
     with engine_of(config) as engine:
         statuses = tile_slides(study, own_files, own_rows, config, masks=masks, engine=engine, sharing=sharing)
     with sharing.turn("status"):  # runs of several parts end at once
+        statuses = settled(statuses, study.status_file, sharing)
         known = [*statuses, *earlier_statuses(study.status_file, cohort.left_out | of_others)]
         write_status(study.status_file, known)
         rows = [status_row(status) for status in known]
