@@ -156,6 +156,8 @@ def test_a_run_that_was_taken_for_dead_does_not_take_back_what_another_holds(tmp
             if slept._files.owner.token in path.read_text():
                 os.utime(path, ns=(0, 0))
         assert own.take("a")
+        own.free("a")
+        assert own.take("a")  # by a file of the name that the first claim had
         slept.free("a")
         with joined(tmp_path) as third:
             assert not third.take("a")
@@ -170,6 +172,46 @@ def test_where_there_are_no_links_new_files_do(tmp_path, monkeypatch):
         one.free("a")
         assert other.take("a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_a_network_disk_lost_is_found_again(tmp_path, monkeypatch):
+    link = os.link
+
+    def made_and_refused(one, other):
+        link(one, other)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    with joined(tmp_path) as one, joined(tmp_path) as other:
+        monkeypatch.setattr(os, "link", made_and_refused)
+        assert one.take("a")
+        monkeypatch.undo()
+        assert not other.take("a")
+
+
+def test_a_list_that_a_network_disk_kept_too_long_does_not_give_a_piece_twice(tmp_path, monkeypatch):
+    with joined(tmp_path) as first, joined(tmp_path) as second, joined(tmp_path) as third:
+        assert first.take("a")
+        for path in (tmp_path / ".claims").iterdir():
+            if first._files.owner.token in path.read_text():
+                os.utime(path, ns=(0, 0))
+        assert second.take("a")  # over from the first: its file has the number 2
+        listed, calls = third._files._claims_of, []
+
+        def old_list(piece):
+            calls.append(piece)
+            return [] if len(calls) == 1 else listed(piece)
+
+        monkeypatch.setattr(third._files, "_claims_of", old_list)
+        assert not third.take("a")
+        assert [path.suffix for path in (tmp_path / ".claims").iterdir() if path.suffix] == [".2"]
+
+
+def test_a_run_whose_file_was_taken_away_makes_it_anew(tmp_path):
+    with joined(tmp_path) as own, joined(tmp_path) as other:
+        own._files._file.unlink()
+        assert own.take("a")
+        assert not other.take("a")
+        assert other.holders() == [own._files.owner.told]
 
 
 def test_other_settings_are_kept_off_and_other_steps_are_not(tmp_path):
