@@ -1,16 +1,20 @@
 """What thousands of slides cost beyond their own work: tiny ones are tiled and embedded, and both are run again.
 
     python benchmarks/many_slides.py --slides 2000 --out /tmp/many
+    python benchmarks/many_slides.py --slides 2000 --out /tmp/many --dask 2
 
 Measured are the processor time of the parent process for each slide (orchestration; limit 30 ms), the clock of a second run
 that has nothing to do (limit 20 s), and the memory and the open files of the parent over time (flat: the last quarter's most
-within a tenth, or 20 MB and 5 files, of the second quarter's).
+within a tenth, or 20 MB and 5 files, of the second quarter's). With --dask N the slides go to N Dask workers of this machine, and
+the memory of the scheduler is measured too.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,30 +104,70 @@ def followed(command: list[str], folder: Path) -> Course:
     return Course(time.monotonic() - began, spent, tuple(memory), tuple(files), code)
 
 
+class Cluster:
+    """A Dask scheduler and workers on this machine, ended at the end of the with block."""
+
+    def __init__(self, folder: Path, n_workers: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._folder, self._n_workers = folder, n_workers
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Cluster:
+        host, port = self.address.removeprefix("tcp://").split(":")
+        self._start("dask_scheduler", "--host", host, "--port", port)
+        for _ in range(self._n_workers):
+            more = ("--no-nanny", "--nthreads", "1", "--host", host, "--local-directory", str(self._folder / "workers"))
+            self._start("dask_worker", self.address, *more)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes[::-1]:
+            process.terminate()
+            process.wait()
+
+    def memory_mb(self) -> float:
+        """Return the memory of the scheduler."""
+        import psutil
+
+        return float(psutil.Process(self._processes[0].pid).memory_info().rss / 1e6)
+
+    def _start(self, module: str, *flags: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *flags]
+        with (self._folder / f"{module}.log").open("ab") as log:
+            self._processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self._folder))
+
+
 def main() -> None:
     """Make the slides, run the steps twice and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slides", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=None, help="folder for the study; left out: a temporary one")
     parser.add_argument("--steps", default="tile,extract")
+    parser.add_argument("--dask", type=int, default=0, help="Dask workers that do the slides; 0: the script's own")
     arguments = parser.parse_args()
     steps = {
         "tile": ["preprocessing/tile_slides.py", "--tile_um", "128", "--tile_px", "64", "--stain", "none", "--workers", "2"],
         "extract": ["features/extract_features.py", "--encoder", "benchmarks.many_slides:tiny_encoder", "--workers", "1",
                     "--device", "cpu"],
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder = arguments.out or Path(place)
         study = folder / "study"
         make_study(study, arguments.slides)
+        cluster = stack.enter_context(Cluster(folder, arguments.dask)) if arguments.dask else None
+        more = ["--scheduler", cluster.address] if cluster else []
         print(
             "| step | clock, s | processor time of the parent, ms a slide | memory of the parent, MB | open files | flat |"
         )
         print("|---|---|---|---|---|---|", flush=True)
         is_well = True
         for name in arguments.steps.split(","):
-            command = [sys.executable, str(ROOT / steps[name][0]), "--study", str(study), *steps[name][1:]]
+            command = [sys.executable, str(ROOT / steps[name][0]), "--study", str(study), *steps[name][1:], *more]
             for run in ("first", "nothing to do"):
+                before = cluster.memory_mb() if cluster else 0.0
                 course = followed(command, folder)
                 each = course.parent_s * 1000 / arguments.slides
                 is_well &= each <= LIMIT_MS and course.is_flat() and course.code == 0
@@ -131,6 +175,7 @@ def main() -> None:
                 print(
                     f"| {name}, {run} | {course.seconds:.1f} | {each:.1f} | {max(course.memory_mb):.0f} | "
                     f"{max(course.n_open)} | {'yes' if course.is_flat() else 'no'} |"
+                    + (f" scheduler {before:.0f} to {cluster.memory_mb():.0f} MB |" if cluster else "")
                     + ("" if course.code == 0 else f" exit code {course.code}"),
                     flush=True,
                 )

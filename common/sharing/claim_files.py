@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +39,11 @@ class ClaimFiles:
             StudyError: the folder is a link.
         """
         while True:
+            is_new = not self.folder.exists()
             own_folder(self.folder, below=self.folder.parent)
+            if is_new:
+                with suppress(OSError):  # whoever may write into the study may share its work
+                    self.folder.chmod(stat.S_IMODE(self.folder.parent.stat().st_mode))
             try:
                 with writing(self._file):
                     self._appear()
@@ -128,6 +133,7 @@ class ClaimFiles:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             return False
+        os.fchmod(number, 0o644)
         os.write(number, self.owner.text().encode())
         os.close(number)
         return True
@@ -136,6 +142,7 @@ class ClaimFiles:
         """Make this run's own file, whole at once."""
         partial = self.folder / f"new-{self.owner.token}"
         partial.write_text(self.owner.text(), encoding="utf-8")
+        partial.chmod(0o644)  # other people's runs look whether this one lives
         partial.replace(self._file)
 
     def _lives(self, own: Seen | None) -> bool:

@@ -12,11 +12,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from common.failures import SlideError, StudyError
+from common.failures import SlideError, SlideStatus, StudyError, earlier_statuses
 from common.files import UnwritableError
 from common.sharing.claim_files import ClaimFiles
 from common.sharing.owners import this_run
@@ -49,6 +49,10 @@ class Sharing:
     def failure(self, piece: str) -> ElsewhereError | None:
         """Return how a piece failed in another run since this one began; None where it did not."""
         return None
+
+    def is_mended(self, piece: str) -> bool:
+        """Return whether a piece that failed here was made by another run since."""
+        return False
 
     def released(self, pieces: Collection[str]) -> list[str]:
         """Return those of some pieces that no living run holds any more."""
@@ -100,6 +104,7 @@ class Claims(Sharing):
         self._steps, self._expiry_s = tuple(steps), EXPIRY_S if expiry_s is None else expiry_s
         self._files = ClaimFiles(folder / FOLDER, this_run(what, checksums), self._expiry_s)
         self._held: dict[str, list[Path]] = {}
+        self._noted: set[str] = set()  # pieces that failed here
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._renew_again, daemon=True)
@@ -173,6 +178,7 @@ class Claims(Sharing):
                     self._note(step, piece).unlink(missing_ok=True)
                 elif not isinstance(error, ElsewhereError):
                     self._write_note(self._note(step, piece), error)
+                    self._noted.add(piece)
             self._files.give_back(claim)
 
     def failure(self, piece: str) -> ElsewhereError | None:
@@ -185,6 +191,10 @@ class Claims(Sharing):
                 if noted >= self._joined:
                     return ElsewhereError(str(known["reason"]), str(known["remedy"]))
         return None
+
+    def is_mended(self, piece: str) -> bool:
+        """Return whether a piece that failed here was made by another run since: what was noted of it is gone."""
+        return piece in self._noted and not any(self._note(step, piece).exists() for step in self._steps)
 
     def released(self, pieces: Collection[str]) -> list[str]:
         """Return those of some pieces that no living run holds any more."""
@@ -208,6 +218,19 @@ class Claims(Sharing):
         partial = path.with_name(f"note-{self._files.owner.token}")
         partial.write_text(json.dumps({"reason": error.reason, "remedy": error.remedy}), encoding="utf-8")
         partial.replace(path)
+
+
+def settled(statuses: Sequence[SlideStatus], path: Path, sharing: Sharing) -> list[SlideStatus]:
+    """Return what is to be said of slides: of one that failed here and was made by another run since, what that run says.
+
+    Args:
+        statuses: what became of the slides in this run.
+        path: the status table, into which the other run has written.
+        sharing: the claims on these slides.
+    """
+    mended = {row.slide_id for row in statuses if row.state == "failed" and sharing.is_mended(row.slide_id)}
+    said = {row.slide_id: row for row in earlier_statuses(path, mended) if row.state == "done"}
+    return [said.get(row.slide_id, row) for row in statuses]
 
 
 def _hashed(step: str, piece: str) -> str:

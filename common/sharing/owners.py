@@ -61,9 +61,9 @@ def seen(path: Path) -> Seen | None:
     try:
         with path.open(encoding="utf-8") as file:
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime
-    except FileNotFoundError:
-        return None
-    except OSError:  # a stale handle: it was removed while it was opened
+    except PermissionError:  # of somebody who lets nobody read it
+        text, renewed = "", path.stat().st_mtime
+    except OSError:  # gone, or a stale handle: it was removed while it was opened
         return None
     try:
         return Seen(Owner(**json.loads(text)), renewed)

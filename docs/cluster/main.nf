@@ -56,7 +56,7 @@ process TRAINING {
     script:
     """
     cd ${launchDir}
-    ${params.python} mil/train.py --study ${params.study} --encoder ${params.encoder} --task ${params.task} --threads ${task.cpus}
+    ${params.python} mil/train.py --study ${params.study} --encoder ${params.encoder} --task ${params.task}
     """
 }
 

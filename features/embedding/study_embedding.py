@@ -13,7 +13,7 @@ from common.cohort import read_cohort
 from common.failures import SlideStatus, StudyError, earlier_statuses, failure_table, write_status
 from common.files import content_sha256, settings_text
 from common.settings import settings_of
-from common.sharing.claims import Claims, Sharing
+from common.sharing.claims import Claims, Sharing, settled
 from common.study import Study, as_study, open_study
 from common.tables.study_slides import study_slides
 from features.embedding.cluster_jobs import extract_on_cluster
@@ -103,7 +103,7 @@ def embed_study(study: Path | Study, config: ExtractionConfig) -> StudyEmbedding
     with Claims(work.study.root, _steps(cards, embedders, config), what=what) as claims:
         statuses = work.on_cluster(claims) if config.is_clustered else work.extract(embedders, claims)
         with claims.turn("status"):  # runs of several parts end at once
-            outcomes = tuple(_written(work, card.name, statuses) for card in cards)
+            outcomes = tuple(_written(work, card.name, statuses, claims) for card in cards)
     shares = tuple(clock.share() for clock in embedders[0].runtime.gpus) if embedders else ()  # encoders share the GPUs
     return StudyEmbedding(outcomes=outcomes, gpu_shares=shares)
 
@@ -118,9 +118,9 @@ def _steps(cards: Sequence[EncoderCard], embedders: Sequence[Embedder], config: 
     return {f"features of {card.name}": settings_text({**known, "encoder": told.get(card.name)}) for card in cards}
 
 
-def _written(work: _Work, encoder: str, statuses: Sequence[EncoderStatus]) -> EncoderOutcome:
-    own = tuple(row for name, row in statuses if name == encoder)
+def _written(work: _Work, encoder: str, statuses: Sequence[EncoderStatus], sharing: Sharing) -> EncoderOutcome:
     status_file = work.study.features(encoder) / "status.csv"
+    own = tuple(settled([row for name, row in statuses if name == encoder], status_file, sharing))
     known = (*own, *earlier_statuses(status_file, work.left_out))
     write_status(status_file, known)
     return EncoderOutcome(encoder=encoder, statuses=own, all_statuses=known, status_file=status_file)

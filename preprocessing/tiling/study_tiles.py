@@ -17,7 +17,7 @@ from common.machine import default_workers
 from common.parallel import Engine, over_slides
 from common.remote.ahead import fetched_ahead
 from common.settings import settings_of
-from common.sharing.claims import Claims, ElsewhereError, Sharing
+from common.sharing.claims import Claims, ElsewhereError, Sharing, settled
 from common.slide_files import no_such_slide
 from common.study import Study, open_study
 from common.tables.study_slides import study_slides
@@ -70,6 +70,7 @@ def _tile(study: Study, config: TilingConfig, sharing: Sharing) -> TiledStudy:
     with engine_of(config) as engine:
         statuses = tile_slides(study, own_files, own_rows, config, masks=masks, engine=engine, sharing=sharing)
     with sharing.turn("status"):  # runs of several parts end at once
+        statuses = settled(statuses, study.status_file, sharing)
         known = [*statuses, *earlier_statuses(study.status_file, cohort.left_out | of_others)]
         write_status(study.status_file, known)
         rows = [status_row(status) for status in known]

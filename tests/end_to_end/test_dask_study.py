@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.dask_machines import Machines
-from tests.helpers.tiny_slides import EXTRACT, SPLIT, TILE, TRAIN, difference, ended, make_tiny_study, run, started
+from tests.helpers.tiny_slides import (
+    EXTRACT,
+    PREDICT,
+    SPLIT,
+    TILE,
+    TRAIN,
+    difference,
+    ended,
+    make_tiny_study,
+    run,
+    started,
+)
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 pytestmark = pytest.mark.slow  # seconds a test: whole scripts, networks, training
@@ -72,6 +83,10 @@ def test_a_study_over_workers_is_that_of_one_machine_to_the_byte_and_finds_all_t
         run(*SPLIT, "--study", study)
         run(*FULL_TRAIN, *own)
         assert difference(whole, study) == []
+        model = ("--model", study / "runs" / "subtype" / "default" / "model.safetensors", "--slides", study / "slides")
+        run(*PREDICT, *model, "--out", tmp_path / "here", code=1)
+        run(*PREDICT, *model, "--out", tmp_path / "there", *own[2:], code=1)
+        assert difference(tmp_path / "here", tmp_path / "there") == []
         times = {path: path.stat().st_mtime_ns for path in study.rglob("*.h5")}
         run(*TILE, *own, code=1)
         run(*EXTRACT, *own, code=1)

@@ -4,10 +4,13 @@ import shutil
 import signal
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.helpers.tiny_slides import (
     EXTRACT,
+    PREDICT,
     SPLIT,
     TILE,
     TRAIN,
@@ -87,6 +90,34 @@ def test_what_a_killed_run_held_the_next_one_makes(whole, tmp_path, part):
     assert not (study / ".claims").exists()
 
 
+def test_ctrl_c_leaves_no_claim(whole, tmp_path):
+    study = up_to(whole, tmp_path, "tiles")
+    process = logged(tmp_path / "log", *MADE_BY["tiles"], "--study", study, slow_s=0.5)
+    while not (tmp_path / "log").is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert list((study / ".claims").iterdir())
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == 130
+    assert not (study / ".claims").exists()
+
+
+def test_a_table_of_images_goes_in_parts_too(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abcdef":
+        cv2.imwrite(str(images / f"{name}.png"), rng.integers(100, 255, (300, 300, 3)).astype(np.uint8))
+    lines = ["patient_ID,Path,Label", *(f"P{name},{name}.png,LMS" for name in "abcdef"), "Pg,g.png,LMS"]
+    (images / "key.csv").write_text("\n".join(lines) + "\n")
+    one, parts = tmp_path / "one", tmp_path / "parts"
+    run(*EXTRACT, "--tiles", images / "key.csv", "--study", one, code=1)
+    for number in (2, 1):
+        code, told = ended(started(*EXTRACT, "--tiles", images / "key.csv", "--study", parts, "--shard", f"{number}/2"))
+        assert code in (0, 1), told
+    assert difference(one, parts) == []
+
+
 @pytest.mark.parametrize("part", ["tiles", "features"])
 def test_the_parts_of_shards_are_the_whole_to_the_byte(whole, tmp_path, part):
     study = up_to(whole, tmp_path, part)
@@ -105,9 +136,6 @@ def test_all_shards_at_once_lose_no_row(whole, tmp_path):
     parts = [started(*command, "--study", study, "--shard", f"{number}/3") for number in (1, 2, 3)]
     assert {ended(part)[0] for part in parts} == {0, 1}
     assert difference(whole[0], study, "tiles") == []
-
-
-PREDICT = ("mil/predict.py", "--device", "cpu", "--threads", "1", "--workers", "1", "--bootstrap", "100")
 
 
 def test_the_last_shard_of_a_prediction_finds_all_and_predicts_as_one_run_does(whole, tmp_path):

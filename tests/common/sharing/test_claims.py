@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from common.failures import SlideError, StudyError
+from common.failures import SlideError, SlideStatus, StudyError, write_status
 from common.sharing import claim_files, claims, owners
-from common.sharing.claims import Claims, ElsewhereError, OtherSettingsError, Sharing
+from common.sharing.claims import Claims, ElsewhereError, OtherSettingsError, Sharing, settled
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = (
@@ -156,6 +156,8 @@ def test_a_run_that_was_taken_for_dead_does_not_take_back_what_another_holds(tmp
             if slept._files.owner.token in path.read_text():
                 os.utime(path, ns=(0, 0))
         assert own.take("a")
+        own.free("a")
+        assert own.take("a")  # by a file of the name that the first claim had
         slept.free("a")
         with joined(tmp_path) as third:
             assert not third.take("a")
@@ -170,6 +172,46 @@ def test_where_there_are_no_links_new_files_do(tmp_path, monkeypatch):
         one.free("a")
         assert other.take("a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_a_network_disk_lost_is_found_again(tmp_path, monkeypatch):
+    link = os.link
+
+    def made_and_refused(one, other):
+        link(one, other)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    with joined(tmp_path) as one, joined(tmp_path) as other:
+        monkeypatch.setattr(os, "link", made_and_refused)
+        assert one.take("a")
+        monkeypatch.undo()
+        assert not other.take("a")
+
+
+def test_a_list_that_a_network_disk_kept_too_long_does_not_give_a_piece_twice(tmp_path, monkeypatch):
+    with joined(tmp_path) as first, joined(tmp_path) as second, joined(tmp_path) as third:
+        assert first.take("a")
+        for path in (tmp_path / ".claims").iterdir():
+            if first._files.owner.token in path.read_text():
+                os.utime(path, ns=(0, 0))
+        assert second.take("a")  # over from the first: its file has the number 2
+        listed, calls = third._files._claims_of, []
+
+        def old_list(piece):
+            calls.append(piece)
+            return [] if len(calls) == 1 else listed(piece)
+
+        monkeypatch.setattr(third._files, "_claims_of", old_list)
+        assert not third.take("a")
+        assert [path.suffix for path in (tmp_path / ".claims").iterdir() if path.suffix] == [".2"]
+
+
+def test_a_run_whose_file_was_taken_away_makes_it_anew(tmp_path):
+    with joined(tmp_path) as own, joined(tmp_path) as other:
+        own._files._file.unlink()
+        assert own.take("a")
+        assert not other.take("a")
+        assert other.holders() == [own._files.owner.told]
 
 
 def test_other_settings_are_kept_off_and_other_steps_are_not(tmp_path):
@@ -212,6 +254,49 @@ def test_what_failed_since_a_run_began_it_does_not_try_again_and_what_failed_bef
             late.free("a")
             assert one.failure("a") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slide_that_another_run_made_after_it_failed_here_is_told_as_done(tmp_path):
+    table = tmp_path / "status.csv"
+    with joined(tmp_path) as early:
+        for name in ("a", "b"):
+            assert early.take(name)
+            early.free(name, SlideError("out of memory"))
+        time.sleep(0.02)
+        with joined(tmp_path) as late:
+            assert late.take("a")
+            late.free("a")
+        write_status(table, [SlideStatus(slide_id=name, step="x", state="done") for name in ("a", "b")])
+        own = [SlideStatus(slide_id=name, step="x", state="failed", reason="out of memory") for name in ("a", "b")]
+        assert [row.state for row in settled(own, table, early)] == ["done", "failed"]
+    assert settled(own, table, Sharing()) == own
+
+
+def test_who_may_write_into_the_study_may_share_and_read_who_is_at_work(tmp_path):
+    tmp_path.chmod(0o2775)
+    before = os.umask(0o077)
+    try:
+        with joined(tmp_path) as own:
+            assert own.take("a")
+            assert (tmp_path / ".claims").stat().st_mode & 0o7777 == 0o2775
+            assert all(path.stat().st_mode & 0o044 for path in (tmp_path / ".claims").iterdir())
+    finally:
+        os.umask(before)
+
+
+def test_a_file_that_nobody_may_read_lives_until_it_expires(tmp_path, monkeypatch):
+    with joined(tmp_path) as own, joined(tmp_path) as other:
+        assert other.take("a")
+        opened = Path.open
+
+        def closed(path, *given, **options):
+            if claim_files.CLAIM.fullmatch(path.name):
+                raise PermissionError(errno.EACCES, "closed", str(path))
+            return opened(path, *given, **options)
+
+        monkeypatch.setattr(Path, "open", closed)
+        assert not own.take("a")
+        monkeypatch.undo()
 
 
 def test_one_waits_for_its_turn(tmp_path):
