@@ -35,7 +35,7 @@ from sarcoma_mil.whole.study_steps import (
     training_step,
 )
 from sarcoma_mil.whole.table_tasks import table_tasks
-from sarcoma_mil.whole.whole_run import done_before
+from sarcoma_mil.whole.whole_run import done_before, warn_of_folds
 
 INNER = 2.0  # inner folds (3, each of two thirds of the patients) beside the head itself
 STEPS_OF_SMALL = 450  # fewest steps of a subtype's training
@@ -72,6 +72,7 @@ def forecast_study(config: RunConfig, *, say: Say = print) -> int:
         say(f"features come from the images of {own.extraction.tiles}: what they take is not told beforehand")
         return EXIT_DONE
     cohort = read_cohort(study.cohort_table, where=own.tiling.where)
+    warn_of_folds(own, say)
     n_tiles, n_lost = _slides(own, cohort, forecast, say)
     _patients(own, config, cohort, n_tiles, forecast)
     say(_table(forecast))
