@@ -1,5 +1,6 @@
 # docker build -t sarcoma-mil .
-# docker run --rm -v "$PWD":/data -p 8421:8421 sarcoma-mil demo            (Linux: --user "$(id -u):$(id -g)"; a GPU: --gpus all)
+# docker run --rm -v "$PWD":/data sarcoma-mil demo          (Linux: --user "$(id -u):$(id -g)"; a GPU: --gpus all; for serve, which is
+# for the computer alone that it runs on: --network host)
 # The image takes some 7 GB with PyTorch's CUDA libraries. Without them, for machines without a GPU: --build-arg TORCH="--index-url ADDRESS",
 # with the address that PyTorch's own page (Get started: Pip, CPU) shows.
 FROM python:3.12-slim

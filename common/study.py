@@ -113,6 +113,8 @@ def open_study(study: Path | Study) -> Study:
     """
     opened = as_study(study)
     root = opened.root
+    if not root.is_dir() and (Path.cwd() / "slides").is_dir() and as_study(Path.cwd()).cohort_table.is_file():
+        raise StudyError(f"no study folder at {root}, and this folder looks like one: give it with --study .")
     if not root.is_dir():
         raise StudyError(
             f"no study folder at {root}. A study is a folder with slides/ (whole-slide images) and cohort.csv (one row "

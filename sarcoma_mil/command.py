@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,7 +33,29 @@ DIR/study.yaml. Exit codes: 0 done, 1 some slides failed and are named, 2 wrong 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer help and version, or do what the first word says."""
+    """Answer help and version, or do what the first word says; a reader that went away (| head) ends it without a trace."""
+    try:
+        code = _answer(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if _has_reader():
+            raise  # another pipe broke: a defect
+        return EXIT_DONE
+    return code
+
+
+def _has_reader() -> bool:
+    """Return whether somebody still reads what is printed; where not, the rest goes nowhere."""
+    if hasattr(select, "poll"):
+        looked = select.poll()
+        looked.register(sys.stdout.fileno(), 0)
+        if not any(state & select.POLLERR for _, state in looked.poll(0)):
+            return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False
+
+
+def _answer(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in ([name] for name in HELP) and len(words) > 1 and words[1] in STEPS:
         words = [words[1], "--help"]  # help tile

@@ -4,6 +4,7 @@ import fnmatch
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import SECTIONS
+from common.calling.calls import WORDS
+from common.failures import StudyError
+from common.settings import SECTIONS, options_of, parse_config
+from sarcoma_mil.steps import STEPS
 
 DOCUMENTS = (
     "README.md",
@@ -27,11 +31,11 @@ DOCUMENTS = (
     "docs/faq.md",
     "docs/cluster/README.md",
 )
-STAGES = "common|preprocessing|features|splits|mil|tests|docs|benchmarks"
+STAGES = "common|preprocessing|features|splits|mil|sarcoma_mil|tests|docs|benchmarks"
 
 
 def test_the_readme_is_short(root):
-    assert len((root / "README.md").read_text().splitlines()) <= 140
+    assert len((root / "README.md").read_text().splitlines()) <= 130
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -197,6 +201,93 @@ def test_the_names_of_python_md_are_offered(root):
         offered = importlib.import_module(stage)
         for name in re.findall(r"`(\w+)`", functions + settings):
             assert callable(getattr(offered, name)), name
+
+
+def spans(text):
+    """Yield what is shown as code: lines of blocks, less their comments, and spans in a line."""
+    is_fenced = False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            is_fenced = not is_fenced
+        elif is_fenced or line.startswith("    "):
+            yield re.split(r"\s+#\s|\s{2,}", line.strip())[0]
+        else:
+            yield from re.findall(r"`([^`]+)`", line)
+
+
+def calls(text):
+    """Yield each call of a step: its words, the step, and its flags."""
+    by_script = {script: STEPS[word] for word, script in WORDS.items()}
+    for span in spans(text):
+        for part in re.split(r"&&|;", span):
+            words = shlex.split(part) if part.count('"') % 2 == part.count("'") % 2 == 0 else part.split()
+            if words[:1] and words[0].rpartition("/")[2] in ("python", "python3"):
+                words = words[1:]
+            if words[:1] == ["sarcoma-mil"] and len(words) > 1 and words[1] not in NO_STEP:
+                yield part, words[1], STEPS.get(words[1]), words[2:]
+            elif words and words[0] in by_script:
+                yield part, words[0], by_script[words[0]], words[1:]
+
+
+NO_STEP = ("COMMAND", "--help", "--version", "help", "completion")
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, "benchmarks/README.md", "Makefile", "environment.yml", "apptainer.def"]
+)
+def test_commands_in_documents_have_options_and_values_that_there_are(root, document, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # no study of anybody's
+    found = list(calls((root / document).read_text()))
+    assert found or document not in ("README.md", "docs/guide.md")
+    for part, word, step, flags in found:
+        assert step is not None, f"{document}: {part}: {word} is no command"
+        options, kept = options_of(step.config_class()), []
+        for name, value in pairs(flags, is_led_by_folder=word in ("init", "run", "demo")):
+            assert name.replace("-", "_") in options, f"{document}: {part}: no option {name!r}"
+            kept += [] if STANDS_FOR.search(value) or not value else [f"--{name}={value}"]
+        try:
+            parse_config(step.config_class(), kept, section=step.section, description="")
+        except (SystemExit, StudyError) as error:
+            pytest.fail(f"{document}: {part}: {error} {capsys.readouterr().err}")
+
+
+STANDS_FOR = re.compile(r"[A-Z]{2,}|\.\.\.|<")  # a value that is none: DIR, FILE
+
+
+def pairs(flags, *, is_led_by_folder):
+    """Yield the options of a call with their values; "" for one that stands alone or for a value without an option."""
+    left = flags[1:] if is_led_by_folder and flags and not flags[0].startswith("--") else list(flags)
+    while left:
+        flag = left.pop(0)
+        name, _, value = flag.removeprefix("--").partition("=")
+        if flag.startswith("--") and not value and left and not left[0].startswith("--"):
+            value = left.pop(0)
+        yield (name, value) if flag.startswith("--") else ("", "")
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "benchmarks/README.md"])
+def test_programs_in_documents_are_there_and_have_these_options(root, document):
+    for span in spans((root / document).read_text()):
+        for path, flags in re.findall(r"python3? ((?:benchmarks|tests)/[\w/]+\.py)([^|&;]*)", span):
+            text = (root / path).read_text()
+            for flag in re.findall(r"--\w+", flags):
+                assert f'"{flag}"' in text, f"{document}: {span}: {path} has no {flag}"
+
+
+def test_targets_of_make_in_documents_are_there(root):
+    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        for span in spans((root / document).read_text()):
+            for target in re.findall(r"^make ([a-z]+)", span):
+                assert target in targets, f"{document}: make {target}"
+
+
+def test_the_guide_begins_with_the_first_hour(root):
+    headings = re.findall(r"^## (.*)$", (root / "docs" / "guide.md").read_text(), re.MULTILINE)
+    assert headings[0] == "The first hour"
+    for word in ("init", "check", "run", "serve", "predict", "demo", "doctor"):
+        for document in ("README.md", "docs/guide.md"):
+            assert f"sarcoma-mil {word}" in (root / document).read_text(), (document, word)
 
 
 def test_every_section_of_the_settings_file_is_named(root):

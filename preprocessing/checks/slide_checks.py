@@ -219,7 +219,8 @@ def set_findings(patients: pd.DataFrame) -> list[Finding]:
             if not (own["set"] == "train").any():
                 found = f"no training patient of {subtype}"
                 findings.append(Finding("given sets", found, "move one there, or leave the class out with --where"))
-    if "event" in patients.columns and n_of["train"] and not patients.loc[patients["set"] == "train", "event"].sum():
+    has_events = "event" in patients.columns and patients["event"].notna().any()
+    if has_events and n_of["train"] and not patients.loc[patients["set"] == "train", "event"].sum():
         findings.append(
             Finding("given sets", "no event in the set train: no Cox model can be fitted", "move one there")
         )
@@ -247,7 +248,7 @@ def cohort_findings(patients: pd.DataFrame, *, n_folds: int) -> list[Finding]:
                 fewer = "fewer folds (--folds)" if count >= 2 else "--stratify event for survival alone"
                 remedy = f"{fewer}, or leave the class out with --where"
                 findings.append(Finding("cohort", found, remedy))
-    if "event" in patients.columns:
+    if "event" in patients.columns and patients["event"].notna().any():  # a column without any value was not filled in
         n_events = int(patients["event"].sum())
         if n_events < n_folds:
             found = f"{n_events} event(s), fewer than the {n_folds} folds: no Cox model can be evaluated"

@@ -35,10 +35,11 @@ from sarcoma_mil.whole.study_steps import (
     training_step,
 )
 from sarcoma_mil.whole.table_tasks import table_tasks
-from sarcoma_mil.whole.whole_run import done_before
+from sarcoma_mil.whole.whole_run import done_before, warn_of_folds
 
 INNER = 2.0  # inner folds (3, each of two thirds of the patients) beside the head itself
 STEPS_OF_SMALL = 450  # fewest steps of a subtype's training
+NOT_TRIED = "explain: not tried, for it needs a trained model; it reads every slide once more, and writes maps of it"
 Say = Callable[[str], None]
 
 
@@ -71,6 +72,7 @@ def forecast_study(config: RunConfig, *, say: Say = print) -> int:
         say(f"features come from the images of {own.extraction.tiles}: what they take is not told beforehand")
         return EXIT_DONE
     cohort = read_cohort(study.cohort_table, where=own.tiling.where)
+    warn_of_folds(own, say)
     n_tiles, n_lost = _slides(own, cohort, forecast, say)
     _patients(own, config, cohort, n_tiles, forecast)
     say(_table(forecast))
@@ -193,8 +195,10 @@ def _patients(own: StudySettings, config: RunConfig, cohort: Cohort, n_tiles: fl
             seconds = folds * n_steps * step_s * (1 + (INNER if own.train.cross_fit else 0))
         forecast.add(f"train {task.name}", state, "", seconds)
         if config.explain and not task.why_not:
-            explain = explaining_step(own, task)
-            forecast.add(f"explain {task.name}", _state(own, explain), "")
+            state = _state(own, explaining_step(own, task))
+            forecast.add(f"explain {task.name}", state, "")
+            if state == "due" and NOT_TRIED not in forecast.basis:
+                forecast.basis.append(NOT_TRIED)
 
 
 def _table(forecast: Forecast) -> str:

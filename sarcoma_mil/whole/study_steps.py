@@ -45,6 +45,11 @@ class StudyStep:
     why_not: str = ""
     is_of_owner: bool = False
 
+    @property
+    def title(self) -> str:
+        """The step and its task, for the screen."""
+        return " ".join(self.name.split(" ")[:2])
+
 
 @dataclass(frozen=True)
 class StudySettings:

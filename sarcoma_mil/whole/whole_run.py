@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.calling.calls import command_here
+from common.calling.calls import as_called, command_here
+from common.cohort import read_cohort
 from common.failures import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_WRONG_USE, StudyError, wrapped_lines
 from common.guards.one_at_a_time import alone
 from common.study import Study, open_study
 from mil.runs.run_folder import evaluated_runs
+from preprocessing.checks.slide_checks import cohort_findings
 from sarcoma_mil.beginning.sample_table import is_examples
 from sarcoma_mil.whole.run_settings import RunConfig
 from sarcoma_mil.whole.step_calls import call_step
@@ -68,7 +70,7 @@ class WholeRun:
         ):
             code = self.do(make)
             if code not in WENT_ON:
-                return f"{make(self.own).name} ended with exit code {code}, as it says above"
+                return f"{make(self.own).title} ended with exit code {code}, as it says above"
             if not make(self.own).why_not and not any(files.glob("*.h5")):
                 return what
         if (code := self.do(splits_step)) not in WENT_ON:
@@ -87,12 +89,12 @@ class WholeRun:
         """Do a step, unless it is done or left out, and return its exit code."""
         step = make(self.own)
         if step.why_not:
-            self.say(f"{step.name}: left out, {step.why_not}")
+            self.say(f"{step.title}: left out, {step.why_not}")
             return EXIT_DONE
         before = self.reads(step)
         known = done_before(self.own, step, before)
         if known is not None and not (known and self.config.retry):
-            self.say(f"{step.name}: {DONE_WORDS[known]}")
+            self.say(f"{step.title}: {DONE_WORDS[known]}")
             self.codes[step.name] = known
             return known
         code = self.call(step.word, step.flags)
@@ -151,6 +153,15 @@ def done_before(own: StudySettings, step: StudyStep, reads: str | None = None) -
     return stamp.exit_code if is_there and is_same and stamp.exit_code in WENT_ON else None
 
 
+def warn_of_folds(own: StudySettings, say: Say) -> None:
+    """Say before hours of work what the folds will stumble over, unless they are there already."""
+    if own.study.splits_file(own.splits.name).is_file():
+        return
+    patients = read_cohort(own.table, where=own.splits.where).patients
+    for finding in cohort_findings(patients, n_folds=own.splits.folds):
+        say("\n".join(wrapped_lines(f"note: {finding.where}: {finding.found}; {as_called(finding.remedy)}")).lstrip())
+
+
 def run_study(config: RunConfig, *, say: Say = print) -> int:
     """Make all of a study that is missing, and return the worst exit code of its steps.
 
@@ -166,5 +177,6 @@ def run_study(config: RunConfig, *, say: Say = print) -> int:
         )
     if own.extraction.tiles is None:
         table_tasks(study, own.train, config.wanted)  # the table's faults come before hours of work
+        warn_of_folds(own, say)
     with alone(study.root, "the whole run", what="run"):
         return WholeRun(own, config, say).run()

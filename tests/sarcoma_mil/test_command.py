@@ -153,3 +153,20 @@ def test_a_crash_under_run_is_told_from_slides_that_failed(monkeypatch, capsys):
     monkeypatch.setenv("SARCOMA_MIL_STEP", "1")
     assert main(["tile"]) == 70
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_leaves_no_trace(root):
+    for words in ("--help", "encoders"):
+        code = f"{sys.executable} {root / 'sarcoma_mil'} {words} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert done.stderr == ""
+
+
+def test_in_a_study_folder_it_says_how_to_name_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "cohort.csv").write_text("patient_id,slide_id\np,s\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["splits"]) == 2
+    assert "this folder looks like one: give it with --study ." in capsys.readouterr().err

@@ -431,3 +431,22 @@ def test_who_ends_the_run_ends_its_step(tmp_path, number):
     assert caller.wait(30) != 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_what_folds_will_stumble_over_is_said_before_any_work(root, monkeypatch):
+    said = []
+    monkeypatch.setattr(WholeRun, "run", lambda self: said.append("work") or 0)
+    assert run_study(RunConfig(study=root), say=said.append) == 0
+    text = " ".join(" ".join(said).split())
+    assert "subtype A has 3 patient(s), fewer than the 5 folds" in text
+    assert said[-1] == "work"
+    (root / "study.yaml").write_text("make_splits:\n  folds: 3\n")
+    said.clear()
+    run_study(RunConfig(study=root), say=said.append)
+    assert said == ["work"]
+    (root / "study.yaml").unlink()
+    (root / "splits").mkdir()
+    (root / "splits" / "default.csv").write_text("made")
+    said.clear()
+    run_study(RunConfig(study=root), say=said.append)
+    assert said == ["work"]

@@ -239,3 +239,13 @@ def test_given_sets_are_taken_for_what_they_are(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "no patient is in the set test: nothing will be evaluated" in printed
     assert "no training patient of B" in printed
+
+
+def test_columns_that_were_not_filled_in_are_no_finding():
+    """As a table begins that is to be filled in: the outcome is not known of anybody."""
+    empty = pd.DataFrame({"subtype": ["A"] * 9 + ["B"] * 9, "event": pd.array([pd.NA] * 18, dtype="Int64")})
+    assert preflight.cohort_findings(empty, n_folds=5) == []
+    sets = empty.assign(set=["train", "test"] * 9)
+    assert preflight.cohort_findings(sets, n_folds=5) == []
+    one = empty.assign(event=pd.array([1] + [pd.NA] * 17, dtype="Int64"))
+    assert "1 event(s), fewer than the 5 folds" in preflight.cohort_findings(one, n_folds=5)[0].found
