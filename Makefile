@@ -17,7 +17,7 @@ QUICK := not slow and not browser and not gpu
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo quick test seeds coverage lint install clean
+.PHONY: help demo quick test seeds coverage bench lint install clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test      formatting, types, layers and all tests"
 	@echo "make seeds     order-sensitive tests under two seeds of Python's hash, properties under ten of hypothesis"
 	@echo "make coverage  all tests, and which lines they run"
+	@echo "make bench     speed and memory beside peers and limits, one table (an hour; CLAM=DIR names its checkout)"
 	@echo "make install   only the virtual environment"
 	@echo "make clean     remove the virtual environment and caches; studies stay"
 
@@ -86,5 +87,8 @@ coverage: $(READY)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-empty
 
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py
+
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """What thousands of slides cost beyond their own work: tiny ones are tiled and embedded, and both are run again.
 
-    python benchmarks/many_slides.py --slides 2000 --out /tmp/many
+    python benchmarks/many_slides.py --slides 2000 --out /tmp/many [--json FILE]
 
 Measured are the processor time of the parent process for each slide (orchestration; limit 30 ms), the clock of a second run
 that has nothing to do (limit 20 s), and the memory and the open files of the parent over time (flat: the last quarter's most
@@ -21,6 +21,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.rows import add_json, record, write_rows
+
 SIDE_PX, MPP = 320, 2.0
 LIMIT_MS, LIMIT_S = 30.0, 20.0
 SAMPLED_S = 0.25
@@ -106,6 +110,7 @@ def main() -> None:
     parser.add_argument("--slides", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=None, help="folder for the study; left out: a temporary one")
     parser.add_argument("--steps", default="tile,extract")
+    add_json(parser)
     arguments = parser.parse_args()
     steps = {
         "tile": ["preprocessing/tile_slides.py", "--tile_um", "128", "--tile_px", "64", "--stain", "none", "--workers", "2"],
@@ -126,6 +131,11 @@ def main() -> None:
             for run in ("first", "nothing to do"):
                 course = followed(command, folder)
                 each = course.parent_s * 1000 / arguments.slides
+                memory = f"memory {max(course.memory_mb):.0f} MB, {'flat' if course.is_flat() else 'rising'}"
+                record(
+                    "scaling.slides", f"{name}, {run}, of {arguments.slides:,} slides: processor time of the parent",
+                    f"{each:.1f} ms a slide, {memory}", against=f"limit: {LIMIT_MS:.0f} ms", ratio=each / LIMIT_MS,
+                )  # fmt: skip
                 is_well &= each <= LIMIT_MS and course.is_flat() and course.code == 0
                 is_well &= run == "first" or course.seconds <= LIMIT_S
                 print(
@@ -134,6 +144,7 @@ def main() -> None:
                     + ("" if course.code == 0 else f" exit code {course.code}"),
                     flush=True,
                 )
+        write_rows(arguments.json)
         sys.exit(0 if is_well else 1)
 
 

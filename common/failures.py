@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common.files import UnwritableError, read_named_rows, write_table
+from common.files import DISK_REMEDY, UnwritableError, disk_fault, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 MAX_NAMED = 10  # slides of one reason in a line for the screen
@@ -120,7 +120,7 @@ def exit_code(rows: Iterable[SlideStatus]) -> int:
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback.
 
-    A file that cannot be written (a full disk) is exit code 2 too.
+    A file that cannot be written (a full disk), or a disk that fails, is exit code 2 too.
     """
 
     def guarded(argv: Sequence[str] | None) -> int:
@@ -128,6 +128,11 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             return main(argv)
         except (StudyError, UnwritableError) as error:
             print(f"error: {error}", file=sys.stderr)
+            return EXIT_WRONG_USE
+        except OSError as error:
+            if not (told := disk_fault(error)):
+                raise
+            print(f"error: {told}; {DISK_REMEDY}", file=sys.stderr)
             return EXIT_WRONG_USE
         except KeyboardInterrupt:
             print(INTERRUPTED, file=sys.stderr)
