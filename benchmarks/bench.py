@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)
+if __package__ in {None, ""}:
+    sys.path[0] = str(ROOT)
 
 from benchmarks.peers import install
 from benchmarks.rows import Row, read_rows

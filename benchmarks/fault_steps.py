@@ -37,6 +37,10 @@ FAST = (
     "0",
 )
 LIMIT_S = 240
+HEAVY = (  # what a step imports on its way
+    "torch", "openslide", "tifffile", "mil.training_run", "preprocessing.tiling.study_tiles", "mil.report.report",
+    "features.embedding.study_embedding", "splits.study_splits", "mil.explanation.explained_run",
+)  # fmt: skip
 QUIET = {".running-", ".partial", ".log"}  # parts of names that nothing may leave behind
 
 
@@ -122,8 +126,7 @@ class Runner:
         assert hasattr(self._shim, "fault_arm"), "the shim is not preloaded"
         for step in STEPS.values():
             importlib.import_module(step.module)
-        for module in ("torch", "openslide", "tifffile", "mil.training_run", "preprocessing.tiling.study_tiles", "mil.report.report",
-                       "features.embedding.study_embedding", "splits.study_splits", "mil.explanation.explained_run"):  # fmt: skip
+        for module in HEAVY:
             importlib.import_module(module)
         self.wanted: dict[str, dict[str, str]] = {}
 

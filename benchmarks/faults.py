@@ -2,11 +2,11 @@
 
     python benchmarks/faults.py --n 400 --seed 1 [--steps tile,train] [--table docs/faults.md]
 
-Faults: every call of the system that a full, failing or shared disk lets fail (write, create, rename, fsync, open, read: ENOSPC, EDQUOT,
-EIO, ESTALE, EROFS, EINTR), short reads and writes, a clock that goes back, memory that ends, kills and hangs of parents and workers,
-a slide replaced while it is read, two runs at once, a folder that takes no files. After each: the run ended by itself, with a
-message and no traceback, or with the right bytes; run again it ends with 0 and the bytes of a run without a fault, and leaves
-nothing behind. A compiler is needed for the first kinds (benchmarks/fault_shim.c).
+Faults: every call of the system that a full, failing or shared disk lets fail (write, create, rename, fsync, open, read: ENOSPC,
+EDQUOT, EIO, ESTALE, EROFS, EINTR), short reads and writes, a clock that goes back, memory that ends, kills and hangs of parents and
+workers, a slide replaced while it is read, two runs at once, a folder that takes no files. After each: the run ended by itself,
+with a message and no traceback, or with the right bytes; run again it ends with 0 and the bytes of a run without a fault, and
+leaves nothing behind. A compiler is needed for the first kinds (benchmarks/fault_shim.c).
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __package__ in {None, ""}:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.fault_steps import STEPS, Fault, Ran, Runner, Step, compile_shim
 
@@ -37,18 +39,19 @@ CALLS = (
     ("rename on a full disk", "rename", errno.ENOSPC, False), ("stale handle on opening", "open", errno.ESTALE, False),
     ("error on opening", "open", errno.EIO, True), ("read error", "read", errno.EIO, False),
     ("read errors from here on", "read", errno.EIO, True), ("stale handle on reading", "read", errno.ESTALE, False),
-    ("EINTR on reading", "read", errno.EINTR, False), ("short reads", "short_read", 0, True), ("short writes", "short_write", 0, True),
-    ("clock goes back", "clock", 0, True),
+    ("EINTR on reading", "read", errno.EINTR, False), ("short reads", "short_read", 0, True),
+    ("short writes", "short_write", 0, True), ("clock goes back", "clock", 0, True),
 )  # fmt: skip
-BESIDE = ("kill of the parent", "kill of all", "kill of a worker", "worker aborted", "worker hangs", "memory ends", "two runs at once",
-          "slide replaced", "folder without leave to write", "Ctrl-C")  # fmt: skip
+BESIDE = ("kill of the parent", "kill of all", "kill of a worker", "worker aborted", "worker hangs", "memory ends",
+          "two runs at once", "slide replaced", "folder without leave to write", "Ctrl-C")  # fmt: skip
 
 
-def drawn(step: Step, seconds: float, rng: random.Random) -> Fault:
-    """Draw a fault for a step that takes so many seconds."""
-    beside = [name for name in BESIDE if _fits(name, step)]
-    if rng.random() < 0.7:
-        name, kind, number, is_sticky = rng.choice(CALLS)
+def drawn(step: Step, seconds: float, rng: random.Random, wanted: Sequence[str]) -> Fault:
+    """Draw a fault for a step that takes so many seconds, of these names."""
+    beside = [name for name in BESIDE if name in wanted and _fits(name, step)]
+    calls = [call for call in CALLS if call[0] in wanted]
+    if calls and (not beside or rng.random() < 0.7):
+        name, kind, number, is_sticky = rng.choice(calls)
         nth = 1 + int(rng.expovariate(1 / 12)) if kind not in ("rename", "fsync") else rng.randint(1, 6)
         part = step.reads if kind in ("read", "open", "short_read") else ""
         return Fault(name, kind, nth, is_sticky, number, part)
@@ -180,6 +183,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", default="", help="names with commas; unset: all")
+    parser.add_argument("--faults", default="", help="names with commas; unset: all")
     parser.add_argument("--table", type=Path, help="file between whose two marks the table is written")
     parser.add_argument("--minutes", type=float, default=1e9, help="no fault is begun after so long")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -209,12 +213,13 @@ def struck(arguments: argparse.Namespace) -> int:
     print(", ".join(f"{name} {took:.1f} s" for name, took in seconds.items()), flush=True)
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     n_wrong: dict[str, Counter[str]] = {name: Counter() for name in names}
+    wanted = arguments.faults.split(",") if arguments.faults else [*(call[0] for call in CALLS), *BESIDE]
     weights = [1 / (0.5 + seconds[name]) for name in names]
     for _ in range(arguments.n):
         if time.monotonic() - started > arguments.minutes * 60:
             break
         name = rng.choices(names, weights)[0]
-        fault = drawn(STEPS[name], seconds[name], rng)
+        fault = drawn(STEPS[name], seconds[name], rng, wanted)
         counts[name][fault.name] += 1
         if found := strike(runner, STEPS[name], fault):
             n_wrong[name][fault.name] += 1

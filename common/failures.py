@@ -35,6 +35,23 @@ class SlideError(ValueError):
         return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
 
 
+OF_MEMORY = (  # what libraries say in their own words
+    "cannot allocate memory", "can't allocate memory", "failed to map segment", "insufficient memory", "not enough memory",
+    "can't start new thread", "unable to allocate",
+)  # fmt: skip
+MEMORY_REMEDY = (
+    "give fewer --workers, or this machine more memory, then run the same command again: it goes on where it stopped"
+)
+
+
+def machine_fault(error: BaseException) -> SlideError | None:
+    """Return what to say of an error that is the machine's, a disk's or for want of memory; None of any other."""
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OF_MEMORY):
+        return SlideError("memory ran out", MEMORY_REMEDY)
+    told = disk_fault(error) if isinstance(error, OSError) else ""
+    return SlideError(told, DISK_REMEDY) if told else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SlideStatus:
     """One row of a status table: what became of one slide in one step, with the step's own figures."""
@@ -120,7 +137,7 @@ def exit_code(rows: Iterable[SlideStatus]) -> int:
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback.
 
-    A file that cannot be written (a full disk), or a disk that fails, is exit code 2 too.
+    A file that cannot be written (a full disk), a disk that fails and memory that runs out are exit code 2 too.
     """
 
     def guarded(argv: Sequence[str] | None) -> int:
@@ -129,14 +146,14 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except (StudyError, UnwritableError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_WRONG_USE
-        except OSError as error:
-            if not (told := disk_fault(error)):
-                raise
-            print(f"error: {told}; {DISK_REMEDY}", file=sys.stderr)
-            return EXIT_WRONG_USE
         except KeyboardInterrupt:
             print(INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
+        except Exception as error:
+            if (told := machine_fault(error)) is None:
+                raise
+            print(f"error: {told}", file=sys.stderr)
+            return EXIT_WRONG_USE
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ any moment leaves the old file or the new one. No file holds a clock time: same 
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -81,7 +82,7 @@ def errno_of(error: OSError) -> int:
 def disk_fault(error: OSError) -> str:
     """Say of an error that it is the disk's, or of the network it lies on, and no file's; empty where it is not."""
     number = errno_of(error)
-    if number not in DISK_FAULTS | {errno.EACCES, errno.EPERM}:
+    if number not in DISK_FAULTS | {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         return ""
     named = "a file" if error.filename is None else os.fsdecode(error.filename)
     return f"{named} cannot be read or written ({os.strerror(number)})"
@@ -153,6 +154,13 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically, with Unix line ends on every system."""
     with replacing(path) as partial:
         partial.write_bytes(text.encode("utf-8"))
+
+
+def save_picture(image: Any, path: Path, **options: Any) -> None:
+    """Save a picture of Pillow's by way of memory: its own writing takes no notice of bytes that a disk left out."""
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    path.write_bytes(buffer.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

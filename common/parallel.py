@@ -11,8 +11,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from common.failures import SlideError, StudyError
-from common.files import DISK_REMEDY, UnwritableError, disk_fault
+from common.failures import SlideError, StudyError, machine_fault
+from common.files import UnwritableError
 from common.running.progress import progress
 from common.steady_pool import worker_pool
 
@@ -43,8 +43,8 @@ def guarded(function: Callable[..., Value], *arguments: Any) -> Value:
     except (SlideError, UnwritableError):
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, OSError) and (told := disk_fault(error)):
-            raise SlideError(told, DISK_REMEDY) from None
+        if (told := machine_fault(error)) is not None:
+            raise told from None
         raise WorkerError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
 
 

@@ -102,3 +102,22 @@ def test_other_errors_of_the_system_keep_their_trace():
 
     with pytest.raises(FileNotFoundError):
         command(failing)([])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        ImportError("x.so: failed to map segment"),
+    ],
+)
+def test_memory_that_runs_out_is_one_message_of_a_command_and_of_a_slide(error, capsys):
+    def failing(_):
+        raise error
+
+    assert command(failing)([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: memory ran out; give fewer --workers") and "Traceback" not in said
+    with pytest.raises(SlideError, match="memory ran out"):
+        guarded(failing, 1)
