@@ -18,7 +18,7 @@ QUICK := not slow and not browser and not gpu
 # What `make quick` calls changed: since the branch left main, and what is not committed.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: help demo quick test seeds docs coverage versions lint install develop clean
+.PHONY: help demo quick test seeds docs coverage bench versions lint install develop clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make seeds     order-sensitive tests under two seeds of Python's hash, properties under ten of hypothesis"
 	@echo "make docs      the documents as a site, into site/"
 	@echo "make coverage  all tests, and which lines they run"
+	@echo "make bench     speed and memory beside peers and limits, one table (an hour; CLAM=DIR names its checkout)"
 	@echo "make versions  the quick tests with the oldest and newest packages, for each Python (uv; 6 GB an environment)"
 	@echo "make install   only the virtual environment, with what it takes to work with slides"
 	@echo "make develop   the same with the tools of development"
@@ -101,5 +102,8 @@ versions:
 docs: $(DEVELOP)
 	$(BIN)/python -m mkdocs build --strict
 
+bench: $(DEVELOP)
+	$(BIN)/python benchmarks/bench.py
+
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Tiles a second on the CPU: reading against its limit, the network by OpenVINO and PyTorch, and both end to end.
 
-    python benchmarks/embedding_speed.py [--source SLIDE] [--only reading|network|end] [--repeats 3]
+    python benchmarks/embedding_speed.py [--source SLIDE] [--only reading|network|end] [--repeats 3] [--peers DIR] [--json FILE]
 
 Slides are made of the source's pixels (any slide; default: the study's largest): an Aperio SVS at 0.25 µm a pixel that is
 read at 0.5, Aperio SVS at 0.5 with YCbCr (4:2:0) and with RGB inside, a generic TIFF at 0.5; tiles are 128 µm at 256 px.
@@ -10,6 +10,7 @@ machine disturbs little; end to end is given by both clocks. The ratios are what
 
 import argparse
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.peers import Peers, look
+from benchmarks.rows import add_json, lacking, record, write_rows
 from benchmarks.speed_slides import TILE_PX, TILE_UM, make_slides, request_of
 from common.machine import default_workers
 from features.device.binding import bind, default_batch
@@ -117,7 +120,55 @@ def stream_cpu_seconds(request: TileRequest) -> float:
     return (run(5) - run(1)) / 4
 
 
-def reading(slides: dict[str, tuple[Path, float]], repeats: int) -> None:
+PEER_READER = """
+import sys, time
+import numpy as np
+name, path, side, corners = sys.argv[1], sys.argv[2], int(sys.argv[3]), np.load(sys.argv[4])
+def by_pyvips():
+    import pyvips
+    image = pyvips.Image.new_from_file(path, access="random")
+    region = pyvips.Region.new(image)
+    def read(x, y):
+        return np.frombuffer(region.fetch(x, y, side, side), np.uint8).reshape(side, side, image.bands)[..., :3]
+    return read
+def by_cucim():
+    from cucim import CuImage
+    slide = CuImage(path)
+    return lambda x, y: np.asarray(slide.read_region((x, y), (side, side), level=0))
+read = {"pyvips": by_pyvips, "cucim": by_cucim}[name]()
+read(*corners[0].tolist())
+start = time.process_time()
+for x, y in corners.tolist():
+    assert read(x, y).shape == (side, side, 3)
+print(len(corners) / (time.process_time() - start))
+"""
+
+
+def beside_reader(peers: Peers, peer: str, module: str, slide: str, request: TileRequest, ours: float) -> None:
+    """Record the rate of another reader, by processor time, at the same squares of the finest level."""
+    what = f"reading {slide}, beside {peer}"
+    if (why := peers.lacks(module)) or peers.python is None:
+        lacking(f"reading.{module}", what, why)
+        return
+    side = round(TILE_UM / request.mpp[0])
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/corners.npy", request.coords)
+        command = [peers.python, "-c", PEER_READER, module, request.path, str(side), f"{folder}/corners.npy"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode:
+        lacking(f"reading.{module}", what, (done.stderr.strip().splitlines() or ["it ended"])[-1][:160])
+        return
+    rate = float(done.stdout)
+    record(
+        f"reading.{module}",
+        what,
+        f"{ours:.0f} tiles a second of a processor",
+        against=f"{peer}: {rate:.0f}",
+        ratio=ours / rate,
+    )
+
+
+def reading(slides: dict[str, tuple[Path, float]], repeats: int, peers: Peers | None = None) -> None:
     print("reading, tiles a second of one processor's time")
     for name, (path, mpp) in slides.items():
         request = request_of(path, mpp, 1024)
@@ -129,6 +180,17 @@ def reading(slides: dict[str, tuple[Path, float]], repeats: int) -> None:
             rates.measure("read_region", n // 4, partial(cpu_seconds, partial(read_regions, few)))
             rates.measure("limit", n, partial(cpu_seconds, partial(decode_once, request)))
         limit, ours, regions = (rates.best[key] for key in ("limit", "delivered", "read_region"))
+        record(
+            "reading.limit", f"reading {name}", f"{ours:.0f} tiles a second of a processor",
+            against=f"each JPEG tile decoded once: {limit:.0f}", ratio=ours / limit,
+        )  # fmt: skip
+        record(
+            "reading.openslide", f"reading {name}", f"{ours:.0f} tiles a second of a processor",
+            against=f"OpenSlide read_region: {regions:.0f}", ratio=ours / regions,
+        )  # fmt: skip
+        if peers is not None:
+            for peer, module in (("pyvips", "pyvips"), ("cuCIM", "cucim")):
+                beside_reader(peers, peer, module, name, replace(request, coords=request.coords[: n // 4]), ours)
         print(
             f"  {name}: limit {limit:.0f}, delivered {ours:.0f} (as {plan.given_px[0]} px), read_region {regions:.0f};  "
             f"of the limit {ours / limit:.2f}, times read_region {ours / regions:.1f}"
@@ -172,6 +234,10 @@ def network(tiles: np.ndarray, repeats: int) -> None:
             rates.measure("ours", 64, partial(embed_all, runtime, tiles[:64]))
         ours, theirs = rates.best["ours"], rates.best["plain"]
         print(f"{name}: {runtime.name} {ours:.1f}, PyTorch float32 {theirs:.1f} tiles/s; ratio {ours / theirs:.2f}")
+        record(
+            f"embedding.{name}", f"{name} by {runtime.name}", f"{ours:.1f} tiles/s", against=f"plain PyTorch float32: {theirs:.1f}",
+            ratio=ours / theirs,
+        )  # fmt: skip
 
 
 class Rounds:
@@ -208,7 +274,13 @@ def end_to_end(slides: dict[str, tuple[Path, float]], tiles: np.ndarray, repeats
                 short = extraction(own[0], SHORT_TILES, runtime, threads)
                 long = extraction(own[1], len(request.coords), runtime, threads)
                 whole.add(len(request.coords) - SHORT_TILES, (long[0] - short[0], long[1] - short[1]))
-            print(_line(f"{name}{', colour map' if is_mapped else ''}", alone, whole), flush=True)
+            title = f"{name}{', colour map' if is_mapped else ''}"
+            print(_line(title, alone, whole), flush=True)
+            ratio = float(np.median([own / limit for own, limit in zip(whole.cpu, alone.cpu, strict=True)]))
+            record(
+                "embedding.end", f"slide to feature file, {title}", f"{np.median(whole.cpu):.1f} tiles a second of all processors",
+                against=f"the network alone: {np.median(alone.cpu):.1f}", ratio=ratio,
+            )  # fmt: skip
 
 
 def _scales(index: int) -> tuple[float, float]:
@@ -254,6 +326,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path)
     parser.add_argument("--only", choices=("reading", "network", "end"))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peers", type=Path, help="folder of benchmarks/peers.py")
+    add_json(parser)
     arguments = parser.parse_args()
     source = arguments.source or max(Path("study/slides").iterdir(), key=lambda path: path.stat().st_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -263,11 +337,12 @@ def main() -> None:
         tiles = read_block(request, plan_reading(request)).tiles
         close_slide()
         if arguments.only in (None, "reading"):
-            reading(slides, arguments.repeats)
+            reading(slides, arguments.repeats, None if arguments.peers is None else look(arguments.peers.resolve()))
         if arguments.only in (None, "network"):
             network(tiles, arguments.repeats)
         if arguments.only in (None, "end"):
             end_to_end(slides, tiles, arguments.repeats)
+    write_rows(arguments.json)
 
 
 if __name__ == "__main__":

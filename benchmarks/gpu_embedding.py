@@ -24,6 +24,7 @@ from jaxtyping import Float64
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.rows import add_json, record, write_rows
 from benchmarks.speed_slides import TILE_PX, make_slides, request_of
 from common.machine import default_workers, memory_gb
 from features.device.binding import bind, default_batch
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--precision", default="auto", help="random weights can be far from float16, real ones are not")
     parser.add_argument("--workers", type=int)
+    add_json(parser)
     arguments = parser.parse_args()
     gpus, processors = gpus_of(arguments.device), default_workers()
     device = gpus[0].device if gpus else torch.device("cpu")
@@ -183,6 +185,7 @@ def main() -> None:
                 measure(arguments, encoder, runtime, reading, kind, request_of(path, mpp, 100_000), device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of the parent {peak:.2f} GiB (shared slots included)")
+    write_rows(arguments.json)
 
 
 def measure(
@@ -214,6 +217,12 @@ def measure(
             processors = (of_parent / seconds, of_readers / seconds)
             shares += [gpu.clock.share() for gpu in gpus]
         ratios = [a / b for a, b in zip(rates, networks, strict=True)]
+        record(
+            "gpu", f"slide to feature file on a GPU, {encoder.card.name}, {kind}{', colour map' if is_mapped else ''}",
+            f"{np.median(rates):.0f} tiles/s, GPU busy {np.mean(shares):.0%}",
+            against=f"the network alone: {np.median(networks):.0f}",
+            ratio=float(np.median(ratios)),
+        )  # fmt: skip
         memory = preparing(encoder, runtime, block, replace(own, colour=requests[0].colour, n_tiles=n_tiles))
         busy = ", ".join(f"{share:.0%}" for share in shares)
         print(

@@ -1,6 +1,6 @@
 """What thousands of slides cost beyond their own work: tiny ones are tiled and embedded, and both are run again.
 
-    python benchmarks/many_slides.py --slides 2000 --out /tmp/many
+    python benchmarks/many_slides.py --slides 2000 --out /tmp/many [--json FILE]
     python benchmarks/many_slides.py --slides 2000 --out /tmp/many --dask 2
 
 Measured are the processor time of the parent process for each slide (orchestration; limit 30 ms), the clock of a second run
@@ -25,6 +25,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.rows import add_json, record, write_rows
+
 SIDE_PX, MPP = 320, 2.0
 LIMIT_MS, LIMIT_S = 30.0, 20.0
 SAMPLED_S = 0.25
@@ -147,6 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="folder for the study; left out: a temporary one")
     parser.add_argument("--steps", default="tile,extract")
     parser.add_argument("--dask", type=int, default=0, help="Dask workers that do the slides; 0: the script's own")
+    add_json(parser)
     arguments = parser.parse_args()
     steps = {
         "tile": ["preprocessing/tile_slides.py", "--tile_um", "128", "--tile_px", "64", "--stain", "none", "--workers", "2"],
@@ -170,6 +175,11 @@ def main() -> None:
                 before = cluster.memory_mb() if cluster else 0.0
                 course = followed(command, folder)
                 each = course.parent_s * 1000 / arguments.slides
+                memory = f"memory {max(course.memory_mb):.0f} MB, {'flat' if course.is_flat() else 'rising'}"
+                record(
+                    "scaling.slides", f"{name}, {run}, of {arguments.slides:,} slides: processor time of the parent",
+                    f"{each:.1f} ms a slide, {memory}", against=f"limit: {LIMIT_MS:.0f} ms", ratio=each / LIMIT_MS,
+                )  # fmt: skip
                 is_well &= each <= LIMIT_MS and course.is_flat() and course.code == 0
                 is_well &= run == "first" or course.seconds <= LIMIT_S
                 print(
@@ -179,6 +189,7 @@ def main() -> None:
                     + ("" if course.code == 0 else f" exit code {course.code}"),
                     flush=True,
                 )
+        write_rows(arguments.json)
         sys.exit(0 if is_well else 1)
 
 

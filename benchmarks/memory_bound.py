@@ -1,6 +1,6 @@
 """Peak memory of embedding a slide, parent and workers together, against the number of its tiles.
 
-    python benchmarks/memory_bound.py [--tiles 10000 30000 100000] [--network stand-in|efficientnet_lite0]
+    python benchmarks/memory_bound.py [--tiles 10000 30000 100000] [--network stand-in|efficientnet_lite0] [--json FILE]
 
 The slide is a TIFF of a few hundred kilobytes in which one JPEG tile stands for all (by its byte range), so that any number
 of tiles costs nothing to make; it is read, colour-mapped, embedded, logged and written as any other. The stand-in network is
@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.rows import add_json, record, write_rows
 
 SIDE = 256
 
@@ -125,7 +127,9 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[10_000, 30_000, 100_000])
     parser.add_argument("--network", default="stand-in")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    add_json(parser)
     arguments = parser.parse_args()
+    peaks: dict[int, float] = {}
     if arguments.child is not None:
         embed_slide(arguments.child / "s.tif", arguments.tiles[0], arguments.network, arguments.child)
         return
@@ -135,6 +139,14 @@ def main() -> None:
             child = [sys.executable, __file__, "--child", folder, "--network", arguments.network]
             gib, seconds = peak_of([*child, "--tiles", str(n_tiles)])
             print(f"{n_tiles:8d} tiles: peak {gib:.2f} GiB, {n_tiles / seconds:.0f} tiles/s", flush=True)
+            peaks[n_tiles] = gib
+            least = peaks[arguments.tiles[0]]
+            record(
+                "memory.tiles", f"peak memory of embedding a slide of {n_tiles:,} tiles, parent and workers ({arguments.network})",
+                f"{gib:.2f} GiB, {n_tiles / seconds:.0f} tiles/s", against=f"{arguments.tiles[0]:,} tiles: {least:.2f} GiB",
+                ratio=gib / least,
+            )  # fmt: skip
+    write_rows(arguments.json)
 
 
 if __name__ == "__main__":

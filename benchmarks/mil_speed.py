@@ -1,6 +1,6 @@
 """Speed and memory of training: an epoch against its bare products and a CLAM-like loop, reading against h5py, a large bag.
 
-    python benchmarks/mil_speed.py --only epoch|read|memory
+    python benchmarks/mil_speed.py --only epoch|read|memory [--json FILE]
 
 Processor time of one thread, medians of rounds in one process, so ratios hold on a busy machine. The products are those of the
 head's layers forward and backward on whole bags that are single precision already; nothing else: no cast, no standardising, no
@@ -27,6 +27,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 import torch
 
+from benchmarks.rows import add_json, keep, read_rows, record, write_rows
 from mil.bags.bags import Bag
 from mil.heads.registry import make_head
 from mil.tasks.subtype import SUBTYPE
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["epoch", "read", "memory", "bag"], action="append")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiles", type=int, default=1_000_000, help="of the large bag")
+    add_json(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     wanted = options.only or ["epoch", "read", "memory"]
@@ -53,9 +55,13 @@ def main() -> None:
     if "read" in wanted:
         reading(options.rounds)
     if "memory" in wanted:
-        subprocess.run([sys.executable, __file__, "--only", "bag", "--tiles", str(options.tiles)], check=True)
+        own = ["--only", "bag", "--tiles", str(options.tiles)]
+        with tempfile.TemporaryDirectory() as folder:  # a process of its own: its peak is that of the bag
+            subprocess.run([sys.executable, __file__, *own, "--json", f"{folder}/rows.json"], check=True)
+            keep(read_rows(Path(folder, "rows.json")))
     if "bag" in wanted:
         large_bag(options.tiles)
+    write_rows(options.json)
 
 
 def bag_of(name: str, tiles: np.ndarray) -> Bag:
@@ -87,6 +93,7 @@ def epochs(rounds: int) -> None:
         names = sorted(bags)
         labels = {name: index % N_CLASSES for index, name in enumerate(names)}
         print(f"\n{title}, {N_INPUTS} inputs, one thread; seconds an epoch, and times the products of the same width")
+        ours: dict[tuple[str, int], float] = {}
         for hidden, attention in ((128, 64), (512, 256)):
             floor = median_s(products([bags[name].tiles for name in names], hidden, attention), rounds)
             print(f"  products alone, {hidden}/{attention}: {floor:.3f}")
@@ -98,10 +105,22 @@ def epochs(rounds: int) -> None:
             ):
                 took = median_s(subtype_epoch(bags, names, labels, own), rounds)
                 print(f"  {words}, {hidden}/{attention}: {took:.3f} = {took / floor:.2f}")
+                ours[words, hidden] = took
+                is_default = words.startswith("default") and hidden == 128
+                record(
+                    "training.products" if is_default else "training.products_other",
+                    f"an epoch of {title}: {words}, {hidden}/{attention}",
+                    f"{took:.2f} s of processor time", against=f"its matrix products alone: {floor:.2f} s", ratio=took / floor,
+                )  # fmt: skip
             took = median_s(survival_epoch(bags, names, config), rounds)
             print(f"  survival, {hidden}/{attention}: {took:.3f} = {took / floor:.2f}")
         took = median_s(clam_epoch(bags, names, labels), rounds)
         print(f"  CLAM-like loop, 512/256, one bag a step: {took:.3f} = {took / floor:.2f}")
+        own = ours["default, 8 patients a step", 512]
+        record(
+            "training.clam", f"an epoch of {title}, 512/256", f"{own:.2f} s of processor time",
+            against=f"CLAM-like loop: {took:.2f} s", ratio=own / took,
+        )  # fmt: skip
 
 
 def products(parts: list[np.ndarray], hidden: int, attention: int) -> Callable[[], None]:
@@ -220,6 +239,10 @@ def reading(rounds: int) -> None:
         bare, own = median_s(by_h5py, rounds), median_s(lambda: [store.read(name) for name in files], rounds)
     print(f"\nreading 10 bags: h5py {bare:.3f} s, the first time {first:.3f} = {first / bare:.1f}, ", end="")
     print(f"after it {own:.3f} = {own / bare:.2f}")
+    record(
+        "training.reading", "ten bags read again", f"{own:.3f} s of processor time", against=f"h5py alone: {bare:.3f} s",
+        ratio=own / bare,
+    )  # fmt: skip
 
 
 def large_bag(n_tiles: int) -> None:
@@ -244,6 +267,10 @@ def large_bag(n_tiles: int) -> None:
         f"\na bag of {n_tiles:,} tiles ({tiles.nbytes / 2**30:.2f} GiB), MiB beyond it: standardising {beyond[0]:.0f}, ",
         end="",
     )
+    record(
+        "training.memory", f"memory beyond one bag of {n_tiles:,} tiles ({tiles.nbytes / 2**30:.2f} GiB)",
+        f"{max(beyond):.0f} MiB; peak of the process {attended / 2**20:.2f} GiB", ratio=max(beyond),
+    )  # fmt: skip
     print(f"predicting {beyond[1]:.0f}, attention {beyond[2]:.0f}; peak of the process {attended / 2**20:.2f} GiB")
 
 

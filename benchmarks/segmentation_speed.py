@@ -1,12 +1,14 @@
 """Tissue and grid as a whole process beside CLAM's create_patches_fp.py, in-process beside reading alone, and its memory.
 
-    python benchmarks/segmentation_speed.py --folder DIR [--clam CHECKOUT] [--large]
+    python benchmarks/segmentation_speed.py --folder DIR [--clam CHECKOUT] [--peers DIR] [--runs 7] [--large] [--json FILE]
 
 Makes a 28,672 px square slide (0.5 µm a pixel, levels 1, 4, 16) in DIR. CLAM runs from a checkout of its repository with
-this environment's Python. --large adds a sparse slide of 102,400 px a side, with and without small levels (minutes).
+this environment's Python, hs2p and TIAToolbox from the environment of peers.py. --large adds a sparse slide of 102,400 px a
+side, with and without small levels (minutes).
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -17,8 +19,10 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.peers import Peers, checkout, look
+from benchmarks.rows import add_json, lacking, record, write_rows
+
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = 7
 
 
 # A process inherits the peak of the one that started it, and this one paints slides: a small one starts and measures.
@@ -27,18 +31,45 @@ import os, subprocess, sys, time
 start = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 _, status, usage = os.wait4(process.pid, 0)
-print(time.perf_counter() - start, usage.ru_maxrss / 1024)
+print(time.perf_counter() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 sys.exit(status != 0)
 """
 
 
-def whole_process(command: Sequence[str | Path], folder: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of a command."""
+# Each is told the slide; all make a grid of 256 px at 0.5 µm a pixel on tissue.
+HS2P = """
+import dataclasses, inspect, sys
+from pathlib import Path
+import hs2p
+from hs2p import SlideSpec, TilingConfig, save_tiling_result, tile_slide
+config = TilingConfig(backend="openslide", mask_backend="openslide", requested_spacing_um=0.5, requested_tile_size_px=256,
+                      tolerance=0.07, overlap=0.0)
+masks = dataclasses.replace(inspect.signature(tile_slide).parameters["masks"].default, min_coverage={"tissue": 0.5})
+found = tile_slide(SlideSpec(sample_id="s", image_path=Path(sys.argv[1])), tiling=config, masks=masks,
+                   segmentation=hs2p.SegmentationConfig(method="hsv"))
+result = found["tissue"] if isinstance(found, dict) else found
+save_tiling_result(result, output_dir=Path(sys.argv[2]))
+assert len(result.x) > 100
+"""
+TIATOOLBOX = """
+import sys
+from tiatoolbox.tools.patchextraction import SlidingWindowPatchExtractor
+from tiatoolbox.wsicore.wsireader import WSIReader
+reader = WSIReader.open(sys.argv[1])
+mask = reader.tissue_mask(method="morphological", resolution=8.0, units="mpp")
+found = SlidingWindowPatchExtractor(input_img=reader, input_mask=mask, patch_size=(256, 256), stride=(256, 256), resolution=0.5,
+                                    units="mpp", min_mask_ratio=0.5)
+assert len(found.coordinate_list) > 100
+"""
+
+
+def whole_process(command: Sequence[str | Path], folder: Path) -> tuple[float, float, float]:
+    """Seconds by the clock, peak MiB and processor seconds of a command."""
     found = subprocess.run(
         [sys.executable, "-S", "-c", MEASURED, *command], cwd=folder, check=True, capture_output=True, text=True
     )
-    seconds, peak_mib = map(float, found.stdout.split())
-    return seconds, peak_mib
+    seconds, peak_mib, processor_s = map(float, found.stdout.split())
+    return seconds, peak_mib, processor_s
 
 
 def clear(folder: Path) -> None:
@@ -61,30 +92,61 @@ def our_command(study: Path, *flags: str) -> list[str | Path]:
     ]
 
 
-def beside_clam(study: Path, clam: Path) -> None:
-    """Alternate the two, so that a drift of the machine meets both."""
-    out = study / "clam"
-    ours = our_command(study, "--second_pass", "false", "--quality", "false")
-    theirs = [
-        sys.executable, clam / "create_patches_fp.py", "--source", study / "slides", "--save_dir", out, "--patch_size", "256",
-        "--step_size", "256", "--seg", "--patch",
-    ]  # fmt: skip
-    figures: dict[str, list[tuple[float, float]]] = {"ours": [], "CLAM": []}
-    for _ in range(RUNS):
-        clear(study / "tiles")
-        figures["ours"].append(whole_process(ours, study))
-        clear(out)
-        figures["CLAM"].append(whole_process(theirs, clam))
-    medians = {name: np.median([seconds for seconds, _ in own]) for name, own in figures.items()}
-    for name, own in figures.items():
-        print(
-            f"  {name:6s} median {medians[name]:.2f} s, best {min(own)[0]:.2f} s, peak {max(peak for _, peak in own):.0f} MiB"
+def peer_commands(study: Path, clam: Path | None, peers: Peers) -> dict[str, list[str | Path]]:
+    """Return the command of each peer that is there; a row says of the others why they are not."""
+    slide, out = study / "slides" / "s.tif", study / "peers"
+    commands: dict[str, list[str | Path]] = {}
+    what = "tissue and grid, whole process"
+    if clam is None:
+        lacking(
+            "tissue.clam", f"{what}, beside CLAM", "no checkout: name one by --clam or the environment variable CLAM"
         )
-    best = min(figures["ours"])[0] / min(figures["CLAM"])[0]
-    print(f"  ours / CLAM: {medians['ours'] / medians['CLAM']:.2f} of medians, {best:.2f} of best runs")
+    else:
+        commands["CLAM"] = [
+            sys.executable, clam / "create_patches_fp.py", "--source", study / "slides", "--save_dir", out, "--patch_size", "256",
+            "--step_size", "256", "--seg", "--patch",
+        ]  # fmt: skip
+    for name, script in (("hs2p", HS2P), ("TIAToolbox", TIATOOLBOX)):
+        if (why := peers.lacks(name.lower())) or peers.python is None:
+            lacking(f"tissue.{name.lower()}", f"{what}, beside {name}", why)
+        else:
+            commands[name] = [peers.python, "-c", script, slide, out]
+    return commands
 
 
-def beside_reading(slide_path: Path) -> None:
+def beside_peers(study: Path, clam: Path | None, peers: Peers, runs: int) -> None:
+    """Let all take turns, so that a drift of the machine meets each."""
+    commands = {"ours": our_command(study, "--second_pass", "false", "--quality", "false")}
+    commands |= peer_commands(study, clam, peers)
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in list(commands.items()):
+            clear(study / "tiles")
+            clear(study / "peers")
+            (study / "peers").mkdir(exist_ok=True)
+            try:
+                figures[name].append(whole_process(command, study if clam is None or name != "CLAM" else clam))
+            except subprocess.CalledProcessError as error:
+                lacking(
+                    f"tissue.{name.lower()}",
+                    f"tissue and grid, beside {name}",
+                    f"it ended with code {error.returncode}",
+                )
+                del commands[name], figures[name]
+    medians = {name: np.median(np.array(own), axis=0) for name, own in figures.items()}
+    for name, (seconds, peak, processor_s) in medians.items():
+        print(f"  {name:10s} medians: {seconds:.2f} s, processors {processor_s:.2f} s, peak {peak:.0f} MiB")
+        if name != "ours":
+            ratio = medians["ours"][2] / processor_s
+            print(f"  ours / {name}: {ratio:.2f} by processor time, {medians['ours'][0] / seconds:.2f} by the clock")
+            record(
+                f"tissue.{name.lower()}", f"tissue and grid of a 28,672 px slide, whole process, beside {name}",
+                f"{medians['ours'][2]:.2f} s of processor time, {medians['ours'][1]:.0f} MiB",
+                against=f"{name}: {processor_s:.2f} s, {peak:.0f} MiB", ratio=ratio,
+            )  # fmt: skip
+
+
+def beside_reading(slide_path: Path, runs: int) -> None:
     """Tissue and grid in this process against reading the level they need."""
     import cv2
     import openslide
@@ -95,13 +157,13 @@ def beside_reading(slide_path: Path) -> None:
 
     cv2.setNumThreads(1)
     reading, whole = [], []
-    for _ in range(RUNS):
+    for _ in range(runs):
         with openslide.OpenSlide(slide_path) as handle:
-            start = time.perf_counter()
+            start = time.process_time()
             np.asarray(handle.read_region((0, 0), 2, handle.level_dimensions[2]).convert("RGB"))
-            reading.append(time.perf_counter() - start)
+            reading.append(time.process_time() - start)
         with open_slide(slide_path) as slide:
-            start = time.perf_counter()
+            start = time.process_time()
             found = segment_slide(slide, second_pass=False)
             tile_grid(
                 found.is_tissue,
@@ -110,10 +172,10 @@ def beside_reading(slide_path: Path) -> None:
                 tile_um=256.0,
                 min_tissue=0.5,
             )
-            whole.append(time.perf_counter() - start)
-            start = time.perf_counter()
+            whole.append(time.process_time() - start)
+            start = time.process_time()
             segment_slide(slide)
-            both = time.perf_counter() - start
+            both = time.process_time() - start
             assert overview_mpp(slide) == 8.0
     read_ms, whole_ms = np.median(reading) * 1000, np.median(whole) * 1000
     print(
@@ -123,6 +185,10 @@ def beside_reading(slide_path: Path) -> None:
         f"  best runs {min(reading) * 1000:.0f} and {min(whole) * 1000:.0f} ms: {min(whole) / min(reading):.2f} times"
     )
     print(f"  with the second pass {both * 1000:.0f} ms")
+    record(
+        "tissue.reading", "tissue and grid in one process, beside reading the level", f"{whole_ms:.0f} ms of processor time",
+        against=f"reading alone: {read_ms:.0f} ms", ratio=whole_ms / read_ms,
+    )  # fmt: skip
 
 
 def large(folder: Path, cell: np.ndarray) -> None:
@@ -137,14 +203,18 @@ def large(folder: Path, cell: np.ndarray) -> None:
         (study / "cohort.csv").write_text("patient_id,slide_id\np,s\n")
         for title, flags in (("all", ()), ("tissue and grid", ("--second_pass", "false", "--quality", "false"))):
             clear(study / "tiles")
-            seconds, peak = whole_process(our_command(study, *flags), study)
+            seconds, peak, _ = whole_process(our_command(study, *flags), study)
+            record("tissue.memory", f"peak memory, 102,400 px a side, {name}, {title}", f"{peak:.0f} MiB", ratio=peak)
             print(f"  102,400 px a side, {name}, {title}: {seconds:.0f} s, peak {peak:.0f} MiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--clam", type=Path)
+    parser.add_argument("--clam", type=Path, help="checkout of CLAM; unset: the environment variable CLAM")
+    parser.add_argument("--peers", type=Path, help="folder of benchmarks/peers.py")
+    parser.add_argument("--runs", type=int, default=7)
+    add_json(parser)
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
     from benchmarks.mosaic_slide import painted_cell, write_mosaic
@@ -159,11 +229,15 @@ def main() -> None:
     if not slide_path.is_file():
         write_mosaic(slide_path, cell, np.random.default_rng(0).random((7, 7)) < 0.6, mpp=0.5)
         (study / "cohort.csv").write_text("patient_id,slide_id\np,s\n")
-    if arguments.clam:
-        beside_clam(study, arguments.clam.resolve())
-    beside_reading(slide_path)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # processor time is compared: no threads that wait for each other
+    clam = checkout("CLAM") if arguments.clam is None else arguments.clam.resolve()
+    beside_peers(
+        study, clam, Peers(None) if arguments.peers is None else look(arguments.peers.resolve()), arguments.runs
+    )
+    beside_reading(slide_path, arguments.runs)
     if arguments.large:
         large(arguments.folder.resolve(), cell)
+    write_rows(arguments.json)
 
 
 if __name__ == "__main__":

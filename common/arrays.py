@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from common.files import replacing
+from common.files import DISK_FAULTS, errno_of, replacing
 from common.guards.hdf5_files import SEALED, reading_hdf5
+from common.guards.hdf5_writing import writing_hdf5
 from common.guards.sealed_files import seal
 
 HASHED_BYTES = 8 << 20  # read at a time
@@ -67,10 +69,8 @@ def writing_arrays(
 
     Memory stays bounded whatever the size of the arrays.
     """
-    import h5py
-
     with replacing(path) as partial:
-        with h5py.File(partial, "w") as file:
+        with writing_hdf5(partial) as file:
             yield file
             for name, values in (array_attributes or {}).items():
                 for key, value in values.items():
@@ -84,11 +84,16 @@ def writing_arrays(
 
 @contextmanager
 def _reading(path: Path, arrays: Sequence[str] | None) -> Iterator[Any]:
-    """Open a file for reading these arrays (None: all); whatever keeps it from being read is a ValueError with its name."""
+    """Open a file for reading these arrays (None: all); whatever is wrong with it is a ValueError with its name.
+
+    A disk that fails is no fault of the file, which must not be deleted for it: an OSError with the file's name.
+    """
     try:
         with reading_hdf5(path, arrays=arrays) as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, OSError) and (number := errno_of(error)) in DISK_FAULTS:
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise ValueError(
             f"{path}: not a complete HDF5 file ({error}); delete it and rerun the step that made it"
         ) from error

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.calling.calls import as_called
-from common.files import UnwritableError, read_named_rows, write_table
+from common.files import DISK_REMEDY, UnwritableError, disk_fault, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 MAX_NAMED = 10  # slides of one reason in a line for the screen
@@ -34,6 +34,23 @@ class SlideError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
+OF_MEMORY = (  # what libraries say in their own words
+    "cannot allocate memory", "can't allocate memory", "failed to map segment", "insufficient memory", "not enough memory",
+    "can't start new thread", "unable to allocate",
+)  # fmt: skip
+MEMORY_REMEDY = (
+    "give fewer --workers, or this machine more memory, then run the same command again: it goes on where it stopped"
+)
+
+
+def machine_fault(error: BaseException) -> SlideError | None:
+    """Return what to say of an error that is the machine's, a disk's or for want of memory; None of any other."""
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OF_MEMORY):
+        return SlideError("memory ran out", MEMORY_REMEDY)
+    told = disk_fault(error) if isinstance(error, OSError) else ""
+    return SlideError(told, DISK_REMEDY) if told else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +138,7 @@ def exit_code(rows: Iterable[SlideStatus]) -> int:
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback.
 
-    A file that cannot be written (a full disk) is exit code 2 too.
+    A file that cannot be written (a full disk), a disk that fails and memory that runs out are exit code 2 too.
     """
 
     def guarded(argv: Sequence[str] | None) -> int:
@@ -133,6 +150,11 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print(INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
+        except Exception as error:
+            if (told := machine_fault(error)) is None:
+                raise
+            print(f"error: {told}", file=sys.stderr)
+            return EXIT_WRONG_USE
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ any moment leaves the old file or the new one. No file holds a clock time: same 
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -23,6 +24,16 @@ CANNOT_WRITE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EISDIR, errno.ENOTDIR,
      errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EEXIST}
 )  # fmt: skip
+
+
+DISK_FAULTS = frozenset(  # what a failing disk, or one that lies on a network, says of itself
+    {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+     errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
+    if hasattr(errno, "EREMOTEIO") else {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT}
+)  # fmt: skip
+DISK_REMEDY = (
+    "look at the disk, or the network it lies on, then run the same command again: it goes on where it stopped"
+)
 
 
 class UnwritableError(OSError):
@@ -45,22 +56,36 @@ def writing(path: Path) -> Iterator[None]:
     except UnwritableError:
         raise
     except OSError as error:
-        number = error.errno or _hdf5_errno(error)
+        number = errno_of(error)
         named = () if error.filename is None else (Path(os.fsdecode(error.filename)),)
-        if number not in CANNOT_WRITE or any(name not in path.parents and name.parent != path.parent for name in named):
+        if number not in CANNOT_WRITE | DISK_FAULTS or any(
+            name not in path.parents and name.parent != path.parent for name in named
+        ):
             raise
         raise UnwritableError(
-            f"{path} cannot be written ({os.strerror(number)}{_room(path, number)}); {_REMEDY}"
+            f"{path} cannot be written ({os.strerror(number)}{_room(path, number)}); "
+            f"{DISK_REMEDY if number in DISK_FAULTS else _REMEDY}"
         ) from error
 
 
 _REMEDY = "make room or change what forbids it, then run the same command again: it goes on where it stopped"
 
 
-def _hdf5_errno(error: OSError) -> int:
-    """Return the system's number of an error that HDF5 tells as text, or 0."""
+def errno_of(error: OSError) -> int:
+    """Return the system's number of an error, also of one that HDF5 tells as text; 0 for none."""
+    if error.errno:
+        return error.errno
     told = re.search(r"errno = (\d+)", str(error))
     return int(told[1]) if told else 0
+
+
+def disk_fault(error: OSError) -> str:
+    """Say of an error that it is the disk's, or of the network it lies on, and no file's; empty where it is not."""
+    number = errno_of(error)
+    if number not in DISK_FAULTS | {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+        return ""
+    named = "a file" if error.filename is None else os.fsdecode(error.filename)
+    return f"{named} cannot be read or written ({os.strerror(number)})"
 
 
 def _room(path: Path, number: int) -> str:
@@ -129,6 +154,13 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically, with Unix line ends on every system."""
     with replacing(path) as partial:
         partial.write_bytes(text.encode("utf-8"))
+
+
+def save_picture(image: Any, path: Path, **options: Any) -> None:
+    """Save a picture of Pillow's by way of memory: its own writing takes no notice of bytes that a disk left out."""
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    path.write_bytes(buffer.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from common.failures import SlideError, StudyError
+from common.failures import SlideError, StudyError, machine_fault
 from common.files import UnwritableError
 from common.running.progress import progress
 from common.sharing.claims import Sharing
@@ -46,6 +46,8 @@ def guarded(function: Callable[..., Value], *arguments: Any) -> Value:
     except (SlideError, UnwritableError):
         raise
     except (Exception, SystemExit) as error:
+        if (told := machine_fault(error)) is not None:
+            raise told from None
         raise WorkerError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
 
 

@@ -8,6 +8,7 @@ Cells of tables have their guard beside the rooms (common/table_cells.py): every
     sealed_files.py    a checksum of all bytes at a file's end, looked at before anything reads the file
     hdf5_files.py   an HDF5 file looked over before a value is read
     hdf5_contents.py    links, claims and places of arrays in an open file
+    hdf5_writing.py    a file written on a disk that may fail
     hdf5_probe.py    a file without a checksum read through by another process, which may hang or crash alone
     interruption.py    Ctrl-C, and a missing package, while modules load
     environment.py    which Python a script needs, and how to get it

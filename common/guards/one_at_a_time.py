@@ -73,9 +73,10 @@ def _locked(path: Path, what: str, *, waits: bool) -> Iterator[None]:
         yield
         return
     try:
-        os.ftruncate(number, 0)
         line = {"what": what, "who": _who(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
-        os.write(number, json.dumps(line).encode())
+        with writing(path):
+            os.ftruncate(number, 0)
+            os.write(number, json.dumps(line).encode())
         yield
     finally:
         with suppress(OSError):

@@ -59,7 +59,8 @@ class Address:
         """The address without user and password, for a server that gets these in a header."""
         parts = self._parts
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
-        return parts._replace(netloc=self.host, path=path or "/", fragment="").geturl()
+        query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+        return parts._replace(netloc=self.host, path=path or "/", query=query, fragment="").geturl()
 
     @property
     def shown(self) -> str:

@@ -8,9 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from common.failures import SlideError
-from common.files import UnwritableError
-from common.remote.fetching import StoppedError
 from common.remote.remote_slide import Kept, kept, known, origin_of
 
 WAIT_S = 5.0  # at the end, for the piece that is under way
@@ -69,8 +66,7 @@ class Ahead:
             self._fetch(name)
 
     def _fetch(self, name: str) -> None:
-        # what goes wrong here is met again by who opens the slide, and told there
-        with suppress(SlideError, UnwritableError, StoppedError, OSError):
+        with suppress(Exception):  # what goes wrong here is met again by who opens the slide, and told there
             if not self._is_needed(name):
                 return
             path = self._paths[name]

@@ -70,15 +70,15 @@ def fetch(
         StoppedError: no longer wanted.
         UnwritableError: the disk does not take it.
     """
-    source, failures, most = source_of(address), 0, _size(partial)
-    while version.size is None or _size(partial) < version.size:
+    source, failures, most = source_of(address), 0, size_of(partial)
+    while version.size is None or size_of(partial) < version.size:
         if version.size is None:
             partial.unlink(missing_ok=True)  # what came cannot be told from the whole
         try:
             _take(source, version, partial, is_wanted)
             break
         except DroppedError as error:
-            reached = _size(partial)
+            reached = size_of(partial)
             failures = failures + 1 if error.is_slow or reached <= most else 0
             most = max(most, reached)
             if failures >= attempts:
@@ -106,7 +106,7 @@ def _take(source: Source, version: Version, partial: Path, is_wanted: Callable[[
 
 
 def _check_whole(address: Address, version: Version, partial: Path, sleep: Callable[[float], None]) -> None:
-    size = _size(partial)
+    size = size_of(partial)
     if version.size is not None and size != version.size:
         partial.unlink(missing_ok=True)
         raise SlideError(f"{address.shown} gave {size:,} bytes where it said {version.size:,}", AGAIN)
@@ -133,7 +133,8 @@ def _wait(attempt: int, error: DroppedError) -> float:
     return min(max(FIRST_WAIT_S * 2.0**attempt, error.wait_s), MOST_WAIT_S)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Return the size of a file; 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from pathlib import Path
 from common.failures import SlideError
 from common.files import writing
 from common.remote.address import Address
-from common.remote.fetching import ATTEMPTS, fetch
-from common.remote.locks import Lock, take_lock
+from common.remote.fetching import ATTEMPTS, fetch, size_of
+from common.remote.locks import LOOK_S, Lock, take_lock
 from common.remote.source import Version
 
 PARTIAL, FETCHING, USED = ".partial", ".fetching", ".used"
+STUCK_S = 180.0  # longer than a fetch takes to give up
 SPARE_BYTES = 256 << 20  # of the disk that are left to others
 
 
@@ -138,7 +140,7 @@ class Entry:
             UnwritableError: the cache cannot be written.
         """
         with writing(self.folder):
-            lock = take_lock(self.folder / FETCHING, is_shared=False, waits=not is_ahead)
+            lock = take_lock(self.folder / FETCHING, is_shared=False, waits=False) if is_ahead else self._turn()
         if lock is None:
             return False
         with lock:
@@ -153,6 +155,26 @@ class Entry:
                     os.fsync(file.fileno())
                 partial.replace(self.path)
         return True
+
+    def _turn(self) -> Lock:
+        """Wait while another process fetches the slide, as long as something comes.
+
+        Raises:
+            SlideError: nothing comes any more, and the other process neither ends nor fails.
+        """
+        size, since, looks = -1, time.monotonic(), 0
+        while (lock := take_lock(self.folder / FETCHING, is_shared=False, waits=False)) is None:
+            if looks % 100 == 0:
+                now = size_of(self.folder / PARTIAL)
+                size, since = (now, time.monotonic()) if now != size else (size, since)
+            if time.monotonic() - since > STUCK_S:
+                raise SlideError(
+                    f"another process fetches {self.name} into {self.cache.folder}, and nothing has come for {STUCK_S:.0f} s",
+                    "end that process, then run the same command again",
+                )
+            looks += 1
+            time.sleep(LOOK_S)
+        return lock
 
     def _has_room(self, version: Version, is_ahead: bool) -> bool:
         wanted = version.size or 0

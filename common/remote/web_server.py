@@ -35,7 +35,8 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         before, after = urlsplit(req.full_url), urlsplit(newurl)
-        if (before.scheme, before.netloc) != (after.scheme, after.netloc):
+        is_safer = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
+        if (before.scheme, before.netloc) != (after.scheme, after.netloc) and not is_safer:
             fp.close()
             where = f"{after.scheme}://{after.netloc.rpartition('@')[2]}"
             raise SlideError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from common.failures import SlideError
 from common.files import replacing, write_json
+from common.guards.hdf5_writing import writing_hdf5
 from features.exchange.bag import (
     CLAM,
     LEVEL0,
@@ -218,9 +219,7 @@ def _write_hdf5(
     of_file: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write arrays that can grow by rows, as the peers make them, each with its attributes."""
-    import h5py
-
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with replacing(path) as partial, writing_hdf5(partial) as file:
         for name, array in arrays.items():
             shape = array.shape[1:]
             rows = min(CHUNK_TILES, len(array))

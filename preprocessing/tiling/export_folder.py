@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
-from common.files import left_behind, partial_path, settings_text, write_text, writing
+from common.files import left_behind, partial_path, save_picture, settings_text, write_text, writing
 
 FORMATS = {"jpeg": ("jpg", {"quality": 95, "subsampling": 0}), "png": ("png", {"compress_level": 6})}
 RECORD = "record.json"  # in each slide's folder: what its tiles were made of, and their checksum
@@ -129,5 +129,6 @@ def _write_image(folder: Path, stem: str, tile: UInt8[np.ndarray, "px px 3"], ki
 
     ending, options = FORMATS[kind]
     name = f"{stem}.{ending}"
-    Image.fromarray(tile).save(folder / name, format=kind.upper(), **options)
+    with writing(folder / name):
+        save_picture(Image.fromarray(tile), folder / name, format=kind.upper(), **options)
     return name

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from common.files import replacing
+from common.files import replacing, save_picture
 
 MAX_SIDE_PX = 1600
 MAX_STRIP_PX = 400
@@ -193,4 +193,4 @@ def write_preview(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     from PIL import Image
 
     with replacing(path) as partial:
-        Image.fromarray(image).save(partial, format="JPEG", quality=88)
+        save_picture(Image.fromarray(image), partial, format="JPEG", quality=88)

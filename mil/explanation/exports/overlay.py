@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Num, UInt8
 
-from common.files import replacing
+from common.files import replacing, save_picture
 from mil.explanation.exports.colours import coloured, scale_of, signed_colours
 from mil.explanation.place import TilePlaces
 
@@ -64,7 +64,7 @@ def write_overlay(
     picture[is_tile] = np.round((1 - OPACITY) * picture[is_tile] + OPACITY * colours).astype(np.uint8)
     um_a_px = places.shown[0] * places.mpp[0] / size[0]
     with replacing(path) as partial:
-        with_foot(picture, scale, name, um_a_px).save(partial, format="PNG")
+        save_picture(with_foot(picture, scale, name, um_a_px), partial, format="PNG")
 
 
 def with_foot(picture: UInt8[np.ndarray, "h w 3"], scale: float, name: str, um_a_px: float) -> Image:

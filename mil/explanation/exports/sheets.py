@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from common.files import replacing
+from common.files import replacing, save_picture
 from mil.explanation.exports.colours import coloured
 
 TILE_PX, GAP_PX, EDGE_PX, LABEL_PX = 128, 8, 4, 14
@@ -54,7 +54,7 @@ def write_sheet(path: Path, rows: Sequence[tuple[str, Sequence[SheetTile]]], sca
             draw.text((x, y + TILE_PX + 2 * EDGE_PX), label[: TILE_PX // 6], fill=(70, 76, 84))
         top += height
     with replacing(path) as partial:
-        whole.save(partial, format="PNG")
+        save_picture(whole, partial, format="PNG")
 
 
 def _plain(text: str) -> str:

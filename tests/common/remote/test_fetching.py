@@ -1,6 +1,8 @@
 import base64
 import hashlib
+import io
 import socket
+import urllib.request
 
 import fsspec
 import numpy as np
@@ -169,6 +171,20 @@ def test_s3_another_host_is_not_asked(server, tmp_path):
             fetched(server, tmp_path)
         assert not other.asked
     assert "verysecret" not in str(raised.value)
+
+
+def test_a_server_may_send_on_to_itself_by_a_safer_way_only():
+    handler = web_server._SameHost()
+    for before, after, is_followed in (
+        ("http://e.org/a.svs", "https://e.org/a.svs", True), ("https://e.org/a.svs", "http://e.org/a.svs", False),
+        ("http://e.org/a.svs", "https://f.org/a.svs", False), ("https://e.org/a.svs", "https://e.org/b.svs", True),
+    ):  # fmt: skip
+        request = urllib.request.Request(before, method="HEAD")
+        if is_followed:
+            assert handler.redirect_request(request, None, 302, "", {}, after).get_method() == "HEAD"
+        else:
+            with pytest.raises(SlideError, match="sends on"):
+                handler.redirect_request(request, io.BytesIO(), 302, "", {}, after)
 
 
 def test_a_server_may_send_on_within_itself(server, tmp_path):

@@ -94,6 +94,7 @@ def test_what_is_known_is_not_fetched_again(server, tmp_path):
     (tmp_path / "S0.svs").write_bytes(server.files["/S0.svs"])
     assert fingerprint == file_fingerprint(tmp_path / "S0.svs")
     server.asked.clear()
+    time.sleep(0.01)
     later = slide(server, tmp_path, 0)
     assert file_fingerprint(later) == file_fingerprint(later) == remembered_fingerprint(later) == fingerprint
     assert [method for method, _, _ in server.asked] == ["HEAD"]  # once a command
@@ -227,3 +228,17 @@ def test_a_disk_without_room_is_told(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
     with pytest.raises(SlideError, match=r"has 100,000 bytes, and the disk of .* has 5 free"):
         held_file(slide(server, tmp_path, 0))
+
+
+def test_another_process_that_is_stuck_is_told(server, tmp_path, monkeypatch):
+    from common.remote import slide_cache
+    from common.remote.locks import take_lock
+    from common.remote.remote_slide import kept
+
+    monkeypatch.setattr(slide_cache, "STUCK_S", 0.3)
+    own = slide(server, tmp_path, 0)
+    place = kept(own)
+    lock = take_lock(place.entry.folder / slide_cache.FETCHING, is_shared=False, waits=True)
+    with lock, pytest.raises(SlideError, match=r"another process fetches S0\.svs .* nothing has come"):
+        held_file(own)
+    place.close()

@@ -1,0 +1,81 @@
+"""The benchmarks' rows, promises and table; the figures themselves are taken by `make bench`."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.bench import PARTS, main, run_part, table_of
+from benchmarks.peers import Peers, checkout, look
+from benchmarks.rows import Row, promises, read_rows
+
+SCRIPTS = sorted({part.script for part in PARTS} | {"bench.py", "peers.py", "faults.py"})
+
+
+def test_every_key_of_a_row_that_a_script_records_is_promised_or_known_to_be_free(root):
+    free = {"limits", "colour.fit", "training.products_other", "tissue.hs2p", "tissue.tiatoolbox"}
+    told = set()
+    for script in SCRIPTS:
+        told |= set(re.findall(r'(?:record|lacking)\(\s*"([a-z0-9_.]+)"', (root / "benchmarks" / script).read_text()))
+    assert told - free <= set(promises())
+    assert {"tissue.clam", "tissue.reading", "survival.torchsurv", "reading.limit"} <= told
+
+
+def test_rows_know_whether_their_promise_is_kept():
+    assert Row(key="tissue.clam", what="x", ratio=0.9).met == "yes"
+    assert Row(key="tissue.clam", what="x", ratio=1.1).met == "no"
+    assert Row(key="survival.torchsurv", what="x", ratio=1.1).met == "no"
+    assert Row(key="tissue.clam", what="x", missing="no checkout").met == ""
+    assert Row(key="limits", what="x", ratio=3.0).met == ""
+
+
+def test_the_table_has_a_line_for_each_row_and_says_what_is_missing():
+    rows = [
+        Row(key="tissue.clam", what="tissue | grid", figure="1 s", against="CLAM: 2 s", ratio=0.5),
+        Row(key="colour.torchstain", what="colour", missing="no module\nnamed torchstain"),
+        Row(key="limits", what="memory", figure="13 GB/s"),
+    ]
+    lines = table_of(rows).splitlines()
+    assert lines[2] == "| tissue / grid | 1 s | CLAM: 2 s | 0.50 | at most 1 | yes |"
+    assert lines[3] == "| colour | not measured: no module named torchstain |  |  | at least 10 |  |"
+    assert lines[4] == "| memory | 13 GB/s |  |  |  |  |"
+
+
+def test_a_part_that_fails_is_a_row(tmp_path):
+    from dataclasses import replace
+
+    part = replace(PARTS[0], arguments=("--no-such-flag",))
+    (row,) = run_part(part, tmp_path, tmp_path / "s.tif")
+    assert row.missing == "it ended with code 2"
+    (row,) = run_part(replace(PARTS[0], limit_s=0.01), tmp_path, tmp_path / "s.tif")
+    assert "not done within" in row.missing
+
+
+def test_one_part_after_the_other_fills_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.bench.make_inputs", lambda folder: folder / "s.tif")
+    out = tmp_path / "table.md"
+    assert main(["--folder", str(tmp_path / "b"), "--only", "limits", "--out", str(out), "--no-install"]) == 0
+    assert len(read_rows(tmp_path / "b" / "rows" / "limits.json")) == 3
+    assert "memory copied" in out.read_text() and "GB/s" in out.read_text()
+    with pytest.raises(SystemExit):
+        main(["--only", "nothing"])
+
+
+def test_peers_that_are_not_there_say_so(tmp_path, monkeypatch):
+    assert look(tmp_path) == Peers(None)
+    assert Peers(None).lacks("torchstain") == "no environment of peers"
+    assert Peers(tmp_path, {"cucim": "no wheel"}).lacks("cucim") == "no wheel"
+    monkeypatch.setenv("CLAM", str(tmp_path))
+    assert checkout("CLAM") == tmp_path
+    monkeypatch.delenv("CLAM")
+    assert checkout("CLAM") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_of_the_table_say_how_they_are_called(root, script):
+    done = subprocess.run(
+        [sys.executable, root / "benchmarks" / script, "--help"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "usage" in done.stdout
