@@ -429,6 +429,168 @@ def _other_condition(study: Path, rng: random.Random) -> None:
         path.write_bytes(mutated(rng.choice(CONDITIONS).encode(), rng.choice(CONDITIONS).encode(), rng, is_text=True))
 
 
+def _write_map(folder: Path) -> None:
+    from mil.explanation.map_store import SlideMap, write_slide_map
+
+    rng = np.random.default_rng(0)
+    write_slide_map(
+        folder / "map.h5",
+        SlideMap(
+            slide_id="S1", patient_id="P1", outputs=("LMS", "UPS"), told="LMS", contributions=rng.normal(size=(5, 2)),
+            attention=np.full(5, 0.2), coords=np.arange(10).reshape(5, 2), coords_unit="level 0 px",
+            known={"task": "subtype", "base": [0.1, 0.2], "model_sha256": "0" * 64},
+        ),
+    )  # fmt: skip
+
+
+def _read_map(path: Path) -> object:
+    from mil.explanation.map_store import read_slide_map
+
+    return read_slide_map(path)
+
+
+def _write_task(folder: Path) -> None:
+    from common.tables.target_columns import Target
+    from mil.runs.run_folder import RunFolder
+    from mil.runs.targets_record import Targets, write_targets
+
+    (folder / "run").mkdir()
+    targets = (
+        Target(column="grade", kind="ordered", classes=("1", "2", "3"), why="words"), Target(column="size", kind="number"),
+    )  # fmt: skip
+    write_targets(RunFolder(folder / "run"), Targets(task="both", targets=targets))
+
+
+def _read_task(study: Path) -> object:
+    from mil.runs.run_folder import RunFolder
+    from mil.runs.targets_record import columns_of, read_targets
+
+    known = read_targets(RunFolder(study / "run"))
+    return known and [(own.truth, own.predicted) for own in columns_of(known.targets)]
+
+
+def _write_searches(folder: Path) -> None:
+    from mil.runs.run_folder import RunFolder
+    from mil.runs.search_record import FoldSearch, Search, Trial, write_fold_search, write_search
+
+    trials = (
+        Trial(number=0, values={"dropout": 0.0}, loss=0.7),
+        Trial(number=1, values={"dropout": 0.5}, loss=None, why="diverged"),
+    )
+    own = FoldSearch(repeat=0, fold=0, fingerprint="f", n_inner_folds=2, trials=trials, chosen=0)
+    (folder / "run").mkdir()
+    write_fold_search(folder / "run" / "fold.json", own)
+    write_search(
+        RunFolder(folder / "run"), Search(n_trials=2, sampler="tpe", space={"dropout": "0 to 0.5"}, folds=(own,))
+    )
+
+
+def _read_searches(study: Path) -> object:
+    from mil.runs.run_folder import RunFolder
+    from mil.runs.search_record import read_fold_search, read_search
+
+    found = read_fold_search(study / "run" / "fold.json", "f")
+    whole = read_search(RunFolder(study / "run"))
+    return found and found.trials, whole and [own.taken for own in whole.folds]
+
+
+def _reseal_searches(study: Path, rng: random.Random) -> None:
+    for name in ("fold", "search"):
+        _reseal(f"run/{name}.json")(study, rng)
+
+
+def _training() -> tuple[Any, Any]:
+    import torch
+
+    from mil.heads.registry import make_head
+    from mil.training.training_settings import TrainConfig
+
+    torch.manual_seed(0)
+    head = make_head("gated_attention", TrainConfig(hidden=4, attention=2), n_inputs=3, n_outputs=2)
+    return head, torch.optim.AdamW(head.parameters())
+
+
+def _write_state(folder: Path) -> None:
+    import torch
+
+    from mil.runs.facts import Epoch
+    from mil.training.recipe.epoch_store import EpochStore, Progress
+
+    head, optimiser = _training()
+    head.of_bag(torch.ones(4, 3)).sum().backward()
+    optimiser.step()
+    progress = Progress().after(Epoch(epoch=1, train_loss=0.5, val_loss=0.6), head, may_choose=True)
+    keeper = EpochStore(folder=folder, stem="repeat0_fold0", fingerprint="f", every_s=0.0).keeper("model")
+    assert keeper is not None
+    keeper.offer(progress, head, optimiser, np.random.default_rng(0), is_over=False)
+
+
+def _read_state(study: Path) -> object:
+    from mil.training.recipe.epoch_store import EpochStore
+
+    keeper = EpochStore(folder=study, stem="repeat0_fold0", fingerprint="f", every_s=0.0).keeper("model")
+    assert keeper is not None
+    said: list[str] = []
+    keeper.say = said.append
+    head, optimiser = _training()
+    return keeper.restore(head, optimiser, np.random.default_rng(1)), said  # of a damaged one the beginning, and it is said
+
+
+def _write_ensemble(folder: Path) -> None:
+    from mil.heads.registry import head_record
+    from mil.models.ensemble import Ensemble, write_ensemble
+    from mil.models.familiarity import Cloud
+    from mil.models.record import (
+        Calibration,
+        CohortSummary,
+        EnsembleRecord,
+        FamiliarityFacts,
+        FoldModel,
+        Limits,
+        PredictionSets,
+        Worth,
+    )
+
+    head, _ = _training()
+    cohort = CohortSummary(
+        n_patients=4, n_slides=4, n_tiles=40, class_counts={"LMS": 2, "UPS": 2}, n_events=0, is_synthetic=True, restriction="",
+        source="", date="",
+    )  # fmt: skip
+    limits = Limits(slide=2.0, patient=2.5, level=0.975, n_slides=4, n_patients=4)
+    record = EnsembleRecord(
+        task="subtype", classes=("LMS", "UPS"), unit="patient", encoder=MADE_BY, licence="none", tiling={"tile_um": 128.0},
+        stain_reference=None, calibration=Calibration(temperature=1.5, n_patients=4),
+        folds=(FoldModel(repeat=0, fold=0, n_train=3, sha256="0" * 64, head=head_record(head.eval())),),
+        prediction_sets=PredictionSets(coverage=0.9, thresholds={"LMS": 0.7, "UPS": None}, n_patients={"LMS": 2, "UPS": 2}),
+        survival=None, cohort=cohort, worth={"macro_auroc": Worth(value=0.8, low=0.7, high=0.9)}, settings={"hidden": 4},
+        familiarity=FamiliarityFacts(embedding=limits, stain=None, least_tiles=5, most_tiles=20), versions={"torch": "2"},
+    )  # fmt: skip
+    cloud = Cloud(mean=np.zeros(3), scale=np.ones(3), axes=np.eye(3)[:2], variances=np.ones(2), rest=0.5)
+    write_ensemble(folder / "model.safetensors", Ensemble(record, (head,), {"embedding": cloud}))
+
+
+def _read_ensemble(study: Path) -> object:
+    from mil.models.ensemble import class_opinion, read_ensemble
+
+    model = read_ensemble(study / "model.safetensors")
+    return class_opinion(model.record, model.outputs(np.ones((4, 3), np.float32)))
+
+
+def _reseal_ensemble(study: Path, rng: random.Random) -> None:
+    """Seal a damaged model anew, most of the times, so that what lies behind the seal is met."""
+    import hashlib
+    import re
+
+    path = study / "model.safetensors"
+    content = path.read_bytes()
+    place = re.search(rb'"sarcoma_mil":\s*"([0-9a-f]{64}) ', content)
+    if place is None or rng.random() < 0.2:
+        return
+    start, end = place.span(1)
+    blank = content[:start] + b"0" * 64 + content[end:]
+    path.write_bytes(content[:start] + hashlib.sha256(blank).hexdigest().encode() + content[end:])
+
+
 CASES = {
     "cohort as CSV": Case(lambda _: {"cohort.csv": COHORT.encode()}, _read_cohort("csv"), is_text=True),
     "cohort as xlsx": Case(_made(_table("xlsx")), _read_cohort("xlsx")),
@@ -451,6 +613,18 @@ CASES = {
         prepare=_reseal("run/models/repeat0_fold0.json"),
     ),
     "model files": Case(_made(_write_fold), _read_model, targets=("run/models/repeat0_fold0.safetensors",)),
+    "models to predict with": Case(
+        _made(_write_ensemble), _read_ensemble, targets=("model.safetensors",), prepare=_reseal_ensemble
+    ),
+    "states of a training": Case(_made(_write_state), _read_state),
+    "task.json": Case(
+        _made(_write_task), _read_task, is_text=True, targets=("run/task.json",), prepare=_reseal("run/task.json")
+    ),
+    "searches": Case(
+        _made(_write_searches), _read_searches, is_text=True, targets=("run/fold.json", "run/search.json"),
+        prepare=_reseal_searches,
+    ),
+    "maps of slides": Case(_made(_write_map), _read_each(_read_map), prepare=_reseal_hdf5),
     "outlines (GeoJSON)": Case(_geojson, _read_geojson, is_text=True),
     "masks": Case(_made(_write_masks), _read_each(_read_mask)),
     "DICOM": Case(_made(_dicom), _read_dicom),

@@ -60,7 +60,8 @@ def read_fold_search(path: Path, fingerprint: str) -> FoldSearch | None:
         known = read_sealed(path, FoldSearch, SCHEMA, REMEDY)
     except StudyError:
         return None
-    return known if known.fingerprint == fingerprint else None
+    is_own = known.chosen is None or known.chosen in {trial.number for trial in known.trials}
+    return known if is_own and known.fingerprint == fingerprint else None
 
 
 def write_fold_search(path: Path, own: FoldSearch) -> None:
@@ -93,4 +94,10 @@ def read_search(folder: RunFolder) -> Search | None:
     Raises:
         StudyError: search.json is damaged.
     """
-    return read_sealed(folder.search, Search, SCHEMA, REMEDY) if folder.search.is_file() else None
+    if not folder.search.is_file():
+        return None
+    known = read_sealed(folder.search, Search, SCHEMA, REMEDY)
+    for own in known.folds:
+        if own.chosen not in {trial.number for trial in own.trials}:
+            raise StudyError(f"{folder.search}: fold {own.fold} chose trial {own.chosen}, which it has not; {REMEDY}")
+    return known

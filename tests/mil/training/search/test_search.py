@@ -11,7 +11,15 @@ from common.failures import StudyError
 from mil.heads.registry import make_head
 from mil.runs.model_file import read_model
 from mil.runs.run_folder import RunFolder
-from mil.runs.search_record import FoldSearch, Trial, read_fold_search
+from mil.runs.search_record import (
+    FoldSearch,
+    Search,
+    Trial,
+    read_fold_search,
+    read_search,
+    write_fold_search,
+    write_search,
+)
 from mil.tasks.registry import TASKS
 from mil.train import main as train
 from mil.training.cross_validation import run_folds
@@ -273,3 +281,17 @@ def test_what_is_searched_on_noise_stays_at_chance(tmp_path):
         found = json.loads((study.run("subtype", "default") / "metrics.json").read_text())["attention"]["macro_auroc"]
         above += found["low"] > 0.5
     assert above < 2
+
+
+@pytest.mark.parametrize("chosen", [7, None])
+def test_a_search_that_chose_a_trial_it_has_not_is_none(tmp_path, chosen):
+    own = FoldSearch(
+        repeat=0, fold=0, fingerprint="f", n_inner_folds=2, chosen=chosen,
+        trials=(Trial(number=0, values={"dropout": 0.0}, loss=0.7),),
+    )  # fmt: skip
+    write_fold_search(tmp_path / "fold.json", own)
+    known = read_fold_search(tmp_path / "fold.json", "f")
+    assert (known is None) is (chosen == 7)  # one that goes on has chosen none yet
+    write_search(RunFolder(tmp_path), Search(n_trials=1, sampler="tpe", space={"dropout": "0 to 0.5"}, folds=(own,)))
+    with pytest.raises(StudyError, match=f"fold 0 chose trial {chosen}, which it has not"):
+        read_search(RunFolder(tmp_path))
