@@ -4,7 +4,7 @@ import { SlideView, colourOf } from "/files/viewer.js";
 
 const byId = (id) => document.getElementById(id);
 const N_TOP = 8;
-const COLOURS = ["#0b4a8f", "#8a1c00"];
+const COLOURS = ["#0b4a8f", "#8a1c00", "#3f6b1f", "#6b3fa0"]; // of risk groups: told apart without colour by their words beside
 let known = null; // the catalogue
 let slide = null; // the slide shown, with the places and values fetched so far
 let sorted = { column: "slide", rising: true };
@@ -237,13 +237,13 @@ function survivalPicture(curves) {
   };
   const end = Math.max(...curves.times, 1), px = (t) => 34 + (t / end) * 250, py = (s) => 10 + (1 - s) * 130;
   const words = curves.groups.map((group) => `${group.name} (n ${group.n})`);
-  const svg = draw("svg", { viewBox: "0 0 300 190", role: "img", "aria-label": `survival of ${words.join(" and ")}, and predicted for ${curves.patient}` });
+  const svg = draw("svg", { viewBox: `0 0 300 ${Math.max(190, 172 + 11 * curves.groups.length)}`, role: "img", "aria-label": `survival of ${words.join(" and ")}, and predicted for ${curves.patient}` });
   for (const s of [0, 0.5, 1]) svg.append(draw("text", { x: 4, y: py(s) + 4, "font-size": 10 }, String(s)), draw("path", { d: `M34 ${py(s)}H284`, stroke: "#ddd" }));
   svg.append(draw("text", { x: 284, y: 155, "font-size": 10, "text-anchor": "end" }, `${number(end)} ${curves.unit}`));
   curves.groups.forEach((group, g) => {
     const step = group.times.map((t, i) => `${i ? `H${px(t)}V` : `M${px(t)} `}${py(group.survival[i])}`).join("");
-    svg.append(draw("path", { d: step, fill: "none", stroke: COLOURS[g % 2], "stroke-width": 1.5 }),
-      draw("text", { x: 36, y: 166 + 11 * g, "font-size": 10, fill: COLOURS[g % 2] }, words[g]));
+    svg.append(draw("path", { d: step, fill: "none", stroke: COLOURS[g % COLOURS.length], "stroke-width": 1.5 }),
+      draw("text", { x: 36, y: 166 + 11 * g, "font-size": 10, fill: COLOURS[g % COLOURS.length] }, words[g]));
   });
   if (curves.survival) {
     const own = curves.times.map((t, i) => `${i ? "L" : "M"}${px(t)} ${py(curves.survival[i])}`).join("");

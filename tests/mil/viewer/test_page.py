@@ -4,10 +4,13 @@ import contextlib
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from mil.runs.run_folder import RunFolder
+from mil.runs.run_store import read_run
 from mil.viewer.app import viewer_app
 from mil.viewer.catalogue import make_catalogue
 from mil.viewer.server import free_socket
@@ -253,3 +256,19 @@ def test_survival_shows_both_groups_and_the_patients_curve(study):
         label = view.locator("#survival svg").get_attribute("aria-label")
         assert "low risk" in label and "high risk" in label and "p01" in label
         assert view.locator("#survival path[stroke-dasharray]").count() == 1
+
+
+def test_three_risk_groups_have_a_colour_and_a_line_of_words_each(study):
+    run = read_run(RunFolder(study.run("survival", "default")))
+    table = run.predictions.assign(risk_group=np.arange(len(run.predictions)) % 3)
+    facts = replace(run.facts, settings={**run.facts.settings, "risk_groups": "tertiles"})
+    catalogue = replace(
+        make_catalogue(study, task="survival", name="default"), run=replace(run, facts=facts, predictions=table)
+    )
+    with served(catalogue) as address, page_at(address) as view:
+        opened(view, "second")
+        words = view.locator("#survival text[fill]")
+        assert [words.nth(index).get_attribute("fill") for index in range(3)] == ["#0b4a8f", "#8a1c00", "#3f6b1f"]
+        assert "middle risk" in words.nth(1).text_content()
+        height = float(view.locator("#survival svg").get_attribute("viewBox").split()[3])
+        assert all(float(words.nth(index).get_attribute("y")) < height for index in range(3))
