@@ -91,7 +91,7 @@ def results_page(study: Study, runs: Sequence[KnownRun]) -> Page:
         blocks: list[Block] = [_listing(task, own)]
         blocks += [Words(words=f"{run.folder.name}: {words}") for run in own if (words := verdict(run.metrics))]
         parts.append(Part(title=task, blocks=tuple(blocks)))
-    if len(runs) > 1:
+    if any(len([run for run in runs if run.task == task]) > 1 for task in {run.task for run in runs}):
         parts.append(Part(title="Before one is chosen", blocks=(Words(words=CHOOSING),)))
     return Page(
         title=f"Runs of {study.root.resolve().name}", is_synthetic=any(run.facts.is_synthetic for run in runs), parts=tuple(parts),

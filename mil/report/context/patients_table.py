@@ -65,7 +65,7 @@ def _rows_of(name: str, values: pd.Series, groups: Groups) -> Iterator[list[obje
         levels = cells[is_known].value_counts()
         in_order = sorted(levels.index, key=lambda level: (-int(levels[level]), level))
         shown = in_order[:MAX_LEVELS]
-        for level in shown:
+        for level in sorted(shown):
             yield [f"{name}: {level}", *(_share(cells.loc[own], is_known.loc[own], [level]) for own in groups.values())]
         if rest := in_order[MAX_LEVELS:]:
             words = f"{name}: {len(rest)} others"
