@@ -137,11 +137,25 @@ class Cluster:
 
         return float(psutil.Process(self._processes[0].pid).memory_info().rss / 1e6)
 
+    def spent_s(self) -> float:
+        """Return the processor time of scheduler, workers and their own processes so far."""
+        import psutil
+
+        own = [psutil.Process(process.pid) for process in self._processes]
+        times = [each.cpu_times() for process in own for each in (process, *process.children(recursive=True))]
+        return float(sum(time.user + time.system for time in times))
+
     def _start(self, module: str, *flags: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *flags]
         with (self._folder / f"{module}.log").open("ab") as log:
             self._processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self._folder))
+
+
+def _of_cluster(cluster: Cluster, memory_mb: float, spent_s: float) -> str:
+    """Return what a run cost the cluster."""
+    spent = cluster.spent_s() - spent_s
+    return f" scheduler {memory_mb:.0f} to {cluster.memory_mb():.0f} MB, cluster {spent:.0f} s of processor time |"
 
 
 def main() -> None:
@@ -172,7 +186,7 @@ def main() -> None:
         for name in arguments.steps.split(","):
             command = [sys.executable, str(ROOT / steps[name][0]), "--study", str(study), *steps[name][1:], *more]
             for run in ("first", "nothing to do"):
-                before = cluster.memory_mb() if cluster else 0.0
+                before, spent = (cluster.memory_mb(), cluster.spent_s()) if cluster else (0.0, 0.0)
                 course = followed(command, folder)
                 each = course.parent_s * 1000 / arguments.slides
                 memory = f"memory {max(course.memory_mb):.0f} MB, {'flat' if course.is_flat() else 'rising'}"
@@ -185,7 +199,7 @@ def main() -> None:
                 print(
                     f"| {name}, {run} | {course.seconds:.1f} | {each:.1f} | {max(course.memory_mb):.0f} | "
                     f"{max(course.n_open)} | {'yes' if course.is_flat() else 'no'} |"
-                    + (f" scheduler {before:.0f} to {cluster.memory_mb():.0f} MB |" if cluster else "")
+                    + (_of_cluster(cluster, before, spent) if cluster else "")
                     + ("" if course.code == 0 else f" exit code {course.code}"),
                     flush=True,
                 )

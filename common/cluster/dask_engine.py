@@ -6,12 +6,14 @@ import itertools
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from common.cluster.own_process import in_own_process
+from common.cluster.own_process import Job, in_own_process
 from common.failures import SlideError, StudyError
 from common.files import UnwritableError
 from common.parallel import Outcome, Pending
@@ -20,6 +22,8 @@ LOOK_S = 1.0
 COUNT_S = 5.0  # between two counts of the workers
 CONNECT_S = 20.0
 OF_LOSS = frozenset({"CancelledError", "FutureCancelledError", "FuturesCancelledError", "CommClosedError"})
+BUNDLE_S, MAX_BUNDLE = 0.5, 16  # jobs that take less together go to Dask as one, so many at most
+LOGGED = 10  # messages that a connection remembers, each with a job's arguments
 AHEAD = 2  # jobs a thread of a worker: the next one is there when one ends
 EXTRA = "pip install 'sarcoma-mil[cluster]', or in a copy of the repository: pip install -e '.[cluster]'"
 
@@ -52,11 +56,13 @@ def dask_engine(address: Any, shown: str) -> Iterator[DaskEngine]:
         StudyError: distributed is not installed, or nobody answers.
     """
     check_installed("--scheduler", "distributed")
+    import dask
     from distributed import Client
 
     _be_quiet()
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        with dask.config.set({"distributed.admin.low-level-log-length": LOGGED}):
+            client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         raise StudyError(
             f"no Dask scheduler answers at {shown} ({type(error).__name__}); start one with `dask scheduler`, or correct the "
@@ -76,13 +82,19 @@ def _be_quiet() -> None:
 
 
 class DaskEngine:
-    """Runs jobs on Dask workers, each in a process of its own there."""
+    """Runs jobs on Dask workers, in a process of their own there.
+
+    Jobs of seconds go to Dask one by one. Of jobs that take no time (what an earlier run made is only looked at) several go
+    together, so that Dask's own work does not outweigh theirs; each still ends for itself.
+    """
 
     def __init__(self, client: Any, shown: str) -> None:
         self._client, self._shown = client, shown
         self._numbers = itertools.count()
         self._n_threads, self._counted = 0, -COUNT_S
         self._is_told = False
+        self._waiting: list[_InDask] = []  # to be given to Dask at the next look
+        self._seconds: deque[float] = deque([BUNDLE_S], maxlen=MAX_BUNDLE)  # that the last jobs took
 
     def n_ahead(self) -> int:
         """Return how many jobs the workers of this moment take; without a worker one, which waits for the first."""
@@ -91,14 +103,13 @@ class DaskEngine:
             if not self._n_threads and not self._is_told:
                 print(f"{self._shown} has no worker yet; waiting for the first", file=sys.stderr, flush=True)
                 self._is_told = True
-        return max(1, AHEAD * self._n_threads)
+        return max(1, AHEAD * self._n_threads * self._n_together())
 
     def submit(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float) -> Pending:
         """Start a job."""
-        with self._talking():
-            key = f"sarcoma-mil-{self._client.id}-{next(self._numbers)}"  # no name of a slide in the scheduler's pages
-            future = self._client.submit(in_own_process, name, function, arguments, timeout_s, key=key, pure=False)
-        return _InDask(name, future, self)
+        job = _InDask((name, function, arguments, timeout_s), self)
+        self._waiting.append(job)
+        return job
 
     def wait(self, jobs: Sequence[Pending]) -> None:
         """Wait until one of some jobs has ended, for a second at most.
@@ -108,10 +119,15 @@ class DaskEngine:
         """
         from distributed import wait
 
-        futures = [job.future for job in jobs if isinstance(job, _InDask)]
+        self._give()
+        futures = list({job.future for job in jobs if isinstance(job, _InDask)})
         with self._talking(), suppress(TimeoutError), self._client.as_current():
             wait(futures, timeout=LOOK_S, return_when="FIRST_COMPLETED")
         self.check_alive()
+
+    def note(self, seconds: float) -> None:
+        """Take note of how long a job took."""
+        self._seconds.append(seconds)
 
     def check_alive(self) -> None:
         """Raise a LostSchedulerError where the scheduler is gone."""
@@ -124,6 +140,21 @@ class DaskEngine:
             f"the Dask scheduler {self._shown} is gone; what was made is kept: start it again, then run the same command, which "
             "goes on where it stopped"
         )
+
+    def _n_together(self) -> int:
+        """Return how many jobs go to Dask as one, by what the last ones took."""
+        return max(1, min(MAX_BUNDLE, int(BUNDLE_S / max(1e-3, fmean(self._seconds)))))
+
+    def _give(self) -> None:
+        """Give the jobs that wait to Dask."""
+        size = self._n_together()
+        while self._waiting:
+            bundle, self._waiting = self._waiting[:size], self._waiting[size:]
+            with self._talking():
+                key = f"sarcoma-mil-{self._client.id}-{next(self._numbers)}"  # no name of a slide in the scheduler's pages
+                future = self._client.submit(in_own_process, [own.job for own in bundle], key=key, pure=False)
+            for place, own in enumerate(bundle):
+                own.future, own.place = future, place
 
     def _count(self) -> int:
         with self._talking():
@@ -139,19 +170,20 @@ class DaskEngine:
             raise
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _InDask:
-    name: str
-    future: Any
+    job: Job
     engine: DaskEngine
+    future: Any = None  # of the bundle that it is in
+    place: int = 0
 
     def done(self) -> bool:
-        return bool(self.future.done())
+        return self.future is not None and bool(self.future.done())
 
     def outcome(self) -> Outcome[Any]:
         """Return what the job's process said; what stopped the Dask worker itself is the slide's failure, too."""
         try:
-            outcome: Outcome[Any] = self.future.result()
+            outcome, seconds = self.future.result()[self.place]
         except (StudyError, UnwritableError):
             raise
         except Exception as error:
@@ -159,8 +191,10 @@ class _InDask:
             if type(error).__name__ in OF_LOSS:
                 raise self.engine.lost() from error
             reason, remedy = _told(error)
-            return Outcome(self.name, None, SlideError(reason, remedy))
-        return outcome
+            return Outcome(self.job[0], None, SlideError(reason, remedy))
+        self.engine.note(seconds)
+        own: Outcome[Any] = outcome
+        return own
 
 
 def _told(error: Exception) -> tuple[str, str]:

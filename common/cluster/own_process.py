@@ -10,7 +10,8 @@ import atexit
 import multiprocessing
 import platform
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.failures import StudyError
@@ -22,14 +23,18 @@ _of_thread = threading.local()
 _pools: list[SteadyPool] = []
 
 
-def in_own_process(
-    name: str, function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float
-) -> Outcome[Any]:
-    """Run a job in the process that belongs to this thread of the Dask worker.
+Job = tuple[str, Callable[..., Any], tuple[Any, ...], float]  # name, function, arguments, time limit in seconds
+
+
+def in_own_process(jobs: Sequence[Job]) -> list[tuple[Outcome[Any], float]]:
+    """Run jobs, one after the other, in the process that belongs to this thread of the Dask worker.
+
+    Returns:
+        What became of each, and how many seconds it took.
 
     Raises:
         StudyError: the worker may start no process.
-        UnwritableError: the job could not write its file.
+        UnwritableError: a job could not write its file.
     """
     if multiprocessing.current_process().daemon:
         raise StudyError(
@@ -39,7 +44,12 @@ def in_own_process(
     if (pool := getattr(_of_thread, "pool", None)) is None:
         pool = _of_thread.pool = worker_pool(1, wait_passively)
         _pools.append(pool)
-    return outcome_of(name, pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s).result, timeout_s)
+    ended = []
+    for name, function, arguments, timeout_s in jobs:
+        began = time.monotonic()
+        task = pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s)
+        ended.append((outcome_of(name, task.result, timeout_s), time.monotonic() - began))
+    return ended
 
 
 @atexit.register

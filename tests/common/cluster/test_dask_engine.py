@@ -156,3 +156,31 @@ def test_options_that_are_wrong_are_refused(tmp_path):
 def test_without_options_this_machine_does_the_work():
     with engine_of(EngineConfig()) as engine:
         assert engine is None
+
+
+def quick_or_dead(number: int) -> int:
+    if number % 10 == 7:
+        os.abort()
+    return number
+
+
+@slow
+@quiet
+def test_quick_jobs_go_together_and_one_that_aborts_takes_no_other_along(tmp_path, monkeypatch):
+    sizes, own = [], engine_module.in_own_process
+    with Machines(tmp_path, 1) as machines, engine_of(EngineConfig(scheduler=machines.address)) as engine:
+        submit = engine._client.submit
+
+        def counted(function, jobs, **options):
+            assert function is own
+            sizes.append(len(jobs))
+            return submit(function, jobs, **options)
+
+        monkeypatch.setattr(engine._client, "submit", counted)
+        jobs = [(str(number), (number,)) for number in range(120)]
+        found = list(over_slides(quick_or_dead, jobs, workers=1, timeout_s=60, title="test", engine=engine))
+    assert [outcome.value for outcome in found if outcome.error is None] == [n for n in range(120) if n % 10 != 7]
+    assert all("died" in outcome.error.reason for outcome in found if outcome.error is not None)
+    assert sizes[0] == 1  # nothing is known of them yet
+    assert max(sizes) > 1
+    assert sum(sizes) == 120
