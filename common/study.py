@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.calling.calls import command_here, is_by_command
 from common.failures import StudyError
 from common.guards.names import checked_name
 
@@ -105,6 +106,14 @@ def as_study(study: Path | Study) -> Study:
     return study if isinstance(study, Study) else Study(study)
 
 
+def _beginning(root: Path) -> str:
+    """Say how to get a study."""
+    if is_by_command():
+        own = command_here()
+        return f"begin one: {own} init --study {root} --slides FOLDER; all of it on painted slides: {own} demo"
+    return f"make a synthetic one: python preprocessing/make_demo_study.py --study {root}"
+
+
 def open_study(study: Path | Study) -> Study:
     """Return the study in a folder.
 
@@ -118,7 +127,6 @@ def open_study(study: Path | Study) -> Study:
     if not root.is_dir():
         raise StudyError(
             f"no study folder at {root}. A study is a folder with slides/ (whole-slide images) and cohort.csv (one row "
-            f"a slide: patient_id, slide_id, then subtype, or time and event). Give yours with --study DIR, or make a "
-            f"synthetic one: python preprocessing/make_demo_study.py --study {root}"
+            f"a slide: patient_id, slide_id, then subtype, or time and event). Give yours with --study DIR, or {_beginning(root)}"
         )
     return opened

@@ -27,6 +27,9 @@ from preprocessing.make_stain_reference import main as make_reference
 from preprocessing.synthetic.slide_and_truth import make_slide
 from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, truth_rows
 from preprocessing.tile_slides import main as tile
+from sarcoma_mil.whole.run_settings import RunConfig
+from sarcoma_mil.whole.study_steps import splits_step, study_settings
+from sarcoma_mil.whole.whole_run import WholeRun
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import ENCODER, make_feature_study
 from tests.helpers.slide_recipes import recipe
@@ -73,7 +76,10 @@ def make_run_study(root: Path) -> Study:
     study.feature_file(ENCODER, "P00-0").unlink()  # a patient lost
     table.to_csv(study.cohort_table, index=False)
     flag = ["--study", str(root)]
-    assert make_splits([*flag, "--folds", "2"]) == 0
+    run = WholeRun(
+        study_settings(study), RunConfig(study=root), print, call=lambda _, own: make_splits([*own, "--folds", "2"])
+    )
+    assert run.do(splits_step) == 0  # leaves its stamp
     for task in ("subtype", "survival"):
         own = [*flag, "--task", task]
         assert train([*own, *FAST, "--learning_curve", "0.5", "--heads", "mean_mlp"]) == 0

@@ -141,7 +141,8 @@ def test_by_path_and_by_module_from_any_folder(root, tmp_path):
     assert "sarcoma-mil encoders lists the encoders" in by_module.stdout
     lacking = call(root, "tile", cwd=tmp_path)
     assert lacking.returncode == 2
-    assert "sarcoma-mil paint --study study" in lacking.stderr
+    assert " init --study study --slides FOLDER" in lacking.stderr
+    assert " demo" in lacking.stderr
     assert "Traceback" not in lacking.stderr
     assert not list(tmp_path.iterdir())
 
