@@ -95,6 +95,18 @@ def _room(path: Path, number: int) -> str:
     return f": {shutil.disk_usage(folder).free:,} bytes are free"
 
 
+def pass_disk_fault(error: BaseException) -> None:
+    """Raise an error again that is a disk's, not a file's: for who would call the file damaged, or do without it.
+
+    What a network disk fails to hand over for a moment must not change what is made of a slide.
+
+    Raises:
+        OSError: it is one.
+    """
+    if isinstance(error, OSError) and errno_of(error) in DISK_FAULTS:
+        raise error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 from preprocessing.reading.flat_picture import RECOPY_REMEDY
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.levels import dicom_scales, sound_levels, tiff_scales
@@ -35,6 +36,7 @@ class OpenSlideHandle:
             reason = f"{path.name} is no slide that OpenSlide {openslide.__library_version__} knows"
             raise SlideError(reason, UNKNOWN_REMEDY) from error
         except (openslide.OpenSlideError, OSError) as error:
+            pass_disk_fault(error)
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions: tuple[int, int] = self._slide.dimensions
         found: Mapping[str, str] = self._slide.properties
@@ -123,5 +125,6 @@ def _level_scales(path: Path, vendor: str) -> dict[tuple[int, int], tuple[float,
     try:
         with tifffile.TiffFile(path) as file:
             return tiff_scales(list(file.pages))
-    except Exception:
+    except Exception as error:
+        pass_disk_fault(error)
         return {}  # OpenSlide opened it; what only tifffile stumbles over is no reason to refuse it

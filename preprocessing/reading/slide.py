@@ -124,16 +124,46 @@ class Slide:
         downsample = self.level_downsamples[level]
         return self._read((round(corner[0] * downsample), round(corner[1] * downsample)), level, size)
 
+    def _region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        """Read a region, once more where that fails: a network disk may fail for a moment, and damage stays.
+
+        Raises:
+            SlideError: it cannot be read.
+            OSError: the disk fails.
+        """
+        try:
+            return self._handle.read_region(origin, level, size)
+        except SlideError:
+            self.reopen()
+        try:
+            return self._handle.read_region(origin, level, size)
+        except SlideError:
+            _look_at_disk(self.path)
+            raise
+
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         from PIL.Image import new
 
-        region = self._handle.read_region(origin, level, size)
+        region = self._region(origin, level, size)
         opacity = region.getchannel("A")
         if opacity.getextrema()[0] == 255:
             return region.convert("RGB")
         ground = new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
         ground.paste(region, mask=opacity)
         return ground
+
+
+def _look_at_disk(path: Path) -> None:
+    """Read a byte at both ends of a file: what cannot be read for the disk's sake is no damage of the file.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            for start in (0, max(0, path.stat().st_size - 1)):
+                file.seek(start)
+                file.read(1)
 
 
 @contextmanager
