@@ -107,6 +107,19 @@ def pass_disk_fault(error: BaseException) -> None:
         raise error
 
 
+def look_at_disk(path: Path) -> None:
+    """Read a byte at both ends of a file: what cannot be read for the disk's sake is no damage of the file.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            for start in (0, max(0, path.stat().st_size - 1)):
+                file.seek(start)
+                file.read(1)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""

@@ -146,6 +146,16 @@ class _Loop:
             yield from self._finish(self._complete.pop())
 
     def _finish(self, job: EmbeddingJob) -> Iterator[EncoderStatus]:
+        try:
+            if job.check_source is not None:
+                job.check_source()
+        except SlideError as error:
+            for bag in job.bags:
+                if bag.log is not None:
+                    bag.log.remove()  # of two files: no next try may go on with it
+                    bag.log = None
+            yield from self._fail(job, error)
+            return
         del self._open[job.slide_id]
         for bag in job.bags:
             yield bag.embedder.name, _written(job.slide_id, bag)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.files import look_at_disk
 from common.remote.remote_slide import local_file
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.handles import open_handle
@@ -138,7 +139,7 @@ class Slide:
         try:
             return self._handle.read_region(origin, level, size)
         except SlideError:
-            _look_at_disk(self.path)
+            look_at_disk(self.path)
             raise
 
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
@@ -151,19 +152,6 @@ class Slide:
         ground = new("RGB", region.size, self._background)  # never scanned: as the scanner's own viewer shows it
         ground.paste(region, mask=opacity)
         return ground
-
-
-def _look_at_disk(path: Path) -> None:
-    """Read a byte at both ends of a file: what cannot be read for the disk's sake is no damage of the file.
-
-    Raises:
-        OSError: the disk fails.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            for start in (0, max(0, path.stat().st_size - 1)):
-                file.seek(start)
-                file.read(1)
 
 
 @contextmanager

@@ -229,6 +229,18 @@ def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_s
 
 
 @pytest.mark.slow
+def test_a_slide_that_was_replaced_while_it_was_read_leaves_nothing_to_go_on_with(slide, tmp_path, runtime):
+    def check():
+        raise SlideError("s.tif was replaced or changed while it was read", "run again")
+
+    own = job(tmp_path / "out", slide, runtime, n=30)
+    own.check_source = check
+    ((_, status),) = embed_slides([own], READING)
+    assert status.state == "failed" and "was replaced" in status.reason
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.slow
 def test_several_encoders_share_one_pass_and_scales_stand_side_by_side(slide, tmp_path, runtime):
     both = job(tmp_path / "both", slide, runtime, names=("e", "f"), n=30)
     assert [name for name, _ in embed_slides([both], READING)] == ["e", "f"]
