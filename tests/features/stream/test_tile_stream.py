@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from common.arrays import read_arrays
-from common.failures import StudyError
+from common.failures import SlideError, StudyError
 from features.device.binding import bind
 from features.device.tile_pixels import (
     Preparation,
