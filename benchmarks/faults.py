@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 if __package__ in {None, ""}:
@@ -83,10 +86,19 @@ def strike(runner: Runner, step: Step, fault: Fault) -> list[str]:
         faults.append(f"rerun ends with {again.code}: {again.said.strip().splitlines()[-1:]}")
     faults += again.faults + differences(runner.wanted[step.name], runner.hashes(step))
     faults += [f"left behind: {name}" for name in runner.left_behind()]
-    faults += [
-        f"left in memory: {path.name}" for path in set(SHARED_MEMORY.iterdir()) - shared if "sem." not in path.name
-    ]
+    left = {path.name for path in set(SHARED_MEMORY.iterdir()) - shared if not path.name.startswith("sem.")}
+    faults += [f"left in memory: {name}" for name in sorted(left - in_use(left))]
     return faults
+
+
+def in_use(names: set[str]) -> set[str]:
+    """Return which of these pieces of shared memory a process has: others may be at work beside."""
+    found: set[str] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps") if names else ():
+        with suppress(OSError):
+            text = maps.read_text(encoding="utf-8", errors="replace")
+            found |= {name for name in names if f"{SHARED_MEMORY}/{name}" in text}
+    return found
 
 
 def judged(runner: Runner, step: Step, fault: Fault, ran: Ran) -> list[str]:
@@ -94,7 +106,8 @@ def judged(runner: Runner, step: Step, fault: Fault, ran: Ran) -> list[str]:
     faults = []
     is_killed = fault.kind in ("kill of the parent", "kill of all")
     if "Traceback" in ran.said and not is_killed:
-        faults.append(f"traceback: {[line for line in ran.said.strip().splitlines() if line.strip()][-1][:300]}")
+        trace = ran.said.partition("Traceback")[2].strip().splitlines()
+        faults.append(f"traceback: {' / '.join(line.strip() for line in trace[-9:])[-900:]}")
     if ran.code not in (0, 1, 2, 130) and not is_killed:
         faults.append(f"exit code {ran.code}")
     if ran.code in (1, 2) and not ran.said.strip():
@@ -186,6 +199,9 @@ def main() -> int:
     parser.add_argument("--faults", default="", help="names with commas; unset: all")
     parser.add_argument("--table", type=Path, help="file between whose two marks the table is written")
     parser.add_argument("--minutes", type=float, default=1e9, help="no fault is begun after so long")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes that share the faults, of seeds one after the other"
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder is None:
@@ -194,13 +210,53 @@ def main() -> int:
             if library is None:
                 sys.exit("no compiler here, or no Linux: faults of the system's calls cannot be injected")
             own = dict(os.environ, LD_PRELOAD=str(library), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
-            os.environ.update(own)
-            command = [sys.executable, __file__, *sys.argv[1:], "--folder", folder]
-            return os.spawnve(os.P_WAIT, sys.executable, command, own)
-    return struck(arguments)
+            return shared_out(arguments, Path(folder), own)
+    (arguments.folder / "counts.json").write_text(json.dumps(struck(arguments)))
+    return 0
 
 
-def struck(arguments: argparse.Namespace) -> int:
+def shared_out(arguments: argparse.Namespace, folder: Path, environment: dict[str, str]) -> int:
+    """Run the jobs, and write one table of all."""
+    jobs = []
+    for job in range(arguments.jobs):
+        place = folder / f"job{job}"
+        place.mkdir()
+        n = arguments.n // arguments.jobs + (job < arguments.n % arguments.jobs)
+        own = [
+            "--n",
+            str(n),
+            "--seed",
+            str(arguments.seed + job),
+            "--minutes",
+            str(arguments.minutes),
+            "--folder",
+            str(place),
+        ]
+        command = [sys.executable, __file__, *own, "--steps", arguments.steps, "--faults", arguments.faults]
+        jobs.append((place, subprocess.Popen(command, env=environment)))
+    counts: dict[str, Counter[str]] = {}
+    n_wrong: dict[str, Counter[str]] = {}
+    for place, process in jobs:
+        if process.wait():
+            sys.exit(f"a job ended with code {process.returncode}")
+        for total, told in zip((counts, n_wrong), json.loads((place / "counts.json").read_text()), strict=True):
+            for step, own_counts in told.items():
+                total.setdefault(step, Counter()).update(own_counts)
+    lines = table_of(counts, n_wrong)
+    n, wrong = sum(own.total() for own in counts.values()), sum(own.total() for own in n_wrong.values())
+    seeds = ", ".join(str(arguments.seed + job) for job in range(arguments.jobs))
+    print("\n".join([*lines, f"{n} faults, {wrong} wrong; seed {seeds}"]))
+    if arguments.table is not None:
+        text = arguments.table.read_text(encoding="utf-8")
+        start, end = "<!-- table -->\n", "<!-- end -->"
+        before, after = text.partition(start)[0], text.partition(end)[2]
+        words = f"{n} faults of seed {seeds}, {time.strftime('%Y-%m-%d')}; faults / wrong outcomes:\n\n"
+        arguments.table.write_text(before + start + words + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
+    return 1 if wrong else 0
+
+
+def struck(arguments: argparse.Namespace) -> list[dict[str, Counter[str]]]:
+    """Inject the faults of one job; return how many of each kind, and how many of these went wrong, by step."""
     rng, started = random.Random(arguments.seed), time.monotonic()
     names = arguments.steps.split(",") if arguments.steps else list(STEPS)
     runner, seconds = Runner(arguments.folder), {}
@@ -214,7 +270,7 @@ def struck(arguments: argparse.Namespace) -> int:
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     n_wrong: dict[str, Counter[str]] = {name: Counter() for name in names}
     wanted = arguments.faults.split(",") if arguments.faults else [*(call[0] for call in CALLS), *BESIDE]
-    weights = [1 / (0.5 + seconds[name]) for name in names]
+    weights = [(0.5 + seconds[name]) ** -1.5 for name in names]  # most of what is quick
     for _ in range(arguments.n):
         if time.monotonic() - started > arguments.minutes * 60:
             break
@@ -229,16 +285,7 @@ def struck(arguments: argparse.Namespace) -> int:
                 sep="\n    ",
                 flush=True,
             )
-    lines = table_of(counts, n_wrong)
-    total, wrong = sum(own.total() for own in counts.values()), sum(own.total() for own in n_wrong.values())
-    print("\n".join([*lines, f"{total} faults, {wrong} wrong; seed {arguments.seed}"]))
-    if arguments.table is not None:
-        text = arguments.table.read_text(encoding="utf-8")
-        start, end = "<!-- table -->\n", "<!-- end -->"
-        before, after = text.partition(start)[0], text.partition(end)[2]
-        words = f"{total} faults of seed {arguments.seed}, {time.strftime('%Y-%m-%d')}; faults / wrong outcomes:\n\n"
-        arguments.table.write_text(before + start + words + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
-    return 1 if wrong else 0
+    return [counts, n_wrong]
 
 
 if __name__ == "__main__":

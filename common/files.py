@@ -95,6 +95,31 @@ def _room(path: Path, number: int) -> str:
     return f": {shutil.disk_usage(folder).free:,} bytes are free"
 
 
+def pass_disk_fault(error: BaseException) -> None:
+    """Raise an error again that is a disk's, not a file's: for who would call the file damaged, or do without it.
+
+    What a network disk fails to hand over for a moment must not change what is made of a slide.
+
+    Raises:
+        OSError: it is one.
+    """
+    if isinstance(error, OSError) and errno_of(error) in DISK_FAULTS:
+        raise error
+
+
+def look_at_disk(path: Path) -> None:
+    """Read a byte at both ends of a file: what cannot be read for the disk's sake is no damage of the file.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            for start in (0, max(0, path.stat().st_size - 1)):
+                file.seek(start)
+                file.read(1)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path`; on leaving without an error it becomes `path`, else it is removed."""

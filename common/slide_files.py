@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.failures import SlideError, StudyError
+from common.files import pass_disk_fault
 from common.remote.remote_slide import origin_of, remembered_fingerprint, remote_fingerprint
 from common.unread_files import one_spelling, what_is_unread
 
@@ -222,7 +223,7 @@ def dicom_series(files: Sequence[Path]) -> list[tuple[bool, list[Path]]]:
             series = str(header.get("SeriesInstanceUID", "")) or path
         except (
             Exception
-        ):  # no DICOM file, or a broken header, of which pydicom raises anything: opening it names the fault
-            pass
+        ) as error:  # no DICOM file, or a broken header, of which pydicom raises anything: opening it tells
+            pass_disk_fault(error)
         found.setdefault(series, []).append(path)
     return [(isinstance(series, str), members) for series, members in found.items()]

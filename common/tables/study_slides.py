@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from common.remote.address import Address, address_fault
 from common.remote.remote_slide import Origin, now, origin_of, remote_slide
@@ -76,6 +75,8 @@ def study_slides(
         if slide_id in files:
             continue
         if address.scheme == "file":
+            from urllib.request import url2pathname  # brings all of HTTP along
+
             path = Path(url2pathname(urlsplit(address.text).path))
             if path.exists():
                 files[slide_id] = path

@@ -156,6 +156,9 @@ class EmbeddingJob:
     requests: list[TileRequest]
     bags: list[PendingBag]
     n_requests_left: int = 0
+    check_source: Callable[[], None] | None = (
+        None  # raises a SlideError where what was read is not what should have been
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,6 +193,16 @@ class _Loop:
             yield self._told.pop(0)
 
     def _finish(self, job: EmbeddingJob) -> Iterator[EncoderStatus]:
+        try:
+            if job.check_source is not None:
+                job.check_source()
+        except SlideError as error:
+            for bag in job.bags:
+                if bag.log is not None:
+                    bag.log.remove()  # of two files: no next try may go on with it
+                    bag.log = None
+            yield from self._fail(job, error)
+            return
         del self._open[job.slide_id]
         statuses = [(bag.embedder.name, _written(job.slide_id, bag)) for bag in job.bags]
         bad = next((row for _, row in statuses if row.state == "failed"), None)

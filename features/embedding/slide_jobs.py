@@ -30,7 +30,7 @@ from features.stream.tile_reader import TileRequest
 from preprocessing.colour.stain import StainFit, stain_map
 from preprocessing.colour.stain_store import read_reference, reference_text
 from preprocessing.tiling.slide_tiles import SlideTiles, trident_attributes
-from preprocessing.tiling.tile_store import tiles_of_slide
+from preprocessing.tiling.tile_store import check_not_replaced, tiles_of_slide
 
 
 def extract_slides(
@@ -104,7 +104,8 @@ def slide_job(
         )
         for embedder in embedders
     ]
-    return EmbeddingJob(slide_id=slide_id, requests=requests, bags=bags)
+    check = partial(check_not_replaced, files[slide_id], tiles.slide_fingerprint)
+    return EmbeddingJob(slide_id=slide_id, requests=requests, bags=bags, check_source=check)
 
 
 def _scales(config: ExtractionConfig, tiles: SlideTiles) -> dict[str, float]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from common.failures import StudyError
+from common.files import pass_disk_fault
 from common.guards.names import name_fault
 from common.table_cells import text_of
 from common.tables.cohort_columns import KNOWN_COLUMNS, PATIENT_COLUMNS, grouped_faults
@@ -227,6 +228,7 @@ def _size_or_fault(path: Path, field_px: int) -> tuple[int, int] | ImageFault:
         with without_pixel_limit(), Image.open(path) as file:
             width, height = file.size
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        pass_disk_fault(error)
         words = f"{path.name} cannot be read as an image ({error})"
         return ImageFault(cause="unreadable", name=path.name, words=words)
     size = f"{path.name} is {width} x {height} px"

@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 from features.stream.shared_ring import Inheritance, WorkerRing
 from preprocessing.colour.colour_formula import StainMap
 from preprocessing.colour.stain import StainFit
@@ -188,6 +189,7 @@ def image_pixels(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         with without_pixel_limit(), Image.open(path) as file:
             return rgb_pixels(file)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        pass_disk_fault(error)
         raise SlideError(f"{path.name} cannot be decoded ({error})") from error
 
 

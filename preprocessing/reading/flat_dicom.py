@@ -21,6 +21,7 @@ from cachetools import LRUCache, cachedmethod
 from jaxtyping import Int64, UInt8
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 from preprocessing.reading.dicom_frames import FrameKind, frame_kind, frame_spans, read_frame
 from preprocessing.reading.flat_picture import MAX_WHOLE_PX, RECOPY_REMEDY, overlap
 from preprocessing.reading.flat_tiff import CACHE_BYTES, HEADER_BYTES
@@ -60,6 +61,7 @@ class FlatDicom:
             self._layout = _layout(path, state.st_size, state.st_mtime_ns)
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
+            pass_disk_fault(error)
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions, self.properties = self._layout.dimensions, self._layout.properties
         self.remarks: tuple[str, ...] = self._layout.remarks
@@ -160,7 +162,8 @@ def wrong_colours(path: Path) -> tuple[str, str] | None:
             offsets = file.read(8)
             file.seek(int.from_bytes(offsets[4:], "little") + 8, 1)
             found = colours_of_jpeg(file.read(HEADER_BYTES), trust_jfif=True)
-    except (SlideError, OSError, AttributeError):
+    except (SlideError, OSError, AttributeError) as error:
+        pass_disk_fault(error)
         return None  # what is wrong with it is said where it is opened
     if found is None or (found[0] == "RGB") == (declared == "RGB"):
         return None

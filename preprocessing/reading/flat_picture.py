@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,6 +82,7 @@ class FlatPicture:
                 lies_on_its_side = is_small and file.getexif().get(0x0112, 1) >= 5
                 self.dimensions = file.size[::-1] if lies_on_its_side else file.size
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+            pass_disk_fault(error)
             raise SlideError(f"{path.name} is not readable as an image ({error})", RECOPY_REMEDY) from error
         if self.dimensions[0] * self.dimensions[1] > MAX_WHOLE_PX:
             raise SlideError(
@@ -127,6 +129,7 @@ def _decoded_picture(path: Path, _size: int, _time: int) -> tuple[UInt8[np.ndarr
             image, bits = _deep_picture(path, file) if _is_deep_png(path) else (file, StoredBits(8))
             return rgb_pixels(ImageOps.exif_transpose(image)), bits
     except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # the last of imagecodecs
+        pass_disk_fault(error)
         raise SlideError(f"{path.name} cannot be decoded ({error})", RECOPY_REMEDY) from error
 
 

@@ -20,6 +20,7 @@ from cachetools import LRUCache, cachedmethod
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 from preprocessing.reading.flat_picture import RECOPY_REMEDY, overlap, remark_on
 from preprocessing.reading.jpeg_colours import colours_of_jpeg
 from preprocessing.reading.levels import sound_levels, tiff_scales
@@ -68,6 +69,7 @@ class FlatTiff:
             self.close()
             raise
         except Exception as error:  # tifffile raises whatever a broken header leads to
+            pass_disk_fault(error)
             self.close()
             raise SlideError(f"{path.name} is not readable as a TIFF ({error})", RECOPY_REMEDY) from error
         self.remarks += remark_on(bits)
@@ -112,6 +114,7 @@ class FlatTiff:
         try:
             return as_rgb(of.samples(index), of.page, of.bits)
         except Exception as error:  # a decoder raises whatever broken bytes lead to
+            pass_disk_fault(error)
             raise SlideError(f"segment {index} of {self.name} cannot be read ({error})", RECOPY_REMEDY) from error
 
 
@@ -202,7 +205,8 @@ def first_look(path: Path) -> FirstLook:
             )
     except SlideError:
         raise
-    except Exception:  # tifffile raises whatever a broken header leads to
+    except Exception as error:  # tifffile raises whatever a broken header leads to
+        pass_disk_fault(error)
         return FirstLook(
             1, (0, 0), False, False
         )  # what only tifffile stumbles over is no reason to refuse what was opened

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.files import pass_disk_fault
 from common.remote.remote_slide import HeldFile, held_file
 from preprocessing.reading.flat_tiff import all_pages
 from preprocessing.reading.handles import open_handle
@@ -244,6 +245,7 @@ def _jpeg_levels(path: Path) -> tuple[tuple[JpegLevel, ...], tuple[int, int, int
             pages = {(page.imagewidth, page.imagelength): page for page in reversed(found) if page.is_tiled}
             levels = tuple(_level(pages.get(size), scale) for size, scale in zip(sizes, downsamples, strict=True))
     except (tifffile.TiffFileError, OSError, IndexError, KeyError) as error:
+        pass_disk_fault(error)
         raise NotJpegTilesError(f"tifffile cannot read its structure ({error})") from error
     background = tuple(bytes.fromhex(color))
     return levels, (background[0], background[1], background[2])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.failures import SlideError
+from common.files import look_at_disk, pass_disk_fault
 from preprocessing.reading.flat_picture import RECOPY_REMEDY
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.levels import dicom_scales, sound_levels, tiff_scales
@@ -21,6 +22,22 @@ GENERIC_TIFF = "generic-tiff"  # OpenSlide's name for tiled TIFF of no scanner
 TAGGED = (GENERIC_TIFF, "aperio")  # formats whose pages have the tags of TIFF for their scale
 
 
+def _opened_twice(path: Path) -> Any:
+    """Open a file, once more where that fails: a disk that fails for a moment must not leave the file to another reader.
+
+    Raises:
+        openslide.OpenSlideError: OpenSlide does not open it.
+        OSError: the disk fails.
+    """
+    import openslide
+
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideError:
+        look_at_disk(path)
+        return openslide.OpenSlide(path)
+
+
 class OpenSlideHandle:
     """A file of a format that OpenSlide knows."""
 
@@ -30,11 +47,12 @@ class OpenSlideHandle:
         import openslide
 
         try:
-            self._slide = openslide.OpenSlide(path)
+            self._slide = _opened_twice(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
             reason = f"{path.name} is no slide that OpenSlide {openslide.__library_version__} knows"
             raise SlideError(reason, UNKNOWN_REMEDY) from error
         except (openslide.OpenSlideError, OSError) as error:
+            pass_disk_fault(error)
             raise SlideError(f"{path.name} cannot be opened ({error})", RECOPY_REMEDY) from error
         self.dimensions: tuple[int, int] = self._slide.dimensions
         found: Mapping[str, str] = self._slide.properties
@@ -123,5 +141,6 @@ def _level_scales(path: Path, vendor: str) -> dict[tuple[int, int], tuple[float,
     try:
         with tifffile.TiffFile(path) as file:
             return tiff_scales(list(file.pages))
-    except Exception:
+    except Exception as error:
+        pass_disk_fault(error)
         return {}  # OpenSlide opened it; what only tifffile stumbles over is no reason to refuse it

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.failures import SlideError
+from common.files import look_at_disk
 from common.remote.remote_slide import local_file
 from preprocessing.reading.handle import SlideHandle
 from preprocessing.reading.handles import open_handle
@@ -124,10 +125,27 @@ class Slide:
         downsample = self.level_downsamples[level]
         return self._read((round(corner[0] * downsample), round(corner[1] * downsample)), level, size)
 
+    def _region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        """Read a region, once more where that fails: a network disk may fail for a moment, and damage stays.
+
+        Raises:
+            SlideError: it cannot be read.
+            OSError: the disk fails.
+        """
+        try:
+            return self._handle.read_region(origin, level, size)
+        except SlideError:
+            self.reopen()
+        try:
+            return self._handle.read_region(origin, level, size)
+        except SlideError:
+            look_at_disk(self.path)
+            raise
+
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         from PIL.Image import new
 
-        region = self._handle.read_region(origin, level, size)
+        region = self._region(origin, level, size)
         opacity = region.getchannel("A")
         if opacity.getextrema()[0] == 255:
             return region.convert("RGB")

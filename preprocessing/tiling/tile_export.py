@@ -17,7 +17,7 @@ from preprocessing.colour.stain_store import reference_text
 from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.tiling.export_folder import read_export, write_export
 from preprocessing.tiling.slide_tiles import SlideTiles
-from preprocessing.tiling.tile_store import tiles_of_slide
+from preprocessing.tiling.tile_store import check_not_replaced, tiles_of_slide
 
 STEP = "export_tiles"
 
@@ -90,5 +90,6 @@ def _mapped_tiles(
                 continue
             n_read += 1
             yield f"{job.slide_id}_x{x}_y{y}", tile if colour is None else apply_map(tile, colour, table=table)
+    check_not_replaced(job.slide, tiles.slide_fingerprint)
     if not n_read:
         raise SlideError(f"none of its {len(chosen)} tiles can be read", "the file is damaged; copy or scan it again")

@@ -19,6 +19,19 @@ class OtherSlideError(SlideError):
     """The slide is another file than the one its tiles were made from: what was made of them is of no use."""
 
 
+def check_not_replaced(slide_path: Path, fingerprint: str) -> None:
+    """Look whether a slide is still the file that was opened, before what was read of it is kept.
+
+    Raises:
+        OtherSlideError: another file lies in its place now, or part of one: what was read may be of both.
+    """
+    if file_fingerprint(slide_path) != fingerprint:
+        raise OtherSlideError(
+            f"{slide_path.name} was replaced or changed while it was read",
+            "run the same command again when it is whole",
+        )
+
+
 def write_slide_tiles(path: Path, tiles: SlideTiles) -> None:
     """Write a tile file; `coords` carries the attributes TRIDENT's readers expect."""
     arrays = {

@@ -16,7 +16,7 @@ from preprocessing.reading.scale import OF_FILE
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.preview import write_preview
 from preprocessing.tiling.slide_tiles import SlideTiles, done_status
-from preprocessing.tiling.tile_store import SCHEMA, read_if_current, write_slide_tiles
+from preprocessing.tiling.tile_store import SCHEMA, check_not_replaced, read_if_current, write_slide_tiles
 from preprocessing.tiling.tiled_slide import SlideOrigin, tile_open_slide
 from preprocessing.tiling.tiling_settings import WITHOUT_EFFECT, TilingConfig
 from preprocessing.tissue.source import find_source
@@ -96,6 +96,7 @@ def _current_tiles(job: TilingJob, config: TilingConfig) -> tuple[SlideTiles, tu
         if job.tile_file.exists():
             print(f"{job.slide_id}: made again, because {reason}", flush=True)
         tiled = tile_open_slide(slide, source, origin, config)
+    check_not_replaced(job.path, origin.slide_fingerprint)
     write_preview(job.preview_file, tiled.picture)
     if tiled.refusal is not None:
         job.tile_file.unlink(missing_ok=True)  # looked at, and not of this slide, tissue and settings

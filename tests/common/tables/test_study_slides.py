@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from common.cohort import read_cohort
@@ -100,3 +103,11 @@ def test_the_cache_can_lie_elsewhere_and_is_bounded(tmp_path):
     for wrong in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="--cache_gb is a number of gigabytes from 0"):
             SlideCacheConfig(cache_gb=wrong).check_cache()
+
+
+def test_without_addresses_nothing_of_the_network_is_imported(root):
+    """What opens connections is loaded by who opens one."""
+    names = ("http.client", "ssl", "urllib.request", "fsspec")
+    program = f"import sys, common.cohort; print([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

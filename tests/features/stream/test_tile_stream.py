@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from common.arrays import read_arrays
-from common.failures import StudyError
+from common.failures import SlideError, StudyError
 from features.device.binding import bind
 from features.device.tile_pixels import (
     Preparation,
@@ -226,6 +226,18 @@ def test_a_slide_killed_in_its_middle_goes_on_behind_its_log_and_ends_with_the_s
     assert 0 < sum(embedded) < 300  # what the killed run had logged was not embedded again
     assert (tmp_path / "cut" / "e.h5").read_bytes() == whole
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["e.h5"]
+
+
+@pytest.mark.slow
+def test_a_slide_that_was_replaced_while_it_was_read_leaves_nothing_to_go_on_with(slide, tmp_path, runtime):
+    def check():
+        raise SlideError("s.tif was replaced or changed while it was read", "run again")
+
+    own = job(tmp_path / "out", slide, runtime, n=30)
+    own.check_source = check
+    ((_, status),) = embed_slides([own], READING)
+    assert status.state == "failed" and "was replaced" in status.reason
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow

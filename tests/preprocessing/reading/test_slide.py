@@ -1,11 +1,16 @@
 """Slides: scale from the file or given, areas exact in micrometres on any scale, unreadable regions named."""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 from pytest import approx
 
 from common.failures import SlideError
+from preprocessing.reading.handles import open_handle
 from preprocessing.reading.slide import open_slide, read_tile
 from preprocessing.synthetic.scanner import write_pyramid
 from tests.reference.slow_overview import slow_overview
@@ -162,3 +167,52 @@ def test_m10_bounds_of_generic_tiff_are_no_origin(tmp_path):
     with open_slide(tmp_path / "s.tif", mpp=(0.5, 0.5)) as slide:
         assert slide.bounds[:2] == (0, 128)
         assert slide.outline_origin == (0, 0)
+
+
+def failing_slide(path, times, monkeypatch):
+    """Open a slide whose every handle shares its failures."""
+    left = [times]
+
+    def opened(path):
+        handle = open_handle(path)
+        read = handle.read_region
+
+        def read_region(*arguments):
+            left[0] -= 1
+            if left[0] >= 0:
+                raise SlideError("the region cannot be read (Stale file handle)")
+            return read(*arguments)
+
+        handle.read_region = read_region
+        return handle
+
+    monkeypatch.setattr("preprocessing.reading.slide.open_handle", opened)
+    return open_slide(path, mpp=(0.5, 0.5))
+
+
+def test_a_region_that_fails_for_a_moment_is_read_all_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "s.tif"
+    write_pyramid(path, np.random.default_rng(0).integers(0, 255, (512, 512, 3)).astype(np.uint8), 0.5)
+    with open_slide(path, mpp=(0.5, 0.5)) as slide:
+        wanted = slide.read_area((0, 0), (256, 256), (256, 256))
+    with failing_slide(path, 1, monkeypatch) as slide:
+        assert (slide.read_area((0, 0), (256, 256), (256, 256)) == wanted).all()
+
+
+def test_a_disk_that_goes_on_failing_is_no_damage_of_the_slide(tmp_path, monkeypatch):
+    path = tmp_path / "s.tif"
+    write_pyramid(path, np.zeros((256, 256, 3), np.uint8), 0.5)
+    with failing_slide(path, 99, monkeypatch) as slide, pytest.raises(SlideError, match="cannot be read"):
+        slide.read_area((0, 0), (256, 256), (256, 256))  # the disk itself is well
+    original = Path.open
+
+    def stale(self, *arguments, **options):
+        if self == path:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self))
+        return original(self, *arguments, **options)
+
+    with failing_slide(path, 99, monkeypatch) as slide:
+        monkeypatch.setattr(Path, "open", stale)
+        with pytest.raises(OSError, match="Stale file handle"):
+            slide.read_area((0, 0), (256, 256), (256, 256))
+        monkeypatch.undo()

@@ -418,3 +418,23 @@ def test_the_summary_counts_what_was_done_and_names_sources_of_tissue_in_order()
         "4 slides, 5.0 mm² of tissue, 12 tiles (12 excluded), 1 slides with a flag, 1 stain fits by a fallback, tissue of 2 by "
         "edited outline, tissue of 1 by mask image"
     )
+
+
+def test_a_slide_that_is_replaced_while_it_is_read_is_named_and_nothing_of_it_is_kept(study, monkeypatch):
+    """Its fingerprint was taken of one file, and pixels may be of the other; that would be kept for ever."""
+    original, path = tiling_job.tile_open_slide, study.slides / "s.tif"
+    before, outline = path.read_bytes(), study.outline_file("s").read_bytes()
+
+    def replaced_meanwhile(*arguments):
+        found = original(*arguments)
+        path.write_bytes(before + b"more")
+        return found
+
+    monkeypatch.setattr(tiling_job, "tile_open_slide", replaced_meanwhile)
+    assert run(study, "--min_tissue", "0.6") == 1
+    assert "was replaced or changed while it was read" in status_of(study)["reason"]
+    assert not study.tile_file("s").exists()
+    assert study.outline_file("s").read_bytes() == outline
+    monkeypatch.undo()
+    path.write_bytes(before)
+    assert run(study) == 0
