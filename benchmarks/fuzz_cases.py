@@ -533,7 +533,9 @@ def _read_state(study: Path) -> object:
     said: list[str] = []
     keeper.say = said.append
     head, optimiser = _training()
-    return keeper.restore(head, optimiser, np.random.default_rng(1)), said  # of a damaged one the beginning, and it is said
+    return keeper.restore(
+        head, optimiser, np.random.default_rng(1)
+    ), said  # of a damaged one the beginning, and it is said
 
 
 def _write_ensemble(folder: Path) -> None:
