@@ -17,6 +17,8 @@ def components(mask: UInt8[np.ndarray, "h w"]) -> tuple[int, Integer[np.ndarray,
 
 def small_parts(mask: Mask, area_mm2: float, mpp: float) -> Mask:
     """Return the connected parts (4 neighbours) below an area."""
+    if cv2.countNonZero(mask.view(np.uint8)) * (mpp / 1000) ** 2 < area_mm2:
+        return mask.copy()  # each part is smaller than all of them: nothing to number
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
     is_small = stats[:, cv2.CC_STAT_AREA] * (mpp / 1000) ** 2 < area_mm2
     is_small[0] = False
@@ -34,6 +36,8 @@ def touching(mask: Mask, seeds: Mask) -> Mask:
 
 def closed(mask: Mask, radius: float) -> Mask:
     """Return a mask with the gaps closed that a disk of this radius (pixels) does not fit into."""
+    if not mask.any():
+        return mask.copy()
     element = disk(radius)
     reach = len(element)  # off the image lies glass
     padded = cv2.copyMakeBorder(mask.view(np.uint8), reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)

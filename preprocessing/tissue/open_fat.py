@@ -61,6 +61,8 @@ def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -
     core = cv2.morphologyEx(is_smooth.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
     is_lit = core.view(bool) & (distance > STRAY_OD / OD_STEP)
     large = (is_lit & ~small_parts(is_lit, MIN_RIMMED_MM2, mpp)).view(np.uint8)
+    if not large.any():
+        return core.view(bool)
     return core.view(bool) | (cv2.dilate(large, _square(RIM_UM / mpp)).view(bool) & is_clear)
 
 
@@ -69,13 +71,15 @@ def shade(densities: Densities, mpp: float) -> Bool[np.ndarray, "h w"]:
 
     Pieces are judged as a whole by their colour; a shadow that the closing would join to one is not judged by itself.
     """
-    grey = scaled(densities.strongest, MAX_SHADE_TINT)
-    is_grey = densities.chroma <= cv2.add(grey, MAX_SHADE_CHROMA / OD_STEP)
+    most = cv2.add(scaled(densities.strongest, MAX_SHADE_TINT), MAX_SHADE_CHROMA / OD_STEP)
+    is_dense = densities.strongest > STRAY_OD / OD_STEP
+    is_grey = densities.chroma <= most
+    if not (is_grey & is_dense).any():
+        return np.zeros(is_grey.shape, dtype=bool)
     is_grey &= densities.strongest <= MAX_SHADE_OD / OD_STEP
     is_grey &= texture(densities, mpp) <= MAX_SHADE_TEXTURE / OD_STEP
-    element = _square(VEIL_RADIUS_UM / mpp)
-    core = cv2.morphologyEx(is_grey.view(np.uint8), cv2.MORPH_OPEN, element)
-    return core.view(bool) & (densities.strongest > STRAY_OD / OD_STEP)
+    core = cv2.morphologyEx(is_grey.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
+    return core.view(bool) & is_dense
 
 
 def _square(radius: float) -> UInt8[np.ndarray, "n n"]:
