@@ -9,6 +9,7 @@ from common.calling.calls import as_called, command_here
 from common.cohort import read_cohort
 from common.failures import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_WRONG_USE, StudyError, wrapped_lines
 from common.guards.one_at_a_time import alone
+from common.settings import SETTINGS_FILE
 from common.study import Study, open_study
 from mil.runs.run_folder import evaluated_runs
 from preprocessing.checks.slide_checks import cohort_findings
@@ -115,7 +116,7 @@ class WholeRun:
 
     @property
     def _settings(self) -> str:
-        return str(self.study.root / "study.yaml")
+        return str(self.study.root / SETTINGS_FILE)
 
     def _results(self) -> None:
         if evaluated_runs(self.study):
@@ -158,8 +159,13 @@ def warn_of_folds(own: StudySettings, say: Say) -> None:
     if own.study.splits_file(own.splits.name).is_file():
         return
     patients = read_cohort(own.table, where=own.splits.where).patients
-    for finding in cohort_findings(patients, n_folds=own.splits.folds):
+    findings = cohort_findings(patients, n_folds=own.splits.folds)
+    for finding in findings:
         say("\n".join(wrapped_lines(f"note: {finding.where}: {finding.found}; {as_called(finding.remedy)}")).lstrip())
+    if findings:
+        say(
+            f"      (folds, stratify, where ... of the folds stand under make_splits in {own.study.root / SETTINGS_FILE})"
+        )
 
 
 def run_study(config: RunConfig, *, say: Say = print) -> int:

@@ -439,6 +439,7 @@ def test_what_folds_will_stumble_over_is_said_before_any_work(root, monkeypatch)
     assert run_study(RunConfig(study=root), say=said.append) == 0
     text = " ".join(" ".join(said).split())
     assert "subtype A has 3 patient(s), fewer than the 5 folds" in text
+    assert f"under make_splits in {root / 'study.yaml'}" in text
     assert said[-1] == "work"
     (root / "study.yaml").write_text("make_splits:\n  folds: 3\n")
     said.clear()

@@ -48,6 +48,22 @@ def test_u1_a_python_without_the_packages_names_the_environment(bare_python, tmp
             assert part in done.stderr or part == "make install"
 
 
+@pytest.mark.slow
+def test_the_command_says_so_too_and_its_help_needs_no_package(bare_python, tmp_path):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
+
+    def called(*words):
+        command = [bare_python, ROOT / "sarcoma_mil", *words]
+        return subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, check=False)
+
+    for word in ("tile", "features", "train", "run", "init", "doctor"):
+        done = called(word)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert "has no package" in done.stderr
+        assert "sarcoma-mil" in done.stderr
+    assert called("--help").returncode == called("--version").returncode == 0
+
+
 def test_u1_only_a_missing_package_is_taken_for_one():
     assert "no package numpy;" in lacking_text(ModuleNotFoundError("x", name="numpy.linalg"))
     assert lacking_text(ModuleNotFoundError("x", name="mil.nothing")) == ""
@@ -57,8 +73,9 @@ def test_u1_only_a_missing_package_is_taken_for_one():
 
 
 def test_u1_an_earlier_python_can_read_and_say_so(monkeypatch):
-    for name in ("__init__.py", "guards/__init__.py", "guards/environment.py", "guards/interruption.py"):
-        ast.parse((ROOT / "common" / name).read_text(), feature_version=(3, 8))
+    first = ("__init__.py", "guards/__init__.py", "guards/environment.py", "guards/interruption.py", "calling/calls.py")
+    for name in (*(f"common/{each}" for each in first), "sarcoma_mil/__main__.py", "sarcoma_mil/command.py"):
+        ast.parse((ROOT / name).read_text(), feature_version=(3, 8))
     assert old_text() == ""
     monkeypatch.setattr(
         environment, "sys", type("Old", (), {"version_info": (3, 9, 1), "executable": "/x/python", "modules": {}})
