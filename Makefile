@@ -29,7 +29,7 @@ help:
 	@echo "make docs      the documents as a site, into site/"
 	@echo "make coverage  all tests, and which lines they run"
 	@echo "make bench     speed and memory beside peers and limits, one table (an hour; CLAM=DIR names its checkout)"
-	@echo "make versions  the quick tests with the oldest and newest packages, for each Python (uv; 6 GB an environment)"
+	@echo "make versions  the quick tests with the oldest and newest packages, for each Python (uv; 7 GB an environment)"
 	@echo "make install   only the virtual environment, with what it takes to work with slides"
 	@echo "make develop   the same with the tools of development"
 	@echo "make clean     remove the virtual environment and caches; studies stay"
@@ -52,7 +52,7 @@ endef
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12"; exit 2; }
-	@echo "setting up $(VENV) (about 6 GB: PyTorch comes with its CUDA libraries; this is done once)"
+	@echo "setting up $(VENV) (about 7 GB: PyTorch comes with its CUDA libraries; this is done once)"
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --no-project --allow-existing --python $(PYTHON) $(VENV); \
 	else \

@@ -3,7 +3,7 @@
     python benchmarks/versions.py --python 3.11 --resolution lowest-direct
     python benchmarks/versions.py --keep /tmp/versions -- --no-cache      # what stands behind -- goes to uv pip install
 
-Needs uv, and the Pythons themselves: one that is not found is told as not measured. An environment takes some 6 GB while it is
+Needs uv, and the Pythons themselves: one that is not found is told as not measured. An environment takes some 7 GB while it is
 tested, and is removed afterwards. The tools of development are the newest in both: it is the product's bounds that are tested.
 """
 
