@@ -47,8 +47,11 @@ MEMORY_REMEDY = (
 
 def machine_fault(error: BaseException) -> SlideError | None:
     """Return what to say of an error that is the machine's, a disk's or for want of memory; None of any other."""
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OF_MEMORY):
-        return SlideError("memory ran out", MEMORY_REMEDY)
+    cause: BaseException | None = error
+    while cause is not None:  # libraries wrap what went wrong into words of their own
+        if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in OF_MEMORY):
+            return SlideError("memory ran out", MEMORY_REMEDY)
+        cause = cause.__cause__ or cause.__context__
     told = disk_fault(error) if isinstance(error, OSError) else ""
     return SlideError(told, DISK_REMEDY) if told else None
 

@@ -62,8 +62,9 @@ class Slide:
 
     def reopen(self) -> None:
         """Open the file anew: after one unreadable region OpenSlide refuses every other."""
+        fresh = open_handle(self.path)  # first: where that fails, the old one is still there to be closed
         self._handle.close()
-        self._handle = open_handle(self.path)
+        self._handle = fresh
 
     def close(self) -> None:
         """Close the file."""

@@ -19,7 +19,7 @@ from preprocessing.tile_slides import main as tile
 from tests.helpers.slide_recipes import recipe
 from tests.helpers.slide_server import slide_server
 
-pytestmark = pytest.mark.slow  # whole scripts, worker processes, a network
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole scripts, worker processes, a network
 
 SLIDES = ("A", "B", "C", "D")
 SECRETS = ("s3cret", "signed-by-us")

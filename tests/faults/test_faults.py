@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from benchmarks.fault_steps import STEPS, Fault, Ran
-from benchmarks.faults import CALLS, differences, judged
+from benchmarks.faults import BESIDE, CALLS, differences, judged
+
+NAMES = (*(call[0] for call in CALLS), *BESIDE)
 
 pytestmark = [
     pytest.mark.slow,  # whole scripts, hundreds of processes
@@ -17,9 +19,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("steps", "n"), [("tile,export,extract", 24), ("splits,convert,evaluate,explain", 30)])
+@pytest.mark.parametrize(("steps", "n"), [("tile,export,extract", 16), ("splits,convert,evaluate,explain", 20)])
 def test_faults_are_named_and_a_rerun_has_the_bytes_of_a_quiet_run(root, steps, n):
     command = [sys.executable, root / "benchmarks" / "faults.py", "--n", str(n), "--seed", "3", "--steps", steps]
+    command += [
+        "--faults",
+        ",".join(name for name in NAMES if name != "memory ends"),
+    ]  # what it does hangs on the machine
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert re.search(rf"^{n} faults, 0 wrong", done.stdout, re.MULTILINE)

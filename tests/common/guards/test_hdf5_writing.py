@@ -104,6 +104,16 @@ def test_other_errors_of_the_system_keep_their_trace():
         command(failing)([])
 
 
+def test_memory_that_runs_out_is_seen_behind_the_words_of_a_library():
+    wrapped = ImportError("The install you are using seems to be broken")
+    wrapped.__cause__ = ImportError("libx.so: failed to map segment from shared object")
+
+    def failing(_):
+        raise wrapped
+
+    assert command(failing)([]) == 2
+
+
 @pytest.mark.parametrize(
     "error",
     [
