@@ -33,6 +33,7 @@ CALLS = {  # to the study and the flags; a study of slides, one that begins at t
     "splits/make_splits.py": ("features", "--folds", "2"),
     "mil/train.py": ("features", "--epochs", "2", "--bootstrap", "100"),
     "mil/evaluate.py": ("features", "--bootstrap", "100"),
+    "mil/clinical.py": ("features", "--task", "survival", "--covariates", "subtype", "--bootstrap", "100"),
     "mil/predict.py": ("features", "--features", "features/features/efficientnet_lite0"),
     "mil/explain.py": ("features",),
     "mil/serve.py": ("none", "--help"),  # it listens on this computer until it is stopped

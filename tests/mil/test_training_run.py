@@ -83,7 +83,7 @@ def test_the_package_offers_its_calls_without_loading_them(root):
         "for name in mil.__all__: getattr(mil, name)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[0].startswith("False ['EvaluateConfig', ")
+    assert run.stdout.splitlines()[0].startswith("False ['ClinicalConfig', 'EvaluateConfig', ")
     assert run.stdout.splitlines()[1] == "False"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         mil.nothing  # noqa: B018

@@ -41,7 +41,7 @@ def test_every_other_job_is_done_in_order_and_no_worker_dies(tmp_path):
     assert "died" in reasons["abort"]
     assert "died" in reasons["kill"]
     assert "time limit of 5 s" in reasons["hang"]
-    assert "MemoryError" in reasons["memory"]
+    assert "memory ran out" in reasons["memory"]
     assert reasons["slide error"] == "found this"
 
 
