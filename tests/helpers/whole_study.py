@@ -18,9 +18,11 @@ from common.study import Study
 from features.convert_features import main as convert
 from features.extract_features import main as extract
 from features.store.feature_store import read_feature_bag, write_feature_bag
+from mil.clinical import main as clinical
 from mil.evaluate import main as evaluate
 from mil.explain import main as explain
 from mil.predict import main as predict
+from mil.show_results import main as show_results
 from mil.train import main as train
 from preprocessing.export_tiles import main as export
 from preprocessing.make_stain_reference import main as make_reference
@@ -95,6 +97,8 @@ def make_run_study(root: Path) -> Study:
             str(root / "predictions" / task),
         ]
         assert predict([*own, *new]) == 0
+        assert clinical([*own, "--bootstrap", "100"]) == 0
+    assert show_results(flag) == 0
     return study
 
 
