@@ -108,22 +108,20 @@ def clinical_models(
         raise StudyError(f"{known.cohort.path}: no column is a covariate; name some with --covariates")
     plans = _plans(known)
     by_model: dict[str, dict[str, Interval]] = {}
-    for words, covariates in _parts(known.covariates):
+    for words, covariates in _parts(known.covariates):  # the last, of all together, is what is written
         run = _run_of(study, config, task, known, plans, covariates)
         plan = task.evaluation.resampling_plan(run, n_bootstrap=config.bootstrap, seed=config.seed)
         samples = task.evaluation.resampled_metrics(run, ATTENTION, plan)
         by_model[words] = named_intervals(samples, task.evaluation.named)
-        if words == ALL or len(known.covariates.names) == 1:
-            last = run
     folder = study.root / "clinical"
     folder.mkdir(exist_ok=True)
     path = folder / f"{config.own_name}.csv"
-    table = last.predictions.assign(model="clinical")
+    table = run.predictions.assign(model="clinical")
     write_table(path, list(table.columns), table.to_numpy(object).tolist())
     found = ClinicalModels(
-        task=task.name, n_patients=last.facts.n_patients, n_events=last.facts.n_events if "event" in table else None,
+        task=task.name, n_patients=run.facts.n_patients, n_events=run.facts.n_events if "event" in table else None,
         n_folds=len(plans), names=tuple(name for name in task.evaluation.named if name in next(iter(by_model.values()))),
-        figures=by_model, chance=task.evaluation.chance(last), left_out=dict(known.covariates.left_out),
+        figures=by_model, chance=task.evaluation.chance(run), left_out=dict(known.covariates.left_out),
         excluded=known.excluded, predictions=path,
     )  # fmt: skip
     _write_figures(folder / f"{config.own_name}.json", found, config)
@@ -136,10 +134,7 @@ def _plans(known: KnownCohort) -> list[FoldPlan]:
 
     usable = set(known.cohort.slides["patient_id"]) - set(known.excluded)
     known.task.check_usable(known.targets, usable, known.cohort.path)
-    plans = [
-        replace(plan, train=tuple(sorted((*plan.train, *plan.val))), val=())
-        for plan in plan_folds(known.splits, usable)
-    ]
+    plans = [plan.all_to_train for plan in plan_folds(known.splits, usable)]
     check_plans(plans, known.targets, known.task)
     if not any(plan.test for plan in plans):
         raise StudyError(
@@ -213,7 +208,7 @@ def _write_figures(path: Path, found: ClinicalModels, config: ClinicalConfig) ->
 
 def clinical_table(found: ClinicalModels) -> str:
     """Return the figures as text: a row a model, the 95 % intervals over patients."""
-    from mil.report.blocks import with_interval
+    from mil.report.blocks import interval_text
     from mil.report.verdict import SHOWN
     from mil.runs.figure_names import NAMES, OF_TARGET
 
@@ -225,7 +220,7 @@ def clinical_table(found: ClinicalModels) -> str:
     names = [name for name in found.names if name in found.chance and name.rpartition(OF_TARGET)[2] in SHOWN]
     lines.append(" " * width + "".join(f"{NAMES[name]:<28s}" for name in names))
     for model, figures in found.figures.items():
-        cells = [with_interval(figures.get(name)).replace("\N{NO-BREAK SPACE}", " ") for name in names]
+        cells = [interval_text(figures.get(name)) for name in names]
         lines.append(f"{model:<{width}s}" + "".join(f"{cell:<28s}" for cell in cells))
     lines.append(f"{'chance':<{width}s}" + "".join(f"{found.chance[name]:<28.3f}" for name in names))
     lines += [f"not a covariate: {name}: {why}" for name, why in found.left_out.items()]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from common.files import write_table
 from common.study import Study
 from mil.evaluation.metrics_record import NotEvaluated, RunMetrics, read_metrics
-from mil.metrics.bootstrap import Interval
 from mil.pages.page import Block, Link, Listing, Page, Part, Words, cells, write_page
+from mil.report.blocks import interval_text
 from mil.report.verdict import verdict
 from mil.runs.facts import RunFacts
 from mil.runs.figure_names import ATTENTION, NAMES
@@ -114,20 +114,12 @@ def _listing(task: str, runs: Sequence[KnownRun]) -> Listing:
             rows.append(cells([*first, "no patient is in a test set", "", "", ""]))
             continue
         own = metrics.attention[main]
-        base = [_shown(None if each is None else each[main]) for each in (metrics.mean_pool, metrics.clinical)]
+        base = ["none" if each is None else interval_text(each[main]) for each in (metrics.mean_pool, metrics.clinical)]
         gaps = [
-            f"{_shown(own_gap[main], signed=True)} to {model.replace('_', ' ')}"
+            f"{interval_text(own_gap[main], signed=True)} to {model.replace('_', ' ')}"
             for model, own_gap in metrics.differences.items()
         ]
-        rows.append(cells([*first, _shown(own), *base, "; ".join(gaps)]))
+        rows.append(cells([*first, interval_text(own), *base, "; ".join(gaps)]))
     name = NAMES[main] if main else "figure"
     head = ("run", "patients", "encoder", "head", "folds", name, "mean pool", "clinical", "paired difference")
     return Listing(caption=f"Runs of the task {task}", head=head, rows=tuple(rows))
-
-
-def _shown(own: Interval | None, *, signed: bool = False) -> str:
-    if own is None or own.value is None:
-        return "none"
-    sign = "+" if signed else ""
-    ends = "" if own.low is None or own.high is None else f" ({own.low:{sign}.3f} to {own.high:{sign}.3f})"
-    return f"{own.value:{sign}.3f}{ends}"

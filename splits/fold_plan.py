@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ class FoldPlan:
     def place(self) -> str:
         """The fold in words."""
         return f"repeat {self.repeat}, fold {self.fold}"
+
+    @property
+    def all_to_train(self) -> FoldPlan:
+        """The same fold with its inner validation part among the training patients."""
+        return replace(self, train=tuple(sorted((*self.train, *self.val))), val=())
 
     def part_of(self, patient: str) -> str:
         """Return the part of a patient, or an empty text."""

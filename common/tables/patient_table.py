@@ -69,9 +69,13 @@ def with_patient_table(
                 )
         filled = {name: own[name] for name in shared if own is not None and row[name] is None}
         rows.append((number, {**row, **filled, **values}))
-    seen = {patient_of(row) for _, row in table.rows}
-    notes = [*_counted("patients of the table of slides have", "no row in", sorted(unknown), path)]
-    notes += _counted("patients of", "no slide in the table of slides", sorted(set(rows_of) - seen), path)
+    without = sorted(set(rows_of) - {patient_of(row) for _, row in table.rows})
+    notes = []
+    if unknown:
+        who = f"{len(unknown)} patients of the table of slides have no row in {path.name}"
+        notes.append(f"{who}: {_some(sorted(unknown))}")
+    if without:
+        notes.append(f"{len(without)} patients of {path.name} have no slide in the table of slides: {_some(without)}")
     words = {**table.missing_words, **{place: n for place, n in known.missing_words.items() if place[0] in added}}
     return replace(
         table, columns=(*table.columns, *added), rows=tuple(rows), missing_words=words,
@@ -107,13 +111,6 @@ def _by_patient(known: TextTable, key: str, path: Path) -> dict[str, Mapping[str
     return found
 
 
-def _counted(who: str, what: str, names: list[str], path: Path) -> list[str]:
-    if not names:
-        return []
+def _some(names: list[str]) -> str:
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    words = (
-        f"{len(names)} {who} {what} {path.name}"
-        if what == "no row in"
-        else f"{len(names)} {who} {path.name} have {what}"
-    )
-    return [f"{words}: {', '.join(names[:MAX_SHOWN])}{more}"]
+    return f"{', '.join(names[:MAX_SHOWN])}{more}"

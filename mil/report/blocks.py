@@ -163,6 +163,11 @@ def illustration(name: str, caption: str, pictures: Mapping[str, str]) -> list[I
     return [Illustration(name=name, caption=caption, svg=svg)]
 
 
+def interval_text(value: Interval | None, *, signed: bool = False) -> str:
+    """Return `with_interval` for the screen and plain tables: with ordinary blanks."""
+    return with_interval(value, signed=signed).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def with_interval(value: Interval | None, *, signed: bool = False) -> str:
     """Return a metric with its interval."""
     if value is None or value.value is None:

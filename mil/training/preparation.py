@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.cohort import Cohort, read_cohort
@@ -166,7 +166,7 @@ def _folds_of_slides(splits: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
 
 def _with_all_to_train(plan: FoldPlan, config: TrainConfig) -> FoldPlan:
     """Return a fold whose inner validation part trains like the rest, unless it is asked to choose the epoch."""
-    return plan if config.patience else replace(plan, train=tuple(sorted((*plan.train, *plan.val))), val=())
+    return plan if config.patience else plan.all_to_train
 
 
 def _splits(study: Study, cohort: Cohort, config: TrainConfig) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, scaled, texture
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, scaled
 from preprocessing.tissue.mask_shapes import closed, small_parts
 
 WALL_OD = 0.03  # distance to the glass: a wall of 3 µm in a pixel of 8 µm
@@ -47,12 +47,14 @@ def open_fat(distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray,
     return closed((thin > 0) & is_walled, CELL_RADIUS_UM / mpp) & is_walled
 
 
-def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
+def veil(
+    densities: Densities, distance: UInt8[np.ndarray, "h w"], unevenness: UInt8[np.ndarray, "h w"], mpp: float
+) -> Bool[np.ndarray, "h w"]:
     """Return clear ground beside dense tissue: hardly any density or colour, and smooth, over more than VEIL_RADIUS_UM.
 
     A lumen lit by stray light comes with its rim: the texture measured there is that of the tissue beside it.
     """
-    uneven = cv2.blur(texture(densities, mpp), (3, 3))
+    uneven = cv2.blur(unevenness, (3, 3))
     is_clear = (distance < VEIL_OD / OD_STEP) & (densities.chroma < MAX_VEIL_CHROMA / OD_STEP)
     side = 2 * max(1, round(DENSE_UM / 2 / mpp)) + 1
     dense = cv2.threshold(cv2.blur(distance, (side, side)), DENSE_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
@@ -66,7 +68,7 @@ def veil(densities: Densities, distance: UInt8[np.ndarray, "h w"], mpp: float) -
     return core.view(bool) | (cv2.dilate(large, _square(RIM_UM / mpp)).view(bool) & is_clear)
 
 
-def shade(densities: Densities, mpp: float) -> Bool[np.ndarray, "h w"]:
+def shade(densities: Densities, unevenness: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray, "h w"]:
     """Return shadows: grey and smooth over more than VEIL_RADIUS_UM, as the edge of a cover slip or of a scan throws them.
 
     Pieces are judged as a whole by their colour; a shadow that the closing would join to one is not judged by itself.
@@ -77,7 +79,7 @@ def shade(densities: Densities, mpp: float) -> Bool[np.ndarray, "h w"]:
     if not (is_grey & is_dense).any():
         return np.zeros(is_grey.shape, dtype=bool)
     is_grey &= densities.strongest <= MAX_SHADE_OD / OD_STEP
-    is_grey &= texture(densities, mpp) <= MAX_SHADE_TEXTURE / OD_STEP
+    is_grey &= unevenness <= MAX_SHADE_TEXTURE / OD_STEP
     core = cv2.morphologyEx(is_grey.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
     return core.view(bool) & is_dense
 

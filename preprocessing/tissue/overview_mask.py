@@ -75,8 +75,9 @@ def _stained(densities: Densities, is_ink: Mask, mpp: float) -> Mask:
     """Return what differs from the glass: stained pixels with the gaps between them, and open fat; no stray light, no shadow."""
     distance = _distance(densities)
     distance[is_ink] = 0
-    distance[veil(densities, distance, mpp)] = 0
-    distance[shade(densities, mpp)] = 0
+    unevenness = texture(densities, mpp)
+    distance[veil(densities, distance, unevenness, mpp)] = 0
+    distance[shade(densities, unevenness, mpp)] = 0
     return closed(_candidates(distance), CLOSING_UM / mpp) | open_fat(distance, mpp)
 
 
