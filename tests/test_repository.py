@@ -113,7 +113,11 @@ def test_the_demo_needs_no_tools_of_development(root):
     assert "$(call installed,.)" in text
     assert "$(call installed,.[dev])" in text
     shown = subprocess.run(
-        ["make", "-n", "demo", "VENV=none"], cwd=root, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "demo", "VENV=none"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "[dev]" not in shown
     assert shown.rstrip().endswith("sarcoma-mil demo --study demo")
