@@ -22,7 +22,7 @@ def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, 
         seed: of the bootstrap.
     """
     if not len(run.predictions):
-        return NotEvaluated(task=run.task)
+        return NotEvaluated(task=run.task, is_synthetic=run.facts.is_synthetic)
     plan = task.resampling_plan(run, n_bootstrap=n_bootstrap, seed=seed)
     samples = {model: task.resampled_metrics(run, model, plan) for model in run.models if model != PRIOR}
     named = {model: named_intervals(own, task.named) for model, own in samples.items()}
@@ -51,6 +51,7 @@ def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, 
         bags=BagCounts(n=run.facts.n_patients, n_of_one_tile=run.facts.n_bags_of_one_tile),
         bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed, n_drawn=_n_patients(run, len(plan.counts))),
         unit=run.facts.unit,
+        is_synthetic=run.facts.is_synthetic,
     )
     return task.metrics_of_run(run, shared, samples[ATTENTION], plan)
 

@@ -28,6 +28,7 @@ class NotEvaluated:
     task: str
     evaluated: bool = False
     notes: tuple[str, ...] = ()
+    is_synthetic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +150,7 @@ class RunMetrics:
     bags: BagCounts
     bootstrap: BootstrapFacts
     unit: str = "patient"  # what a bag is of: a patient, or a slide
+    is_synthetic: bool = False  # the slides are painted and the patients invented: figures of nobody
 
     @property
     def baselines(self) -> Mapping[str, Named]:

@@ -1,5 +1,6 @@
 """metrics.json and comparison.json: what was computed is what is read back, for every task."""
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -14,7 +15,7 @@ from mil.runs.comparison_record import read_comparison, write_comparison
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.tasks.registry import TASKS
-from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_run
+from tests.helpers.run_folders import FACTS, evaluated, subtype_run, survival_run, write_facts, write_run
 
 
 @pytest.mark.parametrize(("make", "kind"), [(subtype_run, SubtypeMetrics), (survival_run, SurvivalMetrics)])
@@ -44,3 +45,17 @@ def test_a_run_that_was_not_evaluated_says_so(tmp_path):
     write_run(folder.root, pd.DataFrame(columns=columns), replace(FACTS, classes=("A", "B"), evaluated=False))
     evaluated(folder.root)
     assert read_metrics(folder, SubtypeMetrics) == NotEvaluated(task="subtype")
+
+
+@pytest.mark.parametrize("is_synthetic", [True, False])
+def test_figures_of_painted_slides_and_invented_patients_say_so(tmp_path, is_synthetic):
+    folder = RunFolder(tmp_path / "run")
+    subtype_run(folder.root)
+    facts = replace(read_run(folder).facts, is_synthetic=is_synthetic)
+    write_facts(folder.root, facts)
+    evaluated(folder.root)
+    assert json.loads(folder.metrics.read_text())["is_synthetic"] is is_synthetic
+    folder.predictions.write_text(folder.predictions.read_text().splitlines()[0] + "\n")
+    write_facts(folder.root, replace(facts, evaluated=False))
+    evaluated(folder.root)
+    assert json.loads(folder.metrics.read_text())["is_synthetic"] is is_synthetic
