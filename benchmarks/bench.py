@@ -54,6 +54,12 @@ PARTS = (
     Part("network", "embedding_speed.py", ("--only", "network", "--source", "{slide}", "--repeats", "2"), 600),
     Part("end", "embedding_speed.py", ("--only", "end", "--source", "{slide}", "--repeats", "1"), 1200),
     Part("training", "mil_speed.py", ("--rounds", "2", "--tiles", "200000"), 900),
+    Part(
+        "two",
+        "study_speed.py",
+        ("{folder}/study", "--two", "--patients", "60", "--tiles", "1000", "--repeats", "1"),
+        900,
+    ),
     Part("survival", "survival_speed.py", ("--repeats", "10"), 300),
     Part("memory", "memory_bound.py", ("--tiles", "2000", "10000", "30000"), 600),
     Part("slides", "many_slides.py", ("--slides", "100", "--steps", "tile"), 600),

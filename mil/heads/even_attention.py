@@ -9,7 +9,6 @@ telling tiles can still be found (measured: benchmarks/README.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
 
 import torch
 from jaxtyping import Float, Int64
@@ -47,8 +46,14 @@ def unevenness(scores: Float[Tensor, "tile branch"], sizes: Sequence[int]) -> Fl
         scores: of the tiles, before the softmax; bags stand one after the other.
         sizes: tiles of each bag.
     """
-    divergences = []
-    for own in scores.split(list(sizes)):
-        logs = torch.log_softmax(own, dim=0)
-        divergences.append(log(len(own)) + (logs.exp() * logs).sum(dim=0).mean())
-    return torch.stack(divergences).mean()
+    bag_of_tile, n_bags = owners(sizes), len(sizes)
+    counts = scores.new_tensor(sizes)[:, None]
+    place = bag_of_tile[:, None].expand_as(scores)
+    empty = scores.new_zeros((n_bags, scores.shape[1]))
+    top = (empty - torch.inf).scatter_reduce(0, place, scores.detach(), "amax")
+    above = scores - top[bag_of_tile]
+    powers = above.exp()
+    totals = empty.index_add(0, bag_of_tile, powers)
+    # sum of p log p, with p = powers / totals and log p = above - log(totals)
+    negative_entropy = empty.index_add(0, bag_of_tile, powers * above) / totals - totals.log()
+    return (counts.log() + negative_entropy).mean()

@@ -42,17 +42,27 @@ def project(
 def _blocks(
     bags: Sequence[Rows], mean: Tensor, bound: Tensor
 ) -> Iterator[tuple[slice, Float[Tensor, "block dim"]]]:  # fmt: skip
-    """Yield the place of each block in the pack, and the clipped deviations of its tiles in a buffer used again."""
-    buffer, first = mean.new_empty((BLOCK, len(mean))), 0
+    """Yield the place of each block in the pack, and the clipped deviations of its tiles in a buffer used again.
+
+    A block may hold the end of one bag and small bags behind it: the time of small products is that of calling them.
+    """
+    buffer, first, filled = mean.new_empty((BLOCK, len(mean))), 0, 0
     for bag in bags:
-        for start in range(0, len(bag), BLOCK):
-            stop = min(start + BLOCK, len(bag))
-            own = buffer[: stop - start]
-            own.copy_(bag.block(start, stop))
-            own.sub_(mean)
-            torch.clamp(own, -bound, bound, out=own)
-            yield slice(first + start, first + stop), own
-        first += len(bag)
+        start = 0
+        while start < len(bag):
+            stop = min(len(bag), start + BLOCK - filled)
+            buffer[filled : filled + stop - start].copy_(bag.block(start, stop))
+            filled, start = filled + stop - start, stop
+            if filled == BLOCK:
+                yield slice(first, first + filled), _deviations(buffer, mean, bound)
+                first, filled = first + filled, 0
+    if filled:
+        yield slice(first, first + filled), _deviations(buffer[:filled], mean, bound)
+
+
+def _deviations(tiles: Float[Tensor, "block dim"], mean: Tensor, bound: Tensor) -> Float[Tensor, "block dim"]:
+    """Turn tiles into their clipped deviations, in place."""
+    return torch.clamp(tiles.sub_(mean), -bound, bound, out=tiles)
 
 
 class _Projection(torch.autograd.Function):
@@ -84,7 +94,7 @@ class _Projection(torch.autograd.Function):
         hidden, mean, bound = ctx.saved_tensors
         of_weight, of_bias = mean.new_zeros((hidden.shape[1], len(mean))), mean.new_zeros(hidden.shape[1])
         for place, block in _blocks(ctx.bags, mean, bound):
-            own = gradients[0][place] * (hidden[place] > 0)
+            own = torch.ops.aten.threshold_backward(gradients[0][place], hidden[place], 0.0)
             of_weight.addmm_(own.T, block)
             of_bias.add_(own.sum(dim=0))
         return of_weight.mul_(ctx.scale), of_bias.mul_(ctx.scale), None, None, None, None, None

@@ -63,7 +63,7 @@ def fit(
     before = loss_of_training(task, head, fold)
     n_epochs = epochs_of(task, fold)
     rate = config.learning_rate * task.learning_rate_factor
-    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
     progress = Progress() if keeper is None else keeper.restore(head, optimiser, rng)
     while not progress.is_over(n_epochs, config.patience):
         progress = _next_epoch(task, fold, progress, (head, optimiser, rng), n_epochs=n_epochs)

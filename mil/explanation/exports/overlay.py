@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LONG_SIDE_PX = 1600
 OPACITY = 0.55
 FOOT_PX = 64
+COMPRESSION = 2  # of zlib, without a loss: a quarter of the time of its default 6, 8 % more bytes
 
 
 def overlay_size(places: TilePlaces) -> tuple[int, int]:
@@ -64,7 +65,7 @@ def write_overlay(
     picture[is_tile] = np.round((1 - OPACITY) * picture[is_tile] + OPACITY * colours).astype(np.uint8)
     um_a_px = places.shown[0] * places.mpp[0] / size[0]
     with replacing(path) as partial:
-        save_picture(with_foot(picture, scale, name, um_a_px), partial, format="PNG")
+        save_picture(with_foot(picture, scale, name, um_a_px), partial, format="PNG", compress_level=COMPRESSION)
 
 
 def with_foot(picture: UInt8[np.ndarray, "h w 3"], scale: float, name: str, um_a_px: float) -> Image:
