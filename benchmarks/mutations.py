@@ -2,6 +2,7 @@
 
     python benchmarks/mutations.py --n 300 --seed 1 --out survivors.json
     python benchmarks/mutations.py --n 40 --seed 7 --only splits mil/metrics
+    python benchmarks/mutations.py --again survivors.json --out still.json        # after tests were added
 
 A seeded sample over all product modules: a comparison turned, a sign, an axis, a guard taken away, a sort left out, a bound
 removed. Each change is written into a copy of the project, where the tests of the module run (its own test file; without one,
@@ -34,7 +35,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -323,6 +324,13 @@ def drawn_changes(n: int, seed: int, only: list[str], without: list[str]) -> lis
     return drawn
 
 
+def changes_again(file: Path) -> list[Change]:
+    """Return the changes of a file of survivors that still stand where they stood."""
+    own = {field.name for field in fields(Change)}
+    known = [Change(**{name: row[name] for name in own}) for row in json.loads(file.read_text(encoding="utf-8"))]
+    return [each for each in known if (ROOT / each.path).is_file() and each in changes_of(ROOT / each.path)]
+
+
 def tried_changes(drawn: list[Change], maps: Maps, until: float) -> Iterator[tuple[Change, Ended | None]]:
     """Try one change after the other until the time is over; yield each with how its tests ended, None if there are none."""
     for number, change in enumerate(drawn):
@@ -346,12 +354,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600.0, help="no change is begun after these")
     parser.add_argument("--only", nargs="+", default=[""], help="folders or files, such as mil/metrics")
     parser.add_argument("--without", nargs="+", default=[], help="folders or files to leave out")
+    parser.add_argument("--again", type=Path, help="a file of survivors: these are tried, nothing is drawn")
     parser.add_argument("--slow", action="store_true", help="slow tests too")
     parser.add_argument("--maps", type=Path, default=Path(tempfile.gettempdir()) / "reached_lines", help="kept maps")
     parser.add_argument("--out", type=Path, default=Path("survivors.json"))
     arguments = parser.parse_args()
     until = time.monotonic() + 60 * arguments.minutes
-    drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
+    if arguments.again is not None:
+        drawn = changes_again(arguments.again)
+    else:
+        drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
     os.environ["OMP_NUM_THREADS"] = "1"  # before the libraries: forks have one thread
     for name in LIBRARIES:
         with suppress(ImportError):
