@@ -47,6 +47,7 @@ from benchmarks.reached_lines import Order, Reached, Watch
 
 STAGES = ("common", "preprocessing", "features", "splits", "mil", "sarcoma_mil")
 LIMIT_S = 300  # of one run of tests
+NO_TESTS = 5  # pytest's exit code
 ANY = "not browser and not gpu"
 QUICK = f"not slow and {ANY}"
 LIBRARIES = (
@@ -217,6 +218,7 @@ class Ended:
     passed: bool
     by: str
     seconds: float
+    is_empty: bool  # there were no such tests
 
 
 def run_tests(copy: Path, tests: tuple[str, ...], plugin: object, limit_s: float, *, slow: bool) -> Ended:
@@ -238,7 +240,8 @@ def run_tests(copy: Path, tests: tuple[str, ...], plugin: object, limit_s: float
             os.waitpid(pid, 0)
     failed = re.search(r"^(?:FAILED|ERROR) (.*)", (copy / "tests.log").read_text(errors="replace"), re.MULTILINE)
     by = f"no end in {limit_s:.0f} s" if late and not ended else failed[1] if failed else "no collection"
-    return Ended(bool(ended) and os.waitstatus_to_exitcode(status) == 0, by, time.monotonic() - start)
+    code = os.waitstatus_to_exitcode(status) if ended else 1
+    return Ended(code == 0, by, time.monotonic() - start, is_empty=code == NO_TESTS)
 
 
 def _test(copy: Path, tests: tuple[str, ...], plugin: object, *, slow: bool) -> None:
@@ -261,8 +264,6 @@ def _test(copy: Path, tests: tuple[str, ...], plugin: object, *, slow: bool) -> 
 
         options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
         code = pytest.main([*options, "-m", ANY if slow else QUICK], plugins=[plugin])
-        if code == pytest.ExitCode.NO_TESTS_COLLECTED and not slow:  # all are slow
-            code = pytest.main([*options, "-m", ANY], plugins=[plugin])
     except BaseException:
         traceback.print_exc()
     finally:
@@ -296,8 +297,11 @@ class Maps:
         file = self.folder / f"{key}.json"
         if not file.is_file():
             made = self.copy.parent / "reached.json"
-            watch = Watch(self.copy, self.modules[tests], made)
+            watch = Watch(self.copy, self.modules[tests], made, slow=self.slow)
             ended = run_tests(self.copy, tests, watch, LIMIT_S, slow=self.slow)
+            if ended.is_empty and not self.slow:  # all are slow
+                watch = Watch(self.copy, self.modules[tests], made, slow=True)
+                ended = run_tests(self.copy, tests, watch, LIMIT_S, slow=True)
             if not ended.passed:
                 print(f"UNCHANGED, these fail: {ended.by}\n{(self.copy / 'tests.log').read_text()}", flush=True)
                 return None
@@ -344,7 +348,7 @@ def tried_changes(drawn: list[Change], maps: Maps, until: float) -> Iterator[tup
         lines = range(change.line, change.line + change.old.count("\n") + 1)
         order = Order(reached.order(change.path, lines))
         with changed(maps.copy, change, number):
-            yield change, run_tests(maps.copy, tests, order, 20 + 4 * reached.seconds, slow=maps.slow)
+            yield change, run_tests(maps.copy, tests, order, 20 + 4 * reached.seconds, slow=reached.slow)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ class Reached:
     """Seconds and shared fixtures of each test; contexts (a test, a shared fixture, "" for import) of each line of each module."""
 
     seconds: float = 0.0
+    slow: bool = False  # slow tests are among them
     costs: dict[str, float] = field(default_factory=dict)
     fixtures: dict[str, list[str]] = field(default_factory=dict)
     lines: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -76,9 +77,9 @@ class Order:
 class Watch:
     """Measure a run of tests and write what they reach of these modules."""
 
-    def __init__(self, root: Path, modules: Sequence[str], out: Path) -> None:
+    def __init__(self, root: Path, modules: Sequence[str], out: Path, *, slow: bool = False) -> None:
         self.root, self.modules, self.out = root, modules, out
-        self.reached = Reached()
+        self.reached = Reached(slow=slow)
         self.contexts: list[str] = []
 
     def pytest_configure(self) -> None:
@@ -118,6 +119,8 @@ class Watch:
 
     def pytest_unconfigure(self) -> None:
         self.coverage.stop()
+        if not self.reached.costs:
+            return  # there are no tests, and coverage warns of no data
         self.reached.seconds = time.monotonic() - self.start
         found = self.coverage.get_data()
         for module in self.modules:

@@ -62,3 +62,9 @@ def test_s8_an_honest_alias_is_read(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [")
     with pytest.raises(StudyError, match="not readable as YAML"):
         read_settings(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("text", ["9" * 101, "2020-01-02", "<<", "=", "0x" + "f" * 99])
+def test_s8_what_is_long_or_no_plain_kind_stays_a_text(text):
+    assert plain_value(text) == text
+    assert plain_value("9" * 100) == 10**100 - 1
