@@ -344,3 +344,23 @@ def test_a_tile_of_a_sheet_lies_inside_its_frame(tmp_path):
     assert tuple(sheet[top - 1, left - 1]) == tuple(sheet[top + TILE_PX, left + TILE_PX]) == frame
     beside = left + TILE_PX + 2 * EDGE_PX + GAP_PX
     assert tuple(sheet[top + TILE_PX // 2, beside + 2]) == tuple(coloured(np.array([-0.5]), 1.0)[0])
+
+
+def test_tiles_of_a_sheet_stand_side_by_side_and_names_are_plain(tmp_path, monkeypatch):
+    from PIL import ImageDraw
+
+    from mil.explanation.exports.sheets import COLUMNS, EDGE_PX, GAP_PX, TILE_PX
+
+    texts, own = {}, ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, at, text, **rest: texts.setdefault(at, text) and own(self, at, text, **rest),
+    )
+    tiles = [SheetTile(slide_id="ß\x07s", contribution=float(n), pixels=None) for n in range(COLUMNS + 1)]
+    write_sheet(tmp_path / "s.png", [("a\nü", tiles)], scale=9.0)
+    labels = {text: at for at, text in texts.items() if text[0] in "+-"}
+    step = TILE_PX + 2 * EDGE_PX + GAP_PX
+    assert [labels[f"+{n} ??s"][0] for n in range(COLUMNS)] == [GAP_PX + n * step for n in range(COLUMNS)]
+    assert labels[f"+{COLUMNS} ??s"][0] == GAP_PX and labels[f"+{COLUMNS} ??s"][1] > labels["+0 ??s"][1]
+    assert texts[GAP_PX, 4] == "a??"
