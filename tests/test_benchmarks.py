@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from benchmarks import mutations
 from benchmarks.bench import PARTS, main, run_part, table_of
-from benchmarks.mutations import changes_of, tests_of
 from benchmarks.peers import Peers, checkout, look
 from benchmarks.reached_lines import SHARED, Reached
 from benchmarks.rows import Row, promises, read_rows
@@ -93,13 +93,13 @@ def test_tests_that_come_to_a_changed_line_go_first_and_quick_ones_before(root):
 
 
 def test_a_module_is_tried_with_its_own_tests_and_scripts_with_those_that_name_them(root):
-    assert tests_of("common/tables/patient_table.py") == ("tests/common/tables/test_patient_table.py",)
-    assert all("mil/serve.py" in (root / test).read_text() for test in tests_of("mil/serve.py"))
-    assert tests_of("sarcoma_mil/whole/forecast.py") == ("tests/sarcoma_mil/test_forecast.py",)
+    assert mutations.tests_of("common/tables/patient_table.py") == ("tests/common/tables/test_patient_table.py",)
+    assert all("mil/serve.py" in (root / test).read_text() for test in mutations.tests_of("mil/serve.py"))
+    assert mutations.tests_of("sarcoma_mil/whole/forecast.py") == ("tests/sarcoma_mil/test_forecast.py",)
 
 
 def test_every_kind_of_change_is_known(root):
-    kinds = {change.kind for path in sorted((root / "splits").glob("*.py")) for change in changes_of(path)}
+    kinds = {change.kind for path in sorted((root / "splits").glob("*.py")) for change in mutations.changes_of(path)}
     assert kinds >= {"comparison", "sign", "guard", "sort", "axis", "bound"}
 
 
