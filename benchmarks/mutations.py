@@ -2,45 +2,58 @@
 
     python benchmarks/mutations.py --n 300 --seed 1 --out survivors.json
     python benchmarks/mutations.py --n 40 --seed 7 --only splits mil/metrics
+    python benchmarks/mutations.py --again survivors.json --out still.json        # after tests were added
 
 A seeded sample over all product modules: a comparison turned, a sign, an axis, a guard taken away, a sort left out, a bound
 removed. Each change is written into a copy of the project, where the tests of the module run (its own test file; without one,
-those that import it in the nearest folder that has any; without these, the tests of the modules that import it) until the first
-fails, without the slow ones where there are others. A change that no test notices is printed with its place; whether it is an
-equivalent of the original is for a reader to say.
+those that import or name it in the nearest folder that has any; without these, the tests of the modules that import it) until
+the first fails, without the slow ones where there are others. A change that no test notices is printed with its place; whether
+it is an equivalent of the original is for a reader to say.
 
-Libraries are loaded once and tests run in forks; the unchanged tests run first, and set the time after which a change that
-hangs counts as noticed. For machines with fork (Linux, macOS).
+Libraries are loaded once and tests run in forks, one at a time. The unchanged tests of a module run once: they tell which of
+them come to which line (these go first, quick ones before, then all the others: what a test starts or keeps is not seen), and
+set the time after which a change that hangs counts as noticed. This is kept in a folder until the code, the tests or their
+helpers change. For machines with fork (Linux, macOS).
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("common", "preprocessing", "features", "splits", "mil")
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # not this folder, whose coverage.py is not the library
+
+from benchmarks.reached_lines import Order, Reached, Watch
+
+STAGES = ("common", "preprocessing", "features", "splits", "mil", "sarcoma_mil")
 LIMIT_S = 300  # of one run of tests
-QUICK = "not slow and not browser and not gpu"
+NO_TESTS = 5  # pytest's exit code
+ANY = "not browser and not gpu"
+QUICK = f"not slow and {ANY}"
 LIBRARIES = (
     "numpy", "pandas", "torch", "h5py", "scipy.stats", "scipy.ndimage", "scipy.optimize", "sklearn.linear_model",
     "sklearn.metrics", "skimage.color", "PIL.Image", "tifffile", "openslide", "shapely", "lifelines", "sksurv.metrics", "beartype",
-    "openpyxl", "pyarrow", "yaml",
+    "openpyxl", "pyarrow", "yaml", "coverage", "matplotlib.figure", "skimage.segmentation",
 )  # fmt: skip
 TURNED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in",
@@ -131,13 +144,17 @@ def _is_text(node: ast.BinOp) -> bool:
 
 @cache
 def tests_of(module: str) -> tuple[str, ...]:
-    """Return the test files of a module: its own; without one, those that import it, of the nearest folder; or its users'."""
+    """Return the test files of a module: its own, or those that import or name it, of the nearest folder, or its users'."""
     path = Path(module)
     own = Path("tests") / path.parent / f"test_{path.name}"
     if (ROOT / own).is_file():
         return (str(own),)
     dotted = module.removesuffix(".py").replace("/", ".")
-    found = [test for test in _all_tests() if dotted in _imported(test)]
+    found = [test for test in _all_tests() if dotted in _imported(test)] or [
+        test
+        for test in _all_tests()
+        if any(name in (ROOT / test).read_text(encoding="utf-8") for name in (module, dotted))
+    ]
     for folder in (path.parent, path.parents[-2], Path()):
         near = tuple(str(test) for test in found if test.is_relative_to(Path("tests") / folder))
         if near:
@@ -168,29 +185,66 @@ def _imported(test: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+@contextmanager
+def copy_of_project() -> Iterator[Path]:
+    """Yield a copy of the project in a folder that goes away again."""
+    left_out = (".git", ".venv", "study", "__pycache__", ".*_cache")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left_out))
+        if (ROOT.parent / "shared").is_dir():
+            (copy.parent / "shared").symlink_to(ROOT.parent / "shared")
+        yield copy
+
+
+@contextmanager
+def changed(copy: Path, change: Change, number: int) -> Iterator[None]:
+    """Write a change into the copy and take it back. Compiled files know a source by its time: each change has one of its own."""
+    path = copy / change.path
+    raw, when = path.read_bytes(), path.stat().st_mtime
+    path.write_bytes(raw[: change.start] + change.text.encode() + raw[change.end :])
+    os.utime(path, (when + 1 + number, when + 1 + number))
+    try:
+        yield
+    finally:
+        path.write_bytes(raw)
+        os.utime(path, (when, when))
+
+
 @dataclass(frozen=True)
-class Run:
-    """One change under test, in a process of its own."""
+class Ended:
+    """How a run of tests ended: passed, the test that failed first, seconds."""
 
-    change: Change | None
-    tests: tuple[str, ...]
-    copy: Path
-    pid: int
-    start: float
+    passed: bool
+    by: str
+    seconds: float
+    is_empty: bool  # there were no such tests
 
 
-def started(copy: Path, tests: tuple[str, ...], change: Change | None) -> Run:
-    """Write the change into the copy and start its tests there."""
-    if change is not None:
-        raw = (ROOT / change.path).read_bytes()
-        (copy / change.path).write_bytes(raw[: change.start] + change.text.encode() + raw[change.end :])
+def run_tests(copy: Path, tests: tuple[str, ...], plugin: object, limit_s: float, *, slow: bool) -> Ended:
+    """Run tests in a fork until the first fails; past the limit they count as failed."""
+    start = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _test(copy, tests)
-    return Run(change, tests, copy, pid, time.monotonic())
+        _test(copy, tests, plugin, slow=slow)
+    late, ended, status = False, 0, 0
+    try:
+        while not ended and not late:
+            time.sleep(0.02)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            late = time.monotonic() - start > limit_s
+    finally:  # also where this is interrupted
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # and what its tests started
+        if not ended:
+            os.waitpid(pid, 0)
+    failed = re.search(r"^(?:FAILED|ERROR) (.*)", (copy / "tests.log").read_text(errors="replace"), re.MULTILINE)
+    by = f"no end in {limit_s:.0f} s" if late and not ended else failed[1] if failed else "no collection"
+    code = os.waitstatus_to_exitcode(status) if ended else 1
+    return Ended(code == 0, by, time.monotonic() - start, is_empty=code == NO_TESTS)
 
 
-def _test(copy: Path, tests: tuple[str, ...]) -> None:
+def _test(copy: Path, tests: tuple[str, ...], plugin: object, *, slow: bool) -> None:
     """Run the tests in this fork and end it."""
     code = 1
     try:
@@ -202,74 +256,58 @@ def _test(copy: Path, tests: tuple[str, ...]) -> None:
         os.chdir(copy)
         os.environ |= {
             "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(copy),  # scripts that tests start: the copy's, not what is installed
             "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
         }
-        sys.dont_write_bytecode = True
         sys.path[0] = str(copy)
         import pytest
 
-        options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--durations=0", "--hypothesis-seed=0", *tests]
-        code = pytest.main([*options, "-m", QUICK])
-        if code == pytest.ExitCode.NO_TESTS_COLLECTED:  # all are slow
-            code = pytest.main([*options, "-m", "not browser and not gpu"])
+        options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
+        code = pytest.main([*options, "-m", ANY if slow else QUICK], plugins=[plugin])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
-def ended(runs: list[Run], limits: dict[tuple[str, ...], float]) -> tuple[Run, bool]:
-    """Wait for the first run that ends or reaches its limit, take its change back; return it, and whether its tests passed."""
-    while True:
-        for run in runs:
-            pid, status = os.waitpid(run.pid, os.WNOHANG)
-            late = time.monotonic() - run.start > limits.get(run.tests, LIMIT_S)
-            if not pid and not late:
-                continue
-            with suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)  # and what its tests started
-            if not pid:
-                os.waitpid(run.pid, 0)
-            if run.change is not None:
-                shutil.copyfile(ROOT / run.change.path, run.copy / run.change.path)
-            runs.remove(run)
-            return run, pid != 0 and os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.05)
+class Maps:
+    """What the tests of a module reach when nothing is changed: measured when first asked for, kept in a folder."""
 
+    def __init__(self, copy: Path, folder: Path, *, slow: bool) -> None:
+        self.copy, self.folder, self.slow = copy, folder, slow
+        self.known: dict[tuple[str, ...], Reached | None] = {}
+        self.modules: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for module in _all_modules():
+            self.modules[tests_of(str(module))].append(str(module))
+        helpers = sorted(path for path in (copy / "tests").rglob("*.py") if not path.name.startswith("test_"))
+        product = (*(copy / module for module in _all_modules()), *helpers)
+        self.state = hashlib.sha256(b"".join(path.read_bytes() for path in product)).hexdigest()
 
-def results(jobs: Iterable[tuple[Change | None, tuple[str, ...]]], copies: list[Path], limits: dict) -> Iterator:
-    """Run the tests of every change, as many at a time as there are copies; yield run and whether its tests passed."""
-    free: list[Path] = list(copies)
-    runs: list[Run] = []
-    try:
-        for change, tests in jobs:
-            if not free:
-                run, passed = ended(runs, limits)
-                free.append(run.copy)
-                yield run, passed
-            runs.append(started(free.pop(), tests, change))
-        while runs:
-            yield ended(runs, limits)
-    finally:
-        for run in runs:  # interrupted
-            with suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
-            os.waitpid(run.pid, 0)
+    def of(self, tests: tuple[str, ...]) -> Reached | None:
+        """Return what these tests reach; None where they fail as it is, which is printed."""
+        if tests not in self.known:
+            self.known[tests] = self._kept(tests)
+        return self.known[tests]
 
-
-@contextmanager
-def copies_of_project(number: int) -> Iterator[list[Path]]:
-    """Yield copies of the project in a folder that goes away again."""
-    with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(folder) / f"copy{job}" / "project" for job in range(number)]
-        for copy in copies:
-            shutil.copytree(
-                ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "study", "__pycache__", ".*_cache")
-            )
-            if (ROOT.parent / "shared").is_dir():
-                (copy.parent / "shared").symlink_to(ROOT.parent / "shared")
-        yield copies
+    def _kept(self, tests: tuple[str, ...]) -> Reached | None:
+        texts = b"".join((self.copy / test).read_bytes() for test in tests)
+        key = hashlib.sha256(f"{self.state} {tests} {self.slow}".encode() + texts).hexdigest()[:20]
+        file = self.folder / f"{key}.json"
+        if not file.is_file():
+            made = self.copy.parent / "reached.json"
+            watch = Watch(self.copy, self.modules[tests], made, slow=self.slow)
+            ended = run_tests(self.copy, tests, watch, LIMIT_S, slow=self.slow)
+            if ended.is_empty and not self.slow:  # all are slow
+                watch = Watch(self.copy, self.modules[tests], made, slow=True)
+                ended = run_tests(self.copy, tests, watch, LIMIT_S, slow=True)
+            if not ended.passed:
+                print(f"UNCHANGED, these fail: {ended.by}\n{(self.copy / 'tests.log').read_text()}", flush=True)
+                return None
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.move(made, file)
+        return Reached.read(file)
 
 
 def room_of(path: str) -> str:
@@ -278,63 +316,83 @@ def room_of(path: str) -> str:
 
 
 def drawn_changes(n: int, seed: int, only: list[str], without: list[str]) -> list[Change]:
-    """Draw changes of the files under `only`, in the order of these."""
+    """Draw changes of the files under `only`, in an order that is drawn as well: what is done when time ends is a fair sample."""
     pool = [
         change
-        for stage in STAGES
-        for path in sorted((ROOT / stage).rglob("*.py"))
-        for change in changes_of(path)
-        if change.path.startswith(tuple(only)) and not change.path.startswith(tuple(without))
+        for path in _all_modules()
+        if str(path).startswith(tuple(only)) and not str(path).startswith(tuple(without))
+        for change in changes_of(ROOT / path)
     ]
     drawn = random.Random(seed).sample(pool, min(n, len(pool)))
     print(f"{len(pool)} changes, {len(drawn)} drawn with seed {seed}", flush=True)
-    place = {each.path: next(at for at, folder in enumerate(only) if each.path.startswith(folder)) for each in drawn}
-    return sorted(drawn, key=lambda change: (place[change.path], change.path, change.line))
+    return drawn
 
 
-def limits_of(kinds: Iterable[tuple[str, ...]], copies: list[Path]) -> dict[tuple[str, ...], float]:
-    """Run unchanged tests; return the time, in seconds, that they may take on a change. Those that fail are printed."""
-    limits: dict[tuple[str, ...], float] = {}
-    for run, passed in results(((None, tests) for tests in kinds), copies, {}):
-        if passed:
-            limits[run.tests] = min(LIMIT_S, 20 + 4 * (time.monotonic() - run.start))
-        else:
-            print(f"UNCHANGED, these fail: {' '.join(run.tests)}\n{(run.copy / 'tests.log').read_text()}", flush=True)
-    return limits
+def changes_again(file: Path) -> list[Change]:
+    """Return the changes of a file of survivors that still stand where they stood."""
+    own = {field.name for field in fields(Change)}
+    known = [Change(**{name: row[name] for name in own}) for row in json.loads(file.read_text(encoding="utf-8"))]
+    return [each for each in known if (ROOT / each.path).is_file() and each in changes_of(ROOT / each.path)]
+
+
+def tried_changes(drawn: list[Change], maps: Maps, until: float) -> Iterator[tuple[Change, Ended | None]]:
+    """Try one change after the other until the time is over; yield each with how its tests ended, None if there are none."""
+    for number, change in enumerate(drawn):
+        if time.monotonic() > until:
+            return
+        tests = tests_of(change.path)
+        reached = maps.of(tests) if tests else None
+        if reached is None:
+            yield change, None
+            continue
+        lines = range(change.line, change.line + change.old.count("\n") + 1)
+        order = Order(reached.order(change.path, lines))
+        with changed(maps.copy, change, number):
+            yield change, run_tests(maps.copy, tests, order, 20 + 4 * reached.seconds, slow=reached.slow)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=600.0, help="no change is begun after these")
     parser.add_argument("--only", nargs="+", default=[""], help="folders or files, such as mil/metrics")
     parser.add_argument("--without", nargs="+", default=[], help="folders or files to leave out")
+    parser.add_argument("--again", type=Path, help="a file of survivors: these are tried, nothing is drawn")
+    parser.add_argument("--slow", action="store_true", help="slow tests too")
+    parser.add_argument("--maps", type=Path, default=Path(tempfile.gettempdir()) / "reached_lines", help="kept maps")
     parser.add_argument("--out", type=Path, default=Path("survivors.json"))
     arguments = parser.parse_args()
-    drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
+    until = time.monotonic() + 60 * arguments.minutes
+    if arguments.again is not None:
+        drawn = changes_again(arguments.again)
+    else:
+        drawn = drawn_changes(arguments.n, arguments.seed, arguments.only, arguments.without)
+    os.environ["OMP_NUM_THREADS"] = "1"  # before the libraries: forks have one thread
     for name in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(name)
-    tests = {change.path: tests_of(change.path) for change in drawn}
     survivors: list[dict[str, object]] = []
     tried: dict[str, list[bool]] = defaultdict(list)
-    with copies_of_project(arguments.jobs) as copies, suppress(KeyboardInterrupt):
-        limits = limits_of(sorted(set(tests.values()) - {()}), copies)
-        jobs = [(change, tests[change.path]) for change in drawn if tests[change.path] in limits]
-        print(f"{len(drawn) - len(jobs)} left out: no tests, or such as fail", flush=True)
-        for run, passed in results(jobs, copies, limits):
-            change = run.change
-            tried[room_of(change.path)].append(not passed)
-            if passed:
-                survivors.append(asdict(change) | {"tests": run.tests})
-                seconds = time.monotonic() - run.start
-                what = f"{change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r}"
-                print(f"UNNOTICED {what} ({seconds:.0f} s)", flush=True)
+    n_left_out = 0
+    with copy_of_project() as copy, suppress(KeyboardInterrupt):
+        maps = Maps(copy, arguments.maps, slow=arguments.slow)
+        for change, ended in tried_changes(drawn, maps, until):
+            what = f"{change.path}:{change.line} {change.kind}: {change.old!r} -> {change.text!r}"
+            if ended is None:
+                n_left_out += 1
+                print(f"LEFT OUT {what}", flush=True)
+                continue
+            tried[room_of(change.path)].append(not ended.passed)
+            if ended.passed:
+                survivors.append(asdict(change) | {"tests": tests_of(change.path)})
                 arguments.out.write_text(json.dumps(survivors, indent=1))
-    for room, noticed in tried.items():
+            how = "UNNOTICED" if ended.passed else "noticed"
+            print(f"{how} {what} ({ended.seconds:.1f} s{'' if ended.passed else ', ' + ended.by[:150]})", flush=True)
+    for room, noticed in sorted(tried.items()):
         print(f"{room}: {sum(noticed)} of {len(noticed)}")
     n_noticed, n_tried = sum(map(sum, tried.values())), sum(map(len, tried.values()))
+    print(f"{n_left_out} left out: no tests, or such as fail as it is")
     print(f"noticed {n_noticed} of {n_tried} tried ({n_noticed / max(1, n_tried):.0%})")
 
 

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from benchmarks import mutations
 from benchmarks.bench import PARTS, main, run_part, table_of
 from benchmarks.peers import Peers, checkout, look
+from benchmarks.reached_lines import SHARED, Reached
 from benchmarks.rows import Row, promises, read_rows
 
 SCRIPTS = sorted({part.script for part in PARTS} | {"bench.py", "peers.py", "faults.py"})
@@ -70,6 +72,35 @@ def test_peers_that_are_not_there_say_so(tmp_path, monkeypatch):
     assert checkout("CLAM") == tmp_path
     monkeypatch.delenv("CLAM")
     assert checkout("CLAM") is None
+
+
+def test_tests_that_come_to_a_changed_line_go_first_and_quick_ones_before(root):
+    reached = Reached(
+        costs={
+            "a.py::slow": 2.0,
+            "a.py::quick": 0.1,
+            "b.py::by_fixture": 0.2,
+            "b.py::elsewhere": 0.0,
+            SHARED + "study": 5.0,
+        },
+        fixtures={"a.py::slow": [], "a.py::quick": [], "b.py::by_fixture": ["study"], "b.py::elsewhere": []},
+        lines={"mil/x.py": {"7": ["a.py::slow", "a.py::quick", SHARED + "study"], "8": [""]}},
+    )
+    order = reached.order("mil/x.py", [6, 7])
+    assert sorted(order, key=order.__getitem__) == ["a.py::quick", "a.py::slow", "b.py::by_fixture", "b.py::elsewhere"]
+    order = reached.order("mil/x.py", [8])  # at import: every test comes there
+    assert sorted(order, key=order.__getitem__)[0] == "b.py::elsewhere"
+
+
+def test_a_module_is_tried_with_its_own_tests_and_scripts_with_those_that_name_them(root):
+    assert mutations.tests_of("common/tables/patient_table.py") == ("tests/common/tables/test_patient_table.py",)
+    assert all("mil/serve.py" in (root / test).read_text() for test in mutations.tests_of("mil/serve.py"))
+    assert mutations.tests_of("sarcoma_mil/whole/forecast.py") == ("tests/sarcoma_mil/test_forecast.py",)
+
+
+def test_every_kind_of_change_is_known(root):
+    kinds = {change.kind for path in sorted((root / "splits").glob("*.py")) for change in mutations.changes_of(path)}
+    assert kinds >= {"comparison", "sign", "guard", "sort", "axis", "bound"}
 
 
 @pytest.mark.slow

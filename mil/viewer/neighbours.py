@@ -78,7 +78,9 @@ class Neighbours:
         if not self._is_filled:
             patients += [patient for patient in bags.patients if patient not in patients]
         for patient in patients:
-            if patient not in bags.patients or all(numbers.get(own) in self._held for own in bags.slides_of(patient)):
+            if patient not in bags.patients:
+                continue
+            if all(numbers[own] in self._held for own in bags.slides_of(patient) if own in numbers):
                 continue
             if self._bytes > self._limit and patient != patients[0]:
                 break

@@ -191,3 +191,24 @@ def test_d7_an_ended_run_gives_way_at_once(tmp_path):
     with alone(tmp_path, "tiles", what="own.py"):
         pass
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(("number", "is_said"), [(errno.EROFS, True), (errno.EACCES, True), (errno.EIO, False)])
+def test_d7_a_folder_that_takes_no_file_is_said_and_a_broken_disk_is_an_error(
+    tmp_path, monkeypatch, capsys, number, is_said
+):
+    own_open = os.open
+
+    def refusing(path, *given, **more):
+        if ".running-" in str(path):
+            raise OSError(number, os.strerror(number))
+        return own_open(path, *given, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    if not is_said:
+        with pytest.raises(OSError, match=os.strerror(number)), alone(tmp_path, "tiles", what="own.py"):
+            raise AssertionError
+        return
+    with alone(tmp_path, "tiles", what="own.py"):
+        pass
+    assert f"takes no locks ({os.strerror(number)})" in capsys.readouterr().err

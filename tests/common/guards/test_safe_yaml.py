@@ -62,3 +62,21 @@ def test_s8_an_honest_alias_is_read(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [")
     with pytest.raises(StudyError, match="not readable as YAML"):
         read_settings(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("text", ["9" * 101, "2020-01-02", "<<", "=", "0x" + "f" * 99])
+def test_s8_what_is_long_or_no_plain_kind_stays_a_text(text):
+    assert plain_value(text) == text
+    assert plain_value("9" * 100) == 10**100 - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('a: 1\nb:\n  - !!int "x"', "line 3: 'x' is no int"),
+        ("a: 1\nb: *c", "line 2: the alias [*]c stands for nothing"),
+    ],
+)
+def test_s8_the_line_of_a_fault_is_told(text, place):
+    with pytest.raises(ValueError, match=f"^{place}"):
+        yaml_value(text)

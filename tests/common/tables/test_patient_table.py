@@ -69,6 +69,7 @@ def test_a_column_of_both_tables_is_filled_where_one_lacks_it_and_refused_where_
     [
         ("patients: other.csv\n", PATIENTS, "no clinical table at .*other.csv"),
         ("patients: 5\n", PATIENTS, "patients names a table of one row a patient"),
+        ("patients: {file: clinical.csv, z: 1, a: 2}\n", PATIENTS, "patients has a, z; it may have file, key"),
         ("patients: {file: clinical.csv, column: x}\n", PATIENTS, "patients has column; it may have file, key"),
         ("patients: {file: clinical.csv, key: patient}\n", PATIENTS, "no column patient that names the patient.*patient_id"),
         ("patients: clinical.csv\n", "case,age\nA,1\n", "no column patient_id that names the patient.*has case, age"),

@@ -23,6 +23,9 @@ def kind_of(values, **given):
         (["grade 2", "grade 1", "grade 3"] * 4, ORDERED, ("grade 1", "grade 2", "grade 3")),
         (["Stage IV", "Stage I", "Stage II"] * 4, ORDERED, ("Stage I", "Stage II", "Stage IV")),
         (["low", "high"] * 6, CLASSES, ("high", "low")),  # two classes have no order that matters
+        ([1, 2, 3, 4] * 3, CLASSES, ("1", "2", "3", "4")),  # three patients a class
+        ([1, 2, 3, 4] * 2 + [1, 2, 3], NUMBER, ()),
+        ([1, 2.5, 3] * 4, NUMBER, ()),
         ([0.5 * n for n in range(12)], NUMBER, ()),
         ([3, 9, 4, 11, 30, 7, 8, 2, 40, 41, 42, 6], NUMBER, ()),
         ([40, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51], NUMBER, ()),

@@ -99,3 +99,19 @@ def test_paired_p_is_wilcoxons():
     assert paired_p(np.arange(1.0, 11)) == pytest.approx(2.0**-10)
     assert paired_p(-np.arange(1.0, 11)) == pytest.approx(1.0)
     assert paired_p(np.zeros(5)) is None
+
+
+@pytest.mark.parametrize(("n", "best"), [(1, 0), (2, 1), (12, 11)])
+def test_of_few_tiles_the_best_one_alone_is_the_top(n, best):
+    outputs_of = lambda rows: np.array([float(rows.sum()), float(len(rows))])  # noqa: E731
+    found = flip(outputs_of, {"contribution": np.arange(n, dtype=float)}, 0, np.random.default_rng(0))
+    assert found.top_alone.tolist() == [best, 1]
+    assert found.without_top.tolist() == ([0, 1] if n == 1 else [sum(range(n - 1)), n - 1])
+
+
+def test_hazards_that_do_not_vary_are_not_called_the_same():
+    outputs_of = lambda rows: np.array([1.0])  # noqa: E731
+    bags = [
+        flip(outputs_of, {"contribution": np.arange(4.0), "attention": np.arange(4.0)}, 0, np.random.default_rng(0))
+    ] * 4
+    assert judge(bags, [], []).same_told == 0.0

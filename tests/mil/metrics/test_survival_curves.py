@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from pytest import approx
 
-from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits, median_time
+from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits, log_rank_p, median_time
 from tests.reference.slow_censoring import slow_survival_limits
 
 FOLLOWED = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 1)), min_size=1, max_size=30)
@@ -55,3 +55,19 @@ def test_median_and_its_limits_equal_lifelines(seed):
 def test_a_curve_that_stays_above_half_has_no_median():
     own = median_time(np.arange(1, 11), np.array([1, *[0] * 9]))
     assert (own.value, own.high) == (None, None)
+
+
+def test_the_log_rank_test_is_scipys_of_two_groups_and_none_of_one():
+    from scipy.stats import CensoredData, logrank
+
+    rng = np.random.default_rng(3)
+    time, event, group = np.ceil(20 * rng.exponential(size=60)), rng.integers(0, 2, 60), np.arange(60) % 2
+    time[group == 1] *= 2
+    x, y = (
+        CensoredData(uncensored=time[(group == at) & (event == 1)], right=time[(group == at) & (event == 0)])
+        for at in (0, 1)
+    )
+    assert log_rank_p(time, event, group) == pytest.approx(logrank(x, y).pvalue, rel=1e-6)
+    assert log_rank_p(time, event, group * 0) is None
+    assert log_rank_p(time, event * 0, group) is None
+    assert 0 < log_rank_p(time, event, np.arange(60) % 3) < 1

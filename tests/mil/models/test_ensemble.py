@@ -7,14 +7,23 @@ import pytest
 
 from common.cohort import read_cohort
 from common.failures import StudyError
+from common.study import Study
 from features.store.provenance import Provenance
 from mil.bags.bags import open_bags
+from mil.metrics.calibration import fit_temperature, scale_temperature
+from mil.metrics.conformal import COVERAGE, class_thresholds
 from mil.models.ensemble import class_opinion, hazard_opinion, read_ensemble, write_ensemble
 from mil.models.known_patients import known_patients
+from mil.models.making import model_of_run, stain_point
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
+from mil.survival.prognosis import prognosis_of
 from mil.train import main as train
+from preprocessing.colour.stain_store import reference_text, write_reference
+from preprocessing.tiling.tile_store import write_slide_tiles
 from tests.helpers.feature_study import ENCODER
+from tests.helpers.painted_stains import some_fit
+from tests.helpers.tiled_slides import TILES
 from tests.helpers.trained_runs import FAST
 
 
@@ -228,6 +237,104 @@ def test_a_model_beside_another_training_is_refused(trained_study, tmp_path):
     write_ensemble(run / "model.safetensors", other)
     with pytest.raises(StudyError, match="trained anew since"):
         known_patients(run / "model.safetensors", other)
+
+
+def tiled(tmp_path, slides, **changes):
+    """Return a study with tile files alone: each slide's with stains of its own."""
+    study = Study(tmp_path / "tiled")
+    for number, slide in enumerate(slides):
+        own = replace(TILES, slide_id=slide, stain=some_fit(number, "macenko"), settings='{"tile_um": 256}')
+        write_slide_tiles(study.tile_file(slide), replace(own, **changes.get(slide, {})))
+    return study
+
+
+def test_stains_and_settings_of_tiles_come_from_the_slides_that_have_them(trained_study, tmp_path):
+    folder, bags = folder_of(trained_study, "subtype"), bags_of(trained_study)
+    run = read_run(folder)
+    patients = bags.patients[:7]
+    slides = [slide for patient in patients for slide in bags.slides_of(patient)]
+    last = bags.slides_of(patients[-1])
+    no_fit = {slide: {"stain": replace(some_fit(0), method="none")} for slide in last}
+    model = model_of_run(run, tiled(tmp_path, slides, **no_fit), bags)
+    assert model.record.tiling == {"tile_um": 256}
+    n_known = len(slides) - len(last)
+    assert (model.record.familiarity.stain.n_patients, model.record.familiarity.stain.n_slides) == (6, n_known)
+    points = np.array([stain_point(some_fit(number, "macenko")) for number in range(n_known)])
+    assert model.clouds["stain"].mean == pytest.approx(points.mean(axis=0), abs=1e-6)
+    fit = some_fit(0)
+    assert points[0] == pytest.approx([*fit.matrix.ravel(), *np.log(fit.p99), *(np.array(fit.glass) / 255)])
+    assert stain_point(replace(fit, p99=np.zeros(2)))[6:8] == pytest.approx(np.log([1e-3, 1e-3]))
+    sizes = [n for patient in bags.patients for n in np.bincount(bags.read(patient).slide_of_tile)]
+    measured = model.record.familiarity
+    assert (measured.least_tiles, measured.most_tiles) == (min(sizes), max(sizes))
+    assert measured.embedding.n_slides == len(sizes)
+    assert model.record.worth == {}
+    other = tiled(tmp_path, slides[:6], **{slides[3]: {"settings": '{"tile_um": 128}'}})
+    assert model_of_run(run, other, bags).record.tiling is None  # not alike
+    few = Study(tmp_path / "few")
+    for number, slide in enumerate(slides[:4]):
+        write_slide_tiles(few.tile_file(slide), replace(TILES, slide_id=slide, stain=some_fit(number, "macenko")))
+    found = model_of_run(run, few, bags)
+    assert found.record.familiarity.stain is None and "stain" not in found.clouds
+    assert found.record.tiling is None  # settings that say nothing
+
+
+def test_the_colours_of_the_features_are_known_in_full_where_their_reference_is(trained_study, tmp_path):
+    run, bags = read_run(folder_of(trained_study, "subtype")), bags_of(trained_study)
+    fit, study = some_fit(3), Study(tmp_path / "s")
+    encoder = run.facts.encoder | {"stain_reference": reference_text(fit)}
+    mapped = replace(run, facts=replace(run.facts, encoder=encoder))
+    rounded = model_of_run(mapped, study, bags).record.stain_reference
+    assert not rounded.is_exact
+    assert np.array(rounded.matrix) == pytest.approx(fit.matrix.round(4)) and rounded.p99 == tuple(fit.p99.round(4))
+    (study.root / "stain_references").mkdir(parents=True)
+    write_reference(study.root / "stain_references" / "a.json", some_fit(4), name="other", made_of={})
+    (study.root / "stain_references" / "b.json").write_text("{")
+    assert not model_of_run(mapped, study, bags).record.stain_reference.is_exact
+    write_reference(study.root / "stain_references" / "c.json", fit, name="own", made_of={})
+    exact = model_of_run(mapped, study, bags).record.stain_reference
+    assert exact.is_exact
+    assert np.array(exact.matrix) == pytest.approx(fit.matrix, abs=1e-9) and np.array(exact.lab) == pytest.approx(
+        fit.lab
+    )
+    assert model_of_run(run, study, bags).record.stain_reference is None  # colours as they were
+
+
+def test_temperature_and_limits_are_those_of_mean_logits_out_of_fold(trained_study):
+    run, bags = read_run(folder_of(trained_study, "subtype")), bags_of(trained_study)
+    record = model_of_run(run, Study(trained_study.root / "none"), bags).record
+    names = run.probability_columns
+    again = run.predictions.assign(repeat=1)
+    again[names] = 1 / 3  # a second repeat that knows nothing halves every logit
+    both = replace(run, predictions=pd.concat([run.predictions, again], ignore_index=True))
+    halved = model_of_run(both, Study(trained_study.root / "none"), bags).record
+    own = run.predictions.query("model == 'attention'").sort_values("patient_id")
+    labels, shares = run.codes(own["truth"]), own[names].to_numpy(float)
+    roots = np.sqrt(shares) / np.sqrt(shares).sum(axis=1, keepdims=True)
+    for found, wanted in ((record, shares), (halved, roots)):
+        temperature = fit_temperature(wanted, labels)
+        assert found.calibration.temperature == pytest.approx(temperature, rel=1e-5)
+        limits = class_thresholds(scale_temperature(wanted, temperature), labels, COVERAGE)
+        assert list(found.prediction_sets.thresholds.values()) == pytest.approx(limits, rel=1e-5)
+    nobody = replace(run, predictions=run.predictions[:0], validation=run.validation[:0])
+    unknown = model_of_run(nobody, Study(trained_study.root / "none"), bags).record
+    assert (unknown.calibration, unknown.prediction_sets) == (None, None)
+
+
+def test_the_grid_of_a_hazard_runs_over_the_follow_up_of_training_patients(trained_study):
+    run, bags = read_run(folder_of(trained_study, "survival")), bags_of(trained_study)
+    record = model_of_run(run, Study(trained_study.root / "none"), bags).record
+    low, high = np.quantile(run.follow_up["time"], [0.1, 0.8])
+    assert record.survival.times == pytest.approx(np.linspace(low, high, 20))
+    known = run.follow_up.query("model == 'attention' and fold == 1")
+    prognosis = prognosis_of(
+        known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)
+    )
+    fold = record.folds[1]
+    assert (fold.hazard_shift, fold.hazard_slope) == (prognosis.shift, prognosis.slope)
+    assert fold.hazard == pytest.approx(prognosis.baseline(np.array(record.survival.times)))
+    without = model_of_run(replace(run, follow_up=run.follow_up[:0]), Study(trained_study.root / "none"), bags).record
+    assert without.survival is None and without.folds[0].hazard == ()
 
 
 def _record(**changes):

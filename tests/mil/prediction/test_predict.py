@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.failures import SlideStatus
 from mil.explain import main as explain
 from mil.models.ensemble import read_ensemble, write_ensemble
 from mil.predict import main as predict
+from mil.prediction.new_slides import statuses_of
 from mil.runs.run_folder import RunFolder
 from preprocessing.synthetic.slide_and_truth import make_slide
 from tests.helpers.feature_study import ENCODER, make_feature_study
@@ -331,3 +333,8 @@ def test_slide_files_to_predictions_are_those_of_trainings_own_path(tmp_path, ca
     write_reference(reference, replace(REFERENCE, p99=REFERENCE.p99 * 1.1), name="r", made_of={})
     assert call(model, tmp_path / "out3", "--slides", new, "--stain_reference", reference) == 2
     assert "stain_reference" in capsys.readouterr().err
+
+
+def test_lost_slides_are_told_with_step_reason_and_remedy():
+    lost = SlideStatus(slide_id="s", step="tile", state="failed", reason="no tissue", remedy="look at it")
+    assert statuses_of([lost]) == [{"slide_id": "s", "step": "tile", "reason": "no tissue", "remedy": "look at it"}]

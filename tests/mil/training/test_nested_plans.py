@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from common.failures import StudyError
+from mil.runs.run_folder import RunFolder
 from mil.train import main as train
-from mil.training.nested_plans import nested_plan, parse_shares
+from mil.training.nested_plans import drop_other_shares, nested_plan, parse_shares
 from splits.fold_plan import FoldPlan
 from splits.make_splits import main as make_splits
 from tests.helpers.feature_study import make_feature_study
@@ -103,3 +104,21 @@ def test_a_run_with_a_curve_covariates_and_lost_slides_reports_them(tmp_path, ca
     assert train(flags) == 0
     assert not (folder / "learning_curve").exists()
     shutil.rmtree(folder)
+
+
+def test_shares_that_are_no_longer_wanted_go_and_nothing_else(tmp_path):
+    folder = RunFolder(tmp_path)
+    for share in (0.25, 0.5):
+        own = folder.share(share)
+        own.models.mkdir(parents=True)
+        own.predictions.write_text("x")
+        (own.models / "repeat0_fold0.safetensors").write_text("x")
+    (folder.learning_curve / "mine").mkdir()
+    drop_other_shares(folder, (0.5,))
+    assert sorted(path.name for path in folder.learning_curve.iterdir()) == ["0.5", "mine"]
+    assert (
+        folder.share(0.5).predictions.is_file() and (folder.share(0.5).models / "repeat0_fold0.safetensors").is_file()
+    )
+    (folder.share(0.5).root / "note.txt").write_text("mine")
+    drop_other_shares(folder, ())
+    assert [path.name for path in folder.share(0.5).root.iterdir()] == ["note.txt"]

@@ -39,3 +39,20 @@ def test_ink_is_a_colour_that_no_stain_makes(colour, is_ink):
 )
 def test_red_cells_are_dense_and_take_blue_and_hardly_any_red(colour, ground_blue, is_red):
     assert is_red_cell(np.array([colour]), ground_blue=ground_blue)[0] == is_red
+
+
+@pytest.mark.parametrize("density", [0.6, 0.8, 1.3, 1.7])
+@pytest.mark.parametrize(
+    ("share", "is_red"),
+    [
+        ((0.44, 0.80), True),
+        ((0.46, 0.80), False),
+        ((0.30, 0.60), False),
+        ((0.30, 0.64), True),
+        ((0.30, 1.24), True),
+        ((0.30, 1.26), False),
+    ],
+)
+def test_red_cells_are_told_by_shares_of_green_however_dense_they_are(density, share, is_red):
+    colour = np.array([[share[0] * density, density, share[1] * density]])
+    assert is_red_cell(colour, ground_blue=0.0)[0] == is_red

@@ -156,3 +156,8 @@ def test_slides_that_are_turned_in_part_get_a_flag():
     assert SlideStain(fit, None).flags == ()
     assert SlideStain(replace(fit, strength=0.4), None).flags == ("colours turned 40%",)
     assert SlideStain(REFERENCE, None).flags == ("colours kept",)
+
+
+def test_nuclei_hardly_bluer_than_the_ground_before_need_be_no_bluer_afterwards():
+    assert fault_of(replace(SOUND, pink=(-20.0, -28.0), nuclei=(-21.0, -29.5))) is None
+    assert "no longer bluer" in fault_of(replace(SOUND, pink=(-20.0, -28.0), nuclei=(-22.0, -29.5)))

@@ -10,10 +10,11 @@ from pytest import approx
 from preprocessing.make_demo_study import main
 from preprocessing.reading.slide import open_slide
 from preprocessing.synthetic import painter as synthetic_tissue
+from preprocessing.synthetic.layout import lay_out
 from preprocessing.synthetic.looks import SUBTYPES
 from preprocessing.synthetic.painter import TUMOUR, paint
 from preprocessing.synthetic.scanner import stain_matrix
-from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
+from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask, write_truth
 from preprocessing.synthetic.synthetic_cohort import cohort_rows, make_cohort, subtype_counts
 from tests.helpers.slide_recipes import recipe
 from tests.reference.slow_overview import slow_overview
@@ -147,3 +148,21 @@ def test_another_study_is_never_written_over(tmp_path, capsys):
     (tmp_path / "slides" / "mine.svs").touch()
     assert main(["--study", str(tmp_path), "--patients", "1"]) == 2
     assert (tmp_path / "slides" / "mine.svs").exists()
+
+
+def test_what_takes_the_place_of_tumour_is_cut_out_of_its_truth(tmp_path):
+    wanted = recipe(hyaline_share=0.3, width_mm=0.8, height_mm=0.8)
+    laid = lay_out(wanted, np.random.default_rng(wanted.seed))
+    write_truth(tmp_path / "t.json", wanted, laid, "x")
+    masks = {
+        kind: read_truth_mask(tmp_path / "t.json", kind, 8.0)
+        for kind in ("tissue", "tumour", "fat", "hyaline", "necrosis")
+    }
+    fields = {name: field > 0 for name, field in laid.fields.items()}
+    free = fields["tissue"] & ~fields["hyaline"] & ~fields["necrosis"]
+    for kind, expected in (
+        ("tumour", fields["tumour"] & free), ("fat", fields["fat"] & free), ("hyaline", fields["hyaline"]),
+        ("necrosis", fields["necrosis"] & fields["tissue"]), ("tissue", fields["tissue"]),
+    ):  # fmt: skip
+        assert (masks[kind] != expected).mean() < 0.03, kind
+        assert expected.any()

@@ -81,3 +81,15 @@ def test_what_is_transparent_is_no_tissue(tmp_path):
     pixels[0, 0, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "m.png")
     assert (stored_mask(tmp_path / "m.png") != 0).tolist() == [[False, True], [True, True]]
+
+
+def test_of_an_image_too_large_to_be_read_no_fractions_are_said(tmp_path, monkeypatch):
+    from preprocessing.tissue import mask_image
+
+    tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 0.5, 1]], np.float32))
+    monkeypatch.setattr(mask_image, "MAX_WHOLE_PX", 3)
+    assert holds_fractions(tmp_path / "m.tif")
+    monkeypatch.setattr(mask_image, "MAX_WHOLE_PX", 2)
+    assert not holds_fractions(tmp_path / "m.tif")
+    tifffile.imwrite(tmp_path / "w.tif", np.array([[0, 1, 5]], np.float32))
+    assert not holds_fractions(tmp_path / "w.tif")

@@ -15,7 +15,7 @@ from shapely.geometry import shape
 
 from mil.explanation.exports.colours import coloured, scale_of, signed_colours
 from mil.explanation.exports.overlay import map_layer, overlay_size, write_overlay
-from mil.explanation.exports.pyramid import write_pyramid
+from mil.explanation.exports.pyramid import BLOCK_PX, write_pyramid
 from mil.explanation.exports.qupath import write_geojson
 from mil.explanation.exports.sheets import SheetTile, write_sheet
 from mil.explanation.place import TilePlaces, map_grid
@@ -287,3 +287,80 @@ def test_200_000_tiles_of_a_large_slide_are_written_in_bounded_time_and_memory(t
     write_overlay(tmp_path / "s.png", thumbnail, places, values["contribution 0"], "v")
     assert time.process_time() - start < 90
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024**2 < 1.5
+
+
+@pytest.mark.parametrize(
+    ("um_a_px", "label", "length"), [(6.7, "1 mm", 1000 / 6.7), (6.0, "500 um", 500 / 6.0), (14.0, "2 mm", 2000 / 14)]
+)
+def test_the_scale_bar_is_as_long_as_it_says(monkeypatch, um_a_px, label, length):
+    from PIL import ImageDraw
+
+    from mil.explanation.exports.overlay import with_foot
+
+    texts = []
+    own = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, at, text, **rest: texts.append((at, text)) or own(self, at, text, **rest),
+    )
+    foot = np.asarray(with_foot(np.zeros((40, 600, 3), np.uint8), 0.25, "A\x00ß", um_a_px))[40:]
+    assert (texts[-1][1], texts[3][1]) == (label, "contribution to A??")
+    assert [text for _, text in texts[:3]] == ["-0.25", "0", "+0.25"]
+    dark = np.flatnonzero((foot[18, 320:] == (40, 45, 52)).all(axis=1))
+    assert len(dark) == pytest.approx(length, abs=1.5)
+    assert foot.shape == (foot.shape[0], 600, 3)
+    assert np.asarray(with_foot(np.zeros((4, 90, 3), np.uint8), 1.0, "A", 1.0)).shape[1] == 520
+
+
+def test_levels_of_a_pyramid_end_with_one_block_and_know_their_scale(tmp_path):
+    for n, n_levels in ((BLOCK_PX // 4, 1), (BLOCK_PX // 4 + 1, 2)):  # four pixels a tile
+        places, _ = places_of((0.5, 0.5), n=n)
+        grid = write_pyramid(tmp_path / "m.ome.tif", places, {"A": np.arange(n * n, dtype=float)}, name="m")
+        with tifffile.TiffFile(tmp_path / "m.ome.tif") as file:
+            levels = file.series[0].levels
+            assert len(levels) == n_levels and not file.is_bigtiff
+            for step, level in enumerate(levels):
+                across = level.pages[0].tags["XResolution"].value
+                down = level.pages[0].tags["YResolution"].value
+                for resolution in (across, down):
+                    assert resolution[0] / resolution[1] == pytest.approx(1e4 / grid.pixel_um / 2**step, rel=1e-5)
+
+
+def test_a_tile_of_a_sheet_lies_inside_its_frame(tmp_path):
+    from mil.explanation.exports.sheets import EDGE_PX, GAP_PX, TILE_PX
+
+    green = np.full((TILE_PX, TILE_PX, 3), (0, 200, 0), np.uint8)
+    tiles = [
+        SheetTile(slide_id="s", contribution=0.5, pixels=green),
+        SheetTile(slide_id="s", contribution=-0.5, pixels=None),
+    ]
+    write_sheet(tmp_path / "s.png", [("first", tiles)], scale=1.0)
+    sheet = np.asarray(Image.open(tmp_path / "s.png").convert("RGB"))
+    rows, columns = np.nonzero((sheet == (0, 200, 0)).all(axis=2))
+    left, top = GAP_PX + EDGE_PX, 4 + 18 + EDGE_PX
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (top, top + TILE_PX - 1, left, left + TILE_PX - 1)
+    frame = tuple(coloured(np.array([0.5]), 1.0)[0])
+    assert tuple(sheet[top - 1, left - 1]) == tuple(sheet[top + TILE_PX, left + TILE_PX]) == frame
+    beside = left + TILE_PX + 2 * EDGE_PX + GAP_PX
+    assert tuple(sheet[top + TILE_PX // 2, beside + 2]) == tuple(coloured(np.array([-0.5]), 1.0)[0])
+
+
+def test_tiles_of_a_sheet_stand_side_by_side_and_names_are_plain(tmp_path, monkeypatch):
+    from PIL import ImageDraw
+
+    from mil.explanation.exports.sheets import COLUMNS, EDGE_PX, GAP_PX, TILE_PX
+
+    texts, own = {}, ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, at, text, **rest: texts.setdefault(at, text) and own(self, at, text, **rest),
+    )
+    tiles = [SheetTile(slide_id="ß\x07s", contribution=float(n), pixels=None) for n in range(COLUMNS + 1)]
+    write_sheet(tmp_path / "s.png", [("a\nü", tiles)], scale=9.0)
+    labels = {text: at for at, text in texts.items() if text[0] in "+-"}
+    step = TILE_PX + 2 * EDGE_PX + GAP_PX
+    assert [labels[f"+{n} ??s"][0] for n in range(COLUMNS)] == [GAP_PX + n * step for n in range(COLUMNS)]
+    assert labels[f"+{COLUMNS} ??s"][0] == GAP_PX and labels[f"+{COLUMNS} ??s"][1] > labels["+0 ??s"][1]
+    assert texts[GAP_PX, 4] == "a??"

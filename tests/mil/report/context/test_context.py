@@ -78,3 +78,11 @@ def test_what_others_reported_is_shown_for_sarcomas_alone(tmp_path):
     assert any("0.629 outside" in row[1].words for row in survival.body[0].rows)
     other = subtype_run(tmp_path, patients, classes=("LUAD", "LUSC"))
     assert published_sections(other) == []
+
+
+def test_a_study_without_censoring_has_no_follow_up_of_the_censored(tmp_path):
+    run = subtype_alone_run(tmp_path)
+    _, rows = rows_of(replace(run, predictions=run.predictions.assign(event=1)))
+    (row,) = [cells for name, cells in rows.items() if name.startswith("follow-up")]
+    assert row == ["not reached", "not reached", "none"]
+    assert rows["patients"][2] == "0"

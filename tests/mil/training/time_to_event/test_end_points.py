@@ -132,3 +132,17 @@ def test_who_had_another_event_first_is_known_where_its_column_is_named(tmp_path
 def test_impossible_settings_are_named(option, value):
     with pytest.raises(ValueError, match=f"--{option} is a"):
         TrainConfig(**{option: value})
+
+
+def test_who_comes_under_observation_at_the_horizon_is_never_seen(tmp_path):
+    table = cohort(tmp_path, seen=[1, 199, 200, 250], **OS)
+    targets, excluded = found(table, name="OS", entry="seen", horizon=200.0)
+    assert sorted(targets.times) == ["a", "b"]
+    assert excluded == dict.fromkeys("cd", "comes under observation after the horizon of 200")
+    table = cohort(tmp_path, seen=[1, 199, 299, 250], **OS)
+    assert found(table, name="OS", entry="seen")[0].entries["c"] == 299.0
+    table = cohort(tmp_path, seen=[1, 200, 299, 250], **OS)
+    with pytest.raises(
+        StudyError, match="patient b comes under observation at seen 200 and is followed to 200; entry lies"
+    ):
+        found(table, name="OS", entry="seen")
