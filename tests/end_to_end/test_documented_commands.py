@@ -145,7 +145,13 @@ def desk(tmp_path_factory):
     # the part of the user: whose the slides are, and what became of them
     table = pd.read_csv(folder / "study" / "cohort.csv").set_index("slide_id").loc[names]
     time, event = outcomes(subtypes, rng)
-    filled = table.assign(patient_id=[f"P{name}" for name in names], subtype=subtypes, time=time, event=event)
+    filled = table.assign(
+        patient_id=[f"P{name}" for name in names],
+        subtype=subtypes,
+        time=time,
+        event=event,
+        age=rng.integers(30, 80, 24),
+    )
     filled.to_csv(folder / "study" / "cohort.csv")
     with (folder / "study" / "study.yaml").open("a", encoding="utf-8") as file:
         file.write("make_splits: {folds: 2}" + QUICK)

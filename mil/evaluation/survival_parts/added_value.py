@@ -30,6 +30,7 @@ from mil.survival.cox_regression import CoxRegression, cox_regression, likelihoo
 from mil.survival.risk_sets import RiskSets, risk_sets
 
 NORMAL_975 = 1.959963984540054
+MOST_LOG_RATIO = 50.0  # an interval that reaches beyond says nothing: so few events leave the coefficient free
 PARTS = {COMBINED: (ATTENTION, MEAN_POOL), JOINT: (ATTENTION, CLINICAL)}  # what each further model is made of
 
 
@@ -100,8 +101,8 @@ def _table(names: tuple[str, ...], fitted: CoxRegression, sets: RiskSets, time: 
     each, together = proportionality_p(fitted, ranks)
     rows, p, errors = [], fitted.wald_p(), fitted.standard_errors
     for index, name in enumerate(names):
-        is_known = not fitted.is_endless[index] and errors[index] > 0
         value, half = float(fitted.coefficients[index]), NORMAL_975 * float(errors[index])
+        is_known = not fitted.is_endless[index] and errors[index] > 0 and abs(value) + half < MOST_LOG_RATIO
         limits = [float(np.exp(each)) if is_known else None for each in (value, value - half, value + half)]
         change = float(each[index])
         rows.append(

@@ -159,3 +159,27 @@ def test_a_model_that_lacks_a_fold_has_no_figures(tmp_path, is_whole):
         run, metrics.resampled_metrics(run, "attention", plan), plan, (np.arange(240) < 120).astype(int)
     )
     assert set(parts.models) == ({"joint"} if is_whole else set())
+
+
+def test_with_a_handful_of_events_and_more_inputs_than_these_no_ratio_runs_away():
+    """Ten patients, three events, four inputs: whatever is told is finite, what the events leave free is None."""
+    free = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        event = np.zeros(10, int)
+        event[rng.choice(10, 3, replace=False)] = 1
+        time = rng.exponential(20, 10).round() + 1
+        image, clinic = (
+            ClinicalInputs(("score",), rng.normal(size=(10, 1))),
+            ClinicalInputs(
+                ("age", "sex", "grade"),
+                np.column_stack([rng.normal(size=10), rng.integers(0, 2, 10), rng.normal(size=10)]),
+            ),
+        )
+        with np.errstate(over="raise"):
+            alone, both, _ = added_value(image, clinic, risk_sets(time, event), time)
+        for row in (*alone.rows, *both.rows):
+            told = [row.value, row.low, row.high]
+            assert all(each is None for each in told) or all(np.isfinite(told)), (seed, row)
+            free += told[0] is None
+    assert free
