@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.calling.calls import as_called
+from common.calling.threads import heard_threads
 from common.files import DISK_REMEDY, UnwritableError, disk_fault, read_named_rows, write_table
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -141,16 +142,21 @@ def exit_code(rows: Iterable[SlideStatus]) -> int:
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Wrap a script's main: a StudyError is one message and exit code 2, Ctrl-C is 130, both without a traceback.
 
-    A file that cannot be written (a full disk), a disk that fails and memory that runs out are exit code 2 too.
+    A file that cannot be written (a full disk), a disk that fails and memory that runs out (in any thread) are exit code 2 too.
     """
 
     def guarded(argv: Sequence[str] | None) -> int:
+        deaths: list[BaseException] = []
         try:
-            return main(argv)
+            with heard_threads(lambda error: machine_fault(error) is not None) as deaths:
+                return main(argv)
         except (StudyError, UnwritableError) as error:
             print(f"error: {as_called(str(error))}", file=sys.stderr)
             return EXIT_WRONG_USE
         except KeyboardInterrupt:
+            if deaths:  # of threads
+                print(f"error: {machine_fault(deaths[0])}", file=sys.stderr)
+                return EXIT_WRONG_USE
             print(INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
         except Exception as error:

@@ -17,7 +17,7 @@ from common.failures import SlideError, StudyError, machine_fault
 from common.files import UnwritableError
 from common.running.progress import progress
 from common.sharing.claims import Sharing
-from common.steady_pool import SteadyPool, Task, worker_pool
+from common.steady_pool import LostPoolError, SteadyPool, Task, worker_pool
 
 Value = TypeVar("Value")
 
@@ -102,6 +102,7 @@ def over_slides(
     Raises:
         StudyError: a negative number of workers.
         UnwritableError: a job could not write its file; the jobs that are under way are ended.
+        LostPoolError: memory ended the threads that watch the workers.
     """
     if workers < 0:
         raise StudyError(f"--workers is a number from 0, got {workers}")
@@ -235,7 +236,7 @@ def outcome_of(name: str, result: Callable[[], Value], timeout_s: float) -> Outc
         return Outcome(name, result(), None)
     except SlideError as error:
         return Outcome(name, None, error)
-    except UnwritableError:
+    except (UnwritableError, LostPoolError):
         raise  # not this slide's fault, and the next would meet it too
     except (TimeoutError, FutureTimeoutError):
         reason = f"no result within the time limit of {timeout_s:g} s (of processor time, or standing still)"

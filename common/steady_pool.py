@@ -3,6 +3,7 @@
 pebble's pool restarts a dead worker and ends one past its time limit, which is one of processor time here
 (common/running/time_limits.py); but where one is killed before it took its first job,
 the whole pool breaks, and every job that waits fails with it. Here those jobs are handed to a new pool.
+Where memory ends one of pebble's own threads, which watch the workers, nobody would end its jobs: here the run ends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any
 
+from common.failures import StudyError, machine_fault
 from common.running.log_file import in_worker, log_path
 from common.running.time_limits import TimeLimits
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 MAX_RENEWALS = 2  # in a row without one job done between: then something ends every worker
 LOOK_S = 1.0  # a job that never reached its pool does not hear that the pool broke
+
+
+class LostPoolError(StudyError):
+    """What watches the workers ended, and no job comes to its end any more: not the fault of a slide."""
 
 
 class _KeepingContext(SpawnContext):
@@ -71,8 +77,11 @@ class Task:
         while True:
             future = self.future
             wait([future], timeout=LOOK_S)
-            if self.is_lost and self._pool.is_broken and self._pool.renew():
-                continue
+            if self.is_lost and self._pool.is_broken:
+                if self._pool.renew():
+                    continue
+                if not future.done():
+                    raise self._pool.lost()
             if future.done():
                 self._pool.forget(self)
                 if not _is_broken(future):
@@ -86,6 +95,7 @@ class SteadyPool:
     def __init__(self, make: Callable[[], ProcessPool]) -> None:
         self._make = make
         self._pool = make()
+        self._deaths = _watched(self._pool)
         self._tasks: dict[int, Task] = {}  # whose results nobody has taken yet, in their order
         self._n_renewals = 0
 
@@ -99,30 +109,64 @@ class SteadyPool:
         task = Task(self, lambda pool: pool.schedule(function, args=args, timeout=timeout))
         self._tasks[id(task)] = task
         try:
+            _begin(self._pool)
             task.start(self._pool)
-        except RuntimeError:  # the pool takes none; a new one, where it broke, takes all that waits, and so this one
-            if not (self.is_broken and self.renew()):
+        except (
+            RuntimeError
+        ) as error:  # the pool takes none; a new one, where it broke, takes all that waits, and so this one
+            if machine_fault(error) is not None or not self.is_broken:
                 raise
+            if not self.renew():
+                raise self.lost() from error
         return task
 
+    def lost(self) -> LostPoolError:
+        """Return the error that ends the run: what the watching threads died of, as far as that is known."""
+        told = next((told for error in self._deaths if (told := machine_fault(error)) is not None), None)
+        if told is not None:
+            return LostPoolError(str(told))
+        died = f" ({self._deaths[0]!r})" if self._deaths else ""
+        return LostPoolError(
+            f"the threads that watch the worker processes ended, one after another{died}; see what ends them (memory, a limit), "
+            "then run the same command again: it goes on where it stopped"
+        )
+
     def renew(self) -> bool:
-        """Make the pool anew and hand it what is unfinished; False where that has helped nothing."""
+        """Make the pool anew and hand it what is unfinished; False where that has helped nothing.
+
+        Raises:
+            LostPoolError: memory ended what watches the workers; a new pool would meet the same.
+        """
+        if any(machine_fault(error) is not None for error in self._deaths):
+            raise self.lost()
         if self._n_renewals >= MAX_RENEWALS:
             return False
         self._n_renewals += 1
         self.stop()
         self.join()
         self._pool = self._make()
-        for task in list(self._tasks.values()):
-            if task.is_lost:
-                task.start(self._pool)
+        self._deaths = _watched(self._pool)
+        try:
+            _begin(self._pool)
+            for task in list(self._tasks.values()):
+                if task.is_lost:
+                    task.start(self._pool)
+        except RuntimeError as error:  # it broke before it had them all
+            if machine_fault(error) is not None or not self.is_broken:
+                raise
+            return self.renew()
         return True
 
     def wait(self, tasks: Sequence[Task]) -> None:
-        """Wait until one of some jobs has ended, or a moment; a pool that broke is made anew."""
+        """Wait until one of some jobs has ended, or a moment; a pool that broke is made anew.
+
+        Raises:
+            LostPoolError: nobody will end them any more.
+        """
         wait([task.future for task in tasks], timeout=LOOK_S, return_when=FIRST_COMPLETED)
-        if self.is_broken and any(task.is_lost for task in tasks):
-            self.renew()
+        is_over = self.is_broken and any(task.is_lost for task in tasks) and not self.renew()
+        if is_over and not any(task.done() for task in tasks):
+            raise self.lost()
 
     def count_progress(self) -> None:
         """Take note that a job came to its own end."""
@@ -170,6 +214,41 @@ def worker_pool(
         return pool
 
     return SteadyPool(make)
+
+
+def _begin(pool: ProcessPool) -> None:
+    """Start a pool, or end what of it was started: begun a second time it would have two threads of each kind, and never end."""
+    try:
+        _ = pool.active
+    except BaseException:
+        pool.stop()
+        raise
+
+
+def _watched(pool: ProcessPool) -> list[BaseException]:
+    """Have errors that would end one of pebble's threads without a word break its pool; return where they are noted."""
+    deaths: list[BaseException] = []
+    manager = pool._pool_manager
+    for name in ("schedule", "update_status", "process_next_message"):  # what each thread does, again and again
+        setattr(manager, name, _noting(getattr(manager, name), deaths))
+    return deaths
+
+
+def _noting(method: Callable[..., None], deaths: list[BaseException]) -> Callable[..., None]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    def noted(*arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except BrokenProcessPool as error:
+            if error.__cause__ is not None and machine_fault(error.__cause__) is not None:
+                deaths.append(error.__cause__)
+            raise
+        except Exception as error:
+            deaths.append(error)
+            raise BrokenProcessPool(str(error)) from error
+
+    return noted
 
 
 def _is_broken(future: Future[Any]) -> bool:

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from common.failures import StudyError
+from common.failures import StudyError, machine_fault
 from common.machine import wait_passively
 from common.parallel import Outcome, guarded, outcome_of
-from common.steady_pool import SteadyPool, worker_pool
+from common.steady_pool import LostPoolError, SteadyPool, worker_pool
 
 _of_thread = threading.local()
 _pools: list[SteadyPool] = []
@@ -33,7 +33,7 @@ def in_own_process(jobs: Sequence[Job]) -> list[tuple[Outcome[Any], float]]:
         What became of each, and how many seconds it took.
 
     Raises:
-        StudyError: the worker may start no process.
+        StudyError: the worker may start no process, or memory ended the threads that watch it.
         UnwritableError: a job could not write its file.
     """
     if multiprocessing.current_process().daemon:
@@ -45,11 +45,25 @@ def in_own_process(jobs: Sequence[Job]) -> list[tuple[Outcome[Any], float]]:
         pool = _of_thread.pool = worker_pool(1, wait_passively)
         _pools.append(pool)
     ended = []
-    for name, function, arguments, timeout_s in jobs:
-        began = time.monotonic()
-        task = pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s)
-        ended.append((outcome_of(name, task.result, timeout_s), time.monotonic() - began))
+    try:
+        for name, function, arguments, timeout_s in jobs:
+            began = time.monotonic()
+            task = pool.schedule(guarded, args=(function, *arguments), timeout=timeout_s)
+            ended.append((outcome_of(name, task.result, timeout_s), time.monotonic() - began))
+    except (LostPoolError, MemoryError, RuntimeError) as error:  # the last: no thread begins
+        told = error if isinstance(error, LostPoolError) else machine_fault(error)
+        if told is None:
+            raise
+        _drop(pool)  # the next job begins with a new one
+        raise StudyError(f"the Dask worker on {platform.node()}: {told}") from None
     return ended
+
+
+def _drop(pool: SteadyPool) -> None:
+    del _of_thread.pool
+    _pools.remove(pool)
+    pool.stop()
+    pool.join()
 
 
 @atexit.register

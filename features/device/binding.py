@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from common.failures import StudyError
+from common.failures import StudyError, machine_fault
 from features.device.cpu import on_openvino, on_pytorch
 from features.device.network import WithTransform, check_width
 from features.device.runtime import Runtime
@@ -26,8 +26,8 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
         precision: one of PRECISIONS; "auto" is float32 on a CPU; on a GPU float16 where it agrees with float32, else TF32.
 
     Raises:
-        StudyError: a GPU is asked for and there is none, a precision that the device has not, or the network gives another
-            width than its card says.
+        StudyError: a GPU is asked for and there is none, a precision that the device has not, the network gives another
+            width than its card says, or memory ran out.
     """
     assert precision in PRECISIONS
     module = WithTransform(encoder.network, encoder.card).eval()
@@ -43,6 +43,8 @@ def bind(encoder: Encoder, *, device: str, batch: int, tile_px: int, threads: in
     try:
         return on_openvino(module, batch, tile_px, threads, precision)
     except Exception as error:  # whatever OpenVINO cannot convert, PyTorch can run
+        if (told := machine_fault(error)) is not None:  # run again, OpenVINO would do it: no file is made the other way
+            raise StudyError(str(told)) from error
         print(f"OpenVINO cannot run {encoder.card.name} ({error}); PyTorch does, slower", file=sys.stderr)
         return on_pytorch(module, batch, threads, precision)
 

@@ -285,3 +285,16 @@ def test_a_tile_table_becomes_one_bag_a_patient(tmp_path, capsys, kept_networks)
     Image.fromarray(tiles(1, 600, 3)[0]).save(tmp_path / "other" / "a.png")
     assert extract(["--study", str(study.root), "--tiles", str(other)]) == 2
     assert "folder of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_ends_in_openvino_ends_the_run_and_is_no_reason_to_embed_otherwise(monkeypatch, capsys, error):
+    from features.device import binding
+
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(binding, "on_openvino", broken)
+    with pytest.raises(StudyError, match=r"^memory ran out; "):
+        binding.bind(build_encoder(find_card("efficientnet_lite0"), None), device="cpu", batch=1, tile_px=64, threads=1)
+    assert capsys.readouterr().err == ""
