@@ -53,6 +53,7 @@ def free_socket(port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((LOOPBACK, wanted))
+            bound.listen()  # before the address is said: who opens it at once waits a moment and is not refused
         except OSError:
             bound.close()
             continue

@@ -196,7 +196,7 @@ def demo(desk):
 
 def test_the_demonstration_ends_with_what_to_type_next(desk, demo):
     assert re.search(r"serve --study demo .*\n.* init --slides FOLDER .*\n.* run --dry_run", demo)
-    assert "Synthetic" in (desk.folder / "demo" / "runs" / "subtype" / "default" / "report.html").read_text()
+    assert "SYNTHETIC" in (desk.folder / "demo" / "runs" / "subtype" / "default" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("line", SERVED)

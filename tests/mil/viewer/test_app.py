@@ -349,3 +349,8 @@ def test_risk_groups_of_the_viewer_are_those_of_the_evaluation(study):
     groups = {own["name"]: own["n"] for own in survival_json(replace(run, predictions=again), "p00")["groups"]}
     n_high = int((table["score"] > 0).sum())
     assert groups == {"low risk": len(table) - n_high, "high risk": n_high}
+
+
+def test_who_opens_the_address_before_the_server_runs_is_not_refused():
+    with free_socket(0) as bound, socket.create_connection(bound.getsockname(), timeout=5) as visitor:
+        assert visitor.getpeername() == bound.getsockname()
