@@ -1,6 +1,7 @@
 """Train an attention-MIL head on patient bags in cross-validation, and report what it is worth out of fold.
 
---task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox, Efron ties), --target COLUMN
+--task subtype predicts the subtype (class-balanced cross-entropy), --task survival the hazard (Cox with Efron ties, or
+--loss logistic_hazard: a hazard for each interval of time), --target COLUMN
 any column of the clinical table: classes, ordered classes, numbers, or several at once. Every head is
 trained on all training patients of its fold over a fixed schedule; the test part is only predicted. A mean-pool baseline runs
 beside it.

@@ -27,7 +27,7 @@ from mil.audit.checks import (
     copied_slides,
     nearly_copied_slides,
 )
-from mil.audit.fitted_statistics import OF_SEARCH, OF_TARGETS, check_statistics
+from mil.audit.fitted_statistics import OF_INTERVALS, OF_SEARCH, OF_TARGETS, check_statistics
 from mil.audit.leakage import SlideSummary, summarise
 from mil.audit.site_checks import Sites, check_site_by_class, check_site_from_embeddings, check_sites_across_folds
 from mil.runs.audit_record import Audit, Check
@@ -74,7 +74,8 @@ def audit_run(prepared: PreparedRun) -> Audit:
 
 def _further(prepared: PreparedRun) -> tuple[tuple[str, str, str], ...]:
     """Return what is fitted on top where the run predicts columns that the user named, or searches settings."""
-    of_targets = OF_TARGETS if isinstance(prepared.task, RecordsTargets) else ()
+    of_targets: tuple[tuple[str, str, str], ...] = OF_TARGETS if isinstance(prepared.task, RecordsTargets) else ()
+    of_targets += OF_INTERVALS if getattr(prepared.targets, "n_intervals", 0) else ()
     return of_targets if prepared.search is None else (*of_targets, OF_SEARCH)
 
 

@@ -41,6 +41,8 @@ FITTED = (
 )  # fmt: skip
 OF_SEARCH = ("settings that were searched", "training patients of the fold, by inner folds of them",
              "mil.training.search.inner_search.search_fold")  # fmt: skip
+OF_INTERVALS = (("intervals of time and the log-odds of the event in each (survival)",
+                 "training patients of each model, fold or inner", "mil.survival.discrete_hazard.intervals_of"),)  # fmt: skip
 OF_TARGETS = (("scale of numbers that are predicted", TRAINING, "mil.training.targets.parts.scale_of"),)
 
 

@@ -16,6 +16,7 @@ from mil.evaluation.survival_metrics import RiskGroup, RiskGroups, SurvivalFold,
 from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
 from mil.evaluation.survival_parts.calibration_parts import calibration_of, follow_up_of
 from mil.evaluation.survival_parts.competing_parts import incidence_of
+from mil.evaluation.survival_parts.predicted_hazards import numbers_of_intervals
 from mil.evaluation.survival_parts.records import SurvivalParts
 from mil.evaluation.survival_probabilities import evaluate_over_time, horizon, over_time
 from mil.evaluation.task import GroupMetrics
@@ -36,8 +37,8 @@ from mil.runs.run_store import FinishedRun, by_patient
 from mil.survival.risk_groups import agreed_groups, group_names, n_groups
 
 OF_ENTRY = (
-    "patients are at risk from their entry on in Cox's likelihood alone; C-indices, Kaplan-Meier curves and Brier scores "
-    "take them as followed from the start"
+    "patients are at risk from their entry on in the likelihood of the training alone; C-indices, Kaplan-Meier curves and "
+    "Brier scores take them as followed from the start"
 )
 OF_STRATA = "survival probabilities use one baseline hazard for all strata, though log-hazards are compared inside a stratum alone"
 
@@ -160,7 +161,7 @@ class SurvivalEvaluation:
             models=further_models(samples, self.named), alone=alone, adjusted=adjusted, likelihood_ratio=ratio,
             inside_groups=inside_groups(run, models, plan), follow_up=follow_up_of(run),
             calibration=calibration.at, d_calibration=calibration.over_all, decision=calibration.decision,
-            incidence=incidence_of(run, group, risk_group_names(run)),
+            incidence=incidence_of(run, group, risk_group_names(run)), n_intervals=numbers_of_intervals(run),
         )  # fmt: skip
 
     def tests_by_class(self, first: FinishedRun, second: FinishedRun) -> None:

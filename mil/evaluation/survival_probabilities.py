@@ -1,7 +1,8 @@
 """Survival probabilities of a run, out of fold: Brier score and AUC over time, with censoring allowed for.
 
-A fold's probabilities are exp(-H0(t) exp(b log-hazard)), with Breslow's baseline hazard H0 of its training patients and the
-shrinkage b that their log-hazards out of fold ask for (mil/survival/prognosis.py). The reference is the Kaplan-Meier curve of the
+A fold's probabilities are exp(-H(t)): by the head itself, where it has a log-odds for each interval of time; else
+exp(-H0(t) exp(b log-hazard)), with Breslow's baseline hazard H0 of its training patients and the shrinkage b that their log-hazards
+out of fold ask for (survival_parts/predicted_hazards.py). The reference is the Kaplan-Meier curve of the
 same training patients: it knows nothing of the patient.
 """
 
@@ -15,6 +16,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from mil.evaluation.survival_metrics import OverTimeMetrics, TimeAuc
+from mil.evaluation.survival_parts.predicted_hazards import cumulative_hazards
 from mil.metrics.bootstrap import Resampling, intervals, resample, supported
 from mil.metrics.censoring import brier_losses, dynamic_auc, integrate
 from mil.metrics.classification import Weights
@@ -22,7 +24,6 @@ from mil.metrics.support import MIN_EVENTS, Support, has_enough_events, ranking_
 from mil.metrics.survival_curves import censoring_steps, survival_steps
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
-from mil.survival.prognosis import prognosis_of
 
 GRID_QUANTILES, N_TIMES = (0.1, 0.8), 20
 AUC_QUANTILES = (0.25, 0.5, 0.75)
@@ -59,12 +60,11 @@ def over_time(run: FinishedRun) -> OverTime | None:
         known = trained[key]
         time, event = known["time"].to_numpy(float), known["event"].to_numpy(int)
         censoring, curve = censoring_steps(time, event), survival_steps(time, event)
-        prognosis = prognosis_of(known["log_hazard"].to_numpy(float), time, event)
         place = patients.get_indexer(pd.Index(rows["patient_id"]))
         parts = (
             censoring.until(rows["time"].to_numpy(float)),
             np.tile(censoring(moments), (len(rows), 1)),
-            np.exp(-prognosis.cumulative(rows["log_hazard"].to_numpy(float), moments)),
+            np.exp(-cumulative_hazards(run, key, known, rows, moments)),
             np.tile(curve(moments), (len(rows), 1)),
         )
         for total, part in zip(sums, parts, strict=True):

@@ -153,8 +153,9 @@ def _measure(
 ) -> None:  # fmt: skip
     heads, levels = [what.model.heads[place] for place in places], what.model.levels[list(places)]
     own = parts.of_tiles[:, parts.told]
+    outputs_of = of_rows(heads, bag.tiles, levels, is_of_classes=len(parts.names) > 1)
     scores = {"contributions": own, "attention": parts.attention}
-    measured.bags.append(flip(of_rows(heads, bag.tiles, levels), scores, parts.told, rng))
+    measured.bags.append(flip(outputs_of, scores, parts.told, rng))
     other = contributions([untaught[place] for place in places], bag.tiles, parts.names, levels)
     if (alike := likeness(own, other.of_tiles[:, parts.told])) is not None:
         measured.likenesses.append(alike)

@@ -12,6 +12,7 @@ from mil.explanation.explained import ExplainedPatient
 from mil.explanation.faithfulness import Faithfulness
 from mil.explanation.flipping import TOP
 from mil.explanation.patients import ToExplain
+from mil.models.ensemble import Ensemble
 from mil.pages.page import Block, Drawing, Link, Listing, Page, Part, Picture, Words, cells, shown, write_page
 
 OWN_PAGE = re.compile(r"\d{4,}\.html")
@@ -93,13 +94,21 @@ def _index(
         )  # fmt: skip
         parts.append(Part(title="Not drawn", blocks=(listing,)))
     lead = (
-        f"What each tile contributed to {'the logit of each class' if record.classes else 'the log-hazard'}, of {len(patients)} "
+        f"What each tile contributed to {_of_what(what.model)}, of {len(patients)} "
         f"{record.unit}s. Contributions of all tiles and the value of a bag of average training tiles make the model's output."
     )
     return Page(
         title=f"Explanation: {record.task}", lead=lead, parts=tuple(parts), warnings=warnings,
         is_synthetic=_is_painted(what), is_by_synthetic_model=record.cohort.is_synthetic,
     )  # fmt: skip
+
+
+def _of_what(model: Ensemble) -> str:
+    if model.record.classes:
+        return "the logit of each class"
+    if model.has_intervals:
+        return "the log-odds ratio of the event to the training cohort's, averaged over intervals of time"
+    return "the log-hazard"
 
 
 def _is_painted(what: ToExplain) -> bool:
@@ -181,8 +190,8 @@ def _of_faithfulness(found: Faithfulness) -> tuple[Block, ...]:
         else "The maps are not faithful: see the warnings above."
     )
     note = (
-        "The told output (likeliest class's logit, or log-hazard), as tiles are taken away. An order that knows which tiles count "
-        "falls early when the most relevant go first (full lines) and late when the least relevant do (broken lines)."
+        "The told output (likeliest class's logit, or that of the hazard), as tiles are taken away. An order that knows which "
+        "tiles count falls early when the most relevant go first (full lines) and late when the least relevant do (broken lines)."
     )
     return Words(words=verdict), Drawing(svg=_curves(found), caption=note), gains, checks
 

@@ -15,20 +15,28 @@ from mil.heads.projected import ProjectedHead
 OfRows = Callable[[Int64[np.ndarray, " chosen"]], Float64[np.ndarray, " out"]]
 
 
-def of_rows(heads: Sequence[Head], tiles: Num[np.ndarray, "tile dim"], levels: Float64[np.ndarray, " fold"]) -> OfRows:
+def of_rows(
+    heads: Sequence[Head],
+    tiles: Num[np.ndarray, "tile dim"],
+    levels: Float64[np.ndarray, " fold"],
+    *,
+    is_of_classes: bool = True,
+) -> OfRows:
     """Return a function from rows of a bag to the ensemble's outputs, as in `contributions`.
 
     Args:
         heads: of the ensemble.
         tiles: the whole bag.
         levels: what is taken off each head's outputs.
+        is_of_classes: whether a head's outputs, if several, are classes; else their mean is told.
     """
     parts = [_of_head(head, torch.from_numpy(tiles)) for head in heads]
 
     def outputs(rows: Int64[np.ndarray, " chosen"]) -> Float64[np.ndarray, " out"]:
         chosen = torch.from_numpy(rows)
         with torch.inference_mode():
-            each = np.stack([part(chosen).double().numpy() for part in parts]) - levels[:, None]
+            said = [part(chosen).double().numpy() for part in parts]
+        each = np.stack([own if is_of_classes else own.mean(keepdims=True) for own in said]) - levels[:, None]
         mean = each.mean(axis=0)
         return mean - mean.mean() if len(mean) > 1 else mean
 

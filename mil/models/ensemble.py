@@ -2,7 +2,8 @@
 
 Class logits are averaged over the heads, each less its own mean over the classes (what a softmax does not see), and divided
 by one temperature; log-hazards are averaged after each head's own mean among its training patients is taken off. Both are
-sums, so that contributions of tiles add up through the ensemble.
+sums, so that contributions of tiles add up through the ensemble. Of heads with a log-odds for each interval of time the mean over
+intervals is such a sum too; their risks and curves are made of each head's own outputs and averaged.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from mil.heads.head import Head
 from mil.heads.registry import rebuild_head
 from mil.metrics.conformal import prediction_sets
 from mil.models.familiarity import Cloud
-from mil.models.record import SCHEMA, EnsembleRecord
+from mil.models.record import SCHEMA, EnsembleRecord, FoldModel
 from mil.models.sealed_tensors import read_sealed_tensors, write_sealed_tensors
+from mil.runs.facts import IntervalFacts
 from mil.runs.record import plain, record_of
+from mil.survival.discrete_hazard import cumulative_hazard, log_mean_hazard
 from mil.survival.prognosis import median_survival, relative_hazard, restricted_mean
 from mil.survival.risk_groups import agreed_groups, group_names, group_of
 
 REMEDY = "train again with the same python mil/train.py (folds that are whole are kept), which writes it"
+LOG_ODDS_RATIO = "log_odds_ratio"
 CLOUDS = ("embedding", "stain")
 
 
@@ -57,26 +61,48 @@ class Ensemble:
             )
 
     def outputs(self, tiles: Num[np.ndarray, "tile dim"]) -> Float64[np.ndarray, "fold out"]:
-        """Return what each head says of a bag: logits, or a log-hazard."""
+        """Return what each head says of a bag: logits, a log-hazard, or of intervals of time; NaN for one that a head has not."""
         bag = torch.from_numpy(tiles)
+        widest = max(head.n_outputs for head in self.heads)
+        said = np.full((len(self.heads), widest), np.nan)
         with torch.inference_mode():
-            return np.stack([head.of_bag(bag).double().numpy() for head in self.heads])
+            for row, head in zip(said, self.heads, strict=True):
+                row[: head.n_outputs] = head.of_bag(bag).double().numpy()
+        return said
+
+    def told(self, outputs: Float64[np.ndarray, "fold out"]) -> Float64[np.ndarray, "fold told"]:
+        """Return what each head says under `output_names`: its outputs, or the mean of those of intervals."""
+        return np.nanmean(outputs, axis=1, keepdims=True) if self.has_intervals else outputs
 
     @property
     def is_survival(self) -> bool:
-        """Whether the outputs are log-hazards."""
+        """Whether the outputs are hazards."""
         return not self.record.classes
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether the heads have a log-odds for each interval of time."""
+        return any(intervals_of(fold) is not None for fold in self.record.folds)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
-        """The classes, or the log-hazard."""
-        return self.record.classes or ("log_hazard",)
+        """The classes, the log-hazard, or the log-odds ratio to the training cohort, averaged over intervals of time."""
+        return self.record.classes or ((LOG_ODDS_RATIO,) if self.has_intervals else ("log_hazard",))
 
     @property
     def levels(self) -> Float64[np.ndarray, " fold"]:
-        """What is taken off each head's log-hazard before they are averaged; 0 for classes."""
-        scales = [fold.scale for fold in self.record.folds]
-        return np.array([0.0 if scale is None else scale.mean for scale in scales])
+        """What is taken off each head's log-hazard before they are averaged; 0 for classes and intervals."""
+        return np.array(
+            [
+                0.0 if fold.scale is None or fold.scale.intervals is not None else fold.scale.mean
+                for fold in self.record.folds
+            ]
+        )
+
+
+def intervals_of(fold: FoldModel) -> IntervalFacts | None:
+    """Return the intervals of time of a fold's head; None where it has classes or one log-hazard."""
+    return None if fold.scale is None else fold.scale.intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +123,7 @@ class ClassOpinion:
 class HazardOpinion:
     """What an ensemble says of a patient's hazard."""
 
-    log_hazard: float  # mean over heads, less each head's mean among its training patients
+    log_hazard: float  # mean over heads (of intervals: log_mean_hazard of each), less each head's mean among its training patients
     score: float  # the same in standard deviations among training patients
     group: int  # 0 the lowest: that of most heads
     group_name: str
@@ -120,31 +146,41 @@ def class_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold k"]) 
     return ClassOpinion(logits=logits, probabilities=probabilities, in_set=in_set)
 
 
-def hazard_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold 1"]) -> HazardOpinion:
+def hazard_opinion(record: EnsembleRecord, outputs: Float[np.ndarray, "fold out"]) -> HazardOpinion:
     """Return log-hazard, score, risk group and survival on the model's grid."""
     scales = [fold.scale for fold in record.folds]
-    risks, groups, scores = outputs[:, 0], [], []
+    times = np.array([] if record.survival is None else record.survival.times)
+    said = [_said_by(fold, own, times) for fold, own in zip(record.folds, outputs, strict=True)]
+    risks, groups, scores = np.array([risk for risk, _ in said]), [], []
     for risk, scale in zip(risks, scales, strict=True):
         assert scale is not None, "a survival head has a scale"
         scores.append((risk - scale.mean) / scale.sd)
         groups.append(group_of(float(risk), scale.cutoffs))
     score = float(np.mean(scores))
     group = int(agreed_groups(np.array([np.mean(groups)]), np.array([score]))[0])
-    curves = [
-        np.exp(-relative_hazard(own, shift=fold.hazard_shift, slope=fold.hazard_slope) * np.array(fold.hazard))
-        for own, fold in zip(outputs, record.folds, strict=True)
-        if fold.hazard_shift is not None
-    ]
+    curves = [curve for _, curve in said if curve is not None]
     levels = np.array([scale.mean for scale in scales if scale is not None])
     cutoffs = scales[0].cutoffs if scales[0] is not None else ()
     survival: Float64[np.ndarray, " t"] = np.mean(curves, axis=0) if curves else np.empty(0)
-    times = np.array([] if record.survival is None else record.survival.times)
     return HazardOpinion(
         log_hazard=float((risks - levels).mean()), score=score, group=group,
         group_name=group_names(1 + len(cutoffs))[group],
         survival=survival, median=median_survival(times, survival) if len(survival) else None,
         restricted_mean=restricted_mean(times, survival) if len(survival) else None,
     )  # fmt: skip
+
+
+def _said_by(
+    fold: FoldModel, outputs: Float[np.ndarray, " out"], times: Float64[np.ndarray, " t"]
+) -> tuple[float, Float64[np.ndarray, " t"] | None]:
+    """Return the risk of a patient by one head, and survival at the times of the grid; None without a grid."""
+    own = intervals_of(fold)
+    if own is None:
+        ratio = relative_hazard(outputs[:1], shift=fold.hazard_shift or 0.0, slope=fold.hazard_slope)
+        return float(outputs[0]), None if fold.hazard_shift is None else np.exp(-ratio * np.array(fold.hazard))
+    log_odds = (outputs[: len(own.ends)] + np.array(own.base))[None]
+    curve = np.exp(-cumulative_hazard(log_odds, np.array(own.ends), times)[0]) if len(times) else None
+    return float(log_mean_hazard(log_odds)[0]), curve
 
 
 def write_ensemble(path: Path, ensemble: Ensemble) -> None:

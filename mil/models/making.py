@@ -94,7 +94,7 @@ def model_of_run(run: FinishedRun, study: Study, bags: BagStore, worth: Mapping[
 
 
 def _folds(run: FinishedRun) -> tuple[tuple[FoldModel, ...], tuple[Head, ...]]:
-    """Return every fold's record and head; a survival fold with its baseline hazard."""
+    """Return every fold's record and head; a fold with one log-hazard with its baseline hazard."""
     grid, trained = _grid(run), dict(by_fold(run.follow_up, ATTENTION))
     folds, heads = [], []
     for own in run.facts.folds:
@@ -102,7 +102,7 @@ def _folds(run: FinishedRun) -> tuple[tuple[FoldModel, ...], tuple[Head, ...]]:
         shift: float | None = None
         slope = 1.0
         hazard: tuple[float, ...] = ()
-        if grid is not None:
+        if grid is not None and (own.scale is None or own.scale.intervals is None):
             known = trained[own.repeat, own.fold]
             prognosis = prognosis_of(
                 known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)

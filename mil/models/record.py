@@ -15,7 +15,8 @@ class FoldModel:
     """The head of one fold.
 
     `hazard` is Breslow's cumulative hazard on the grid, of a patient with log-hazard `hazard_shift`; it is multiplied by
-    exp(hazard_slope (log-hazard - hazard_shift)).
+    exp(hazard_slope (log-hazard - hazard_shift)). A head with a log-odds for each interval of time has none: `scale.intervals`
+    says what its outputs mean.
     """
 
     repeat: int

@@ -103,8 +103,8 @@ def _lead(model: Ensemble, own: PatientPrediction) -> str:
         return f"Answer: {answer}. Likeliest: {classes[best]} ({own.classes.probabilities[best]:.1%}); {left}."
     assert own.hazard is not None
     return (
-        f"Risk group: {own.hazard.group_name}. Log-hazard {own.hazard.log_hazard:.3f} beside the mean of the training patients "
-        f"({own.hazard.score:+.2f} of their standard deviations).{_times(model, own.hazard)}"
+        f"Risk group: {own.hazard.group_name}. {_risk_words(model).capitalize()} {own.hazard.log_hazard:.3f} beside the mean of "
+        f"the training patients ({own.hazard.score:+.2f} of their standard deviations).{_times(model, own.hazard)}"
     )
 
 
@@ -121,7 +121,12 @@ def _times(model: Ensemble, hazard: HazardOpinion) -> str:
 def _head(model: Ensemble) -> tuple[str, ...]:
     if model.record.classes:
         return ("answer", *(f"p {name}" for name in model.record.classes), "not ruled out")
-    return "risk group", "log-hazard", "score"
+    return "risk group", _risk_words(model), "score"
+
+
+def _risk_words(model: Ensemble) -> str:
+    """Return what `log_hazard` is of this model."""
+    return "log mean cumulative hazard" if model.has_intervals else "log-hazard"
 
 
 def _cells(model: Ensemble, opinion: ClassOpinion | HazardOpinion) -> list[object]:

@@ -40,7 +40,7 @@ class PatientPrediction:
     patient_id: str
     classes: ClassOpinion | None
     hazard: HazardOpinion | None
-    outputs: Float64[np.ndarray, "fold out"]  # of each head, in the model's order
+    outputs: Float64[np.ndarray, "fold out"]  # of each head under the model's names, in its order
     values: Float64[np.ndarray, " out"]  # that contributions add up to, with `base` and `residual`
     base: Float64[np.ndarray, " out"]
     residual: Float64[np.ndarray, " out"]
@@ -88,7 +88,8 @@ def predict_patient(
         warnings.append(f"unlike the training cohort: {'; '.join(own.unlike)}")
     return PatientPrediction(
         patient_id=bag.patient_id, classes=opinion if isinstance(opinion, ClassOpinion) else None,
-        hazard=opinion if isinstance(opinion, HazardOpinion) else None, outputs=outputs, values=parts.values, base=parts.base,
+        hazard=opinion if isinstance(opinion, HazardOpinion) else None, outputs=model.told(outputs),
+        values=parts.values, base=parts.base,
         residual=parts.residual, told=parts.told, familiarity=own, trained=trained, warnings=tuple(warnings),
         unseen=_opinion(model, outputs, places) if places and trained[0] else None,
         slides=tuple(

@@ -33,6 +33,7 @@ from mil.report.survival_pages.regression_sections import (
     calibration_sections,
     hazard_sections,
     incidence_sections,
+    probability_words,
 )
 from mil.report.task import Pictures, Wording
 from mil.runs.facts import RunFacts
@@ -104,8 +105,9 @@ class SurvivalReport:
 
     def own_sections(self, metrics: SurvivalMetrics, pictures: Pictures) -> list[Section]:
         """Return what the slides add, hazard ratios, survival over time and its calibration."""
-        over_time = [] if metrics.over_time is None else [_over_time(metrics.over_time, pictures)]
         parts = metrics.parts
+        how = probability_words(None if parts is None else parts.n_intervals)
+        over_time = [] if metrics.over_time is None else [_over_time(metrics.over_time, pictures, how)]
         if parts is None:
             return over_time
         before = [added_value_section(metrics, parts), *hazard_sections(parts, pictures)]
@@ -130,13 +132,13 @@ def _risk_groups(groups: RiskGroups) -> Paragraph:
     ).capitalize()
     return Paragraph(
         words=f"{said}; log-rank p {p_value(groups.log_rank_p)}: it asks whether these groups differ, which were made out of fold "
-        f"by the models of all folds, and not how far a risk goes. The cut-offs of each fold ({how}) are made of the log-hazards "
+        f"by the models of all folds, and not how far a risk goes. The cut-offs of each fold ({how}) are made of the risks "
         "of its training patients, as inner models predict those they never saw (or, without inner folds, as its own model does). "
         "Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds needs no such scale."
     )
 
 
-def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
+def _over_time(own: OverTimeMetrics, pictures: Pictures, how: str) -> Section:
     unit = f" {own.time_unit}" if own.time_unit else ""
     rows = [
         ["integrated Brier score", with_interval(own.integrated_brier)],
@@ -154,9 +156,7 @@ def _over_time(own: OverTimeMetrics, pictures: Pictures) -> Section:
         table(["metric", MODEL_NAMES[ATTENTION]], rows),
         *illustration("brier", caption, pictures),
         note(
-            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients, log-hazards "
-            "shrunk by what their follow-up bears out (by risks of models that never saw them, where inner folds were made). "
-            "Brier score, AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
+            f"{how} Brier score, AUC (events until a time against those followed beyond it) and Uno's C (pairs before time "
             f"{time_text(own.horizon)}{unit}) weigh patients by the chance of not being censored, from training patients. AUCs "
             "are at quartiles of the times of events."
         ),

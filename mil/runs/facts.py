@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mil.runs.record import Scalar
+from mil.runs.record import Scalar, present
 
 RUN_SCHEMA, FOLD_SCHEMA = "run/3", "fold/5"  # 3 and 4: trained to the last epoch, losses before and after, inner folds; 5: any number of risk groups
 TRAIN_AGAIN = "train again with python mil/train.py"
@@ -22,12 +22,25 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IntervalFacts:
+    """The intervals of time of a fold whose head has a log-odds for each: learnt of its training patients alone.
+
+    `ends` are rising times in the run's unit; `base` the log-odds of the event in each by the life table, to which the head's
+    outputs are added.
+    """
+
+    ends: tuple[float, ...]
+    base: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScaleFacts:
-    """What puts a fold's log-hazards on one scale with those of other folds."""
+    """What makes a fold's outputs risks, and puts these on one scale with those of other folds."""
 
     mean: float
     sd: float
     cutoffs: tuple[float, ...]  # of the risk groups, rising log-hazards
+    intervals: IntervalFacts | None = present()  # of --loss logistic_hazard alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 ATTENTION, MEAN_POOL, CLINICAL, PRIOR = "attention", "mean_pool", "clinical", "prior"
 COMBINED, JOINT = "combined", "joint"  # further models of a survival run
 COMPETING = "competing_event"  # a column of patients.csv
+LOG_ODDS = "log_odds_"  # columns of predictions.csv, with the number of the interval from 1
 BASELINES = (MEAN_POOL, CLINICAL)  # what the attention model is compared with; the prior is chance
 
 MODEL_NAMES = {
@@ -66,6 +67,11 @@ OF_TARGET = ": "  # between a target and its metric
 NAMES = _Names(_DISCRIMINATION | _CALIBRATION | _SURVIVAL | _TARGETS)  # in the order of tables
 DISCRIMINATION, CALIBRATION = tuple(_DISCRIMINATION), tuple(_CALIBRATION)
 LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "integrated_brier", "step_error", "rps", "mae", "rmse"})
+
+
+def log_odds_columns(n: int) -> list[str]:
+    """Return the names of the columns of so many intervals."""
+    return [f"{LOG_ODDS}{number}" for number in range(1, n + 1)]
 
 
 def time_text(time: float) -> str:

@@ -32,10 +32,20 @@ def keyed(key: str) -> Any:
     return field(metadata={"key": key})
 
 
+def present() -> Any:
+    """Return a field that stands in JSON only where it is not None: one that came later leaves earlier files as they are."""
+    return field(default=None, metadata={"may_lack": True})
+
+
 def plain(value: Any) -> Any:
     """Return a record as dicts, lists and plain values."""
     if is_dataclass(value):
-        return {_key(each): plain(getattr(value, each.name)) for each in fields(value)}
+        known = {each: getattr(value, each.name) for each in fields(value)}
+        return {
+            _key(each): plain(own)
+            for each, own in known.items()
+            if not (own is None and each.metadata.get("may_lack"))
+        }
     if isinstance(value, Mapping):
         return {name: plain(each) for name, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
@@ -127,6 +137,12 @@ def _keys(kind: type) -> dict[str, tuple[str, Any]]:
     return {_key(each): (each.name, types[each.name]) for each in fields(kind)}
 
 
+@cache
+def _may_lack(kind: type) -> tuple[str, ...]:
+    """Return the JSON keys of a dataclass that may be absent."""
+    return tuple(_key(each) for each in fields(kind) if each.metadata.get("may_lack"))
+
+
 def _parsed(kind: Any, value: Any, where: str) -> Any:
     """Return a JSON value as `kind`; `where` is the way of keys to it."""
     origin, parts = get_origin(kind), get_args(kind)
@@ -168,6 +184,7 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise _WrongValueError(f"{place} is {_shown(value)}, not a mapping")
     wanted = _keys(kind)
+    value = {**dict.fromkeys(_may_lack(kind)), **value}
     for fault, names in (("lacks", wanted.keys() - value.keys()), ("has an unknown key", value.keys() - wanted.keys())):
         if names:
             raise _WrongValueError(f"{place} {fault} {', '.join(sorted(names))}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.failures import StudyError
 from common.files import content_sha256
+from mil.runs.figure_names import LOG_ODDS
 from mil.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def check_rows(path: Path, table: pd.DataFrame, classes: Sequence[str], *, keys:
     refuse_rows(path, table, table.duplicated([*keys]), f"{', '.join(keys)} name one row, and here two", keys)
     for name in table.columns:
         if name not in (*keys, "truth") or name in ("repeat", "fold"):
-            check_numbers(path, table, name, keys)
+            check_numbers(path, table, name, keys, may_be_empty=name.startswith(LOG_ODDS))
     if classes:
         values = table[names].to_numpy(dtype=np.float64)
         is_wrong = np.asarray(((values < 0) | (values > 1)).any(axis=1))

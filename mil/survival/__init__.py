@@ -6,6 +6,7 @@ No run, no file, no cohort and no head is known here; concordance, censoring wei
     partial_likelihood.py  loss, gradient, Hessian products and risk-set means: Efron or Breslow ties, strata, entry, weights
     cox_regression.py      regression on a few inputs: errors, tests, Schoenfeld residuals
     ridge_regression.py    regression with a ridge on any number of inputs
+    discrete_hazard.py     a log-odds for each interval of time: likelihood, survival, and the one number of a patient
     prognosis.py           a log-hazard as survival over time, median and restricted mean
     risk_groups.py         cut-offs of risk groups, and what they are called
     calibration.py         calibration at a time and over all times

@@ -7,7 +7,7 @@ among the later epochs. No test patient is ever seen here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from mil.training.packed import standardise
 from mil.training.recipe.epoch_store import EpochKeeper, Progress
 from mil.training.recipe.learning import check_learnt, loss_of_training
 from mil.training.recipe.schedule import EPOCHS, first_choice, rate_at
-from mil.training.task import FoldInputs, FollowsCohort, TrainingTask
+from mil.training.task import FoldInputs, FollowsCohort, TrainingTask, learnt_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ def fit(
     torch.use_deterministic_algorithms(mode=True)
     rng = np.random.default_rng(seed)
     torch.manual_seed(int(rng.integers(2**31)))
+    fold = replace(fold, targets=learnt_targets(task, fold.targets, fold.train))
     n_inputs = fold.read(fold.train[0]).tiles.shape[1]
     head = make_head(config.head, config, n_inputs=n_inputs, n_outputs=task.n_outputs(fold.targets))
     standardise(head, fold.read, fold.train)

@@ -17,6 +17,7 @@ from common.files import write_table
 from common.guards.own_files import own_folder, remove_own_files
 from mil.heads.head import Head
 from mil.runs.facts import FOLD_SCHEMA, TRAIN_AGAIN, FoldRecord
+from mil.runs.figure_names import LOG_ODDS
 from mil.runs.model_file import Model, read_model, write_model
 from mil.runs.record import read_sealed, write_sealed
 from mil.runs.run_folder import RunFolder
@@ -89,7 +90,12 @@ def write_fold_tables(folder: RunFolder, records: Sequence[FoldRecord], columns:
 def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write predictions of all folds; only the header when there are none."""
     ordered = sorted(rows, key=lambda row: (row["model"], row["repeat"], row["fold"], row["patient_id"]))
-    write_table(path, columns, [[row[name] for name in columns] for row in ordered])
+    write_table(path, columns, [[_cell(row, name) for name in columns] for row in ordered])
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    """Return what a row says; nothing for an interval that its model has not."""
+    return row.get(name, "") if name.startswith(LOG_ODDS) else row[name]
 
 
 def write_image_predictions(folder: RunFolder, table: ImageTable | None) -> None:

@@ -1,4 +1,4 @@
-"""Survival as a task: Cox's partial likelihood (Efron ties) of event-stratified batches, or of the whole cohort at once."""
+"""Survival as a task: one log-hazard by Cox's partial likelihood, or a log-odds for each interval of time (`--loss`)."""
 
 from __future__ import annotations
 
@@ -9,37 +9,42 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
-from torch import Tensor
+from jaxtyping import Float64
 
 from common.cohort import Cohort
 from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.heads.head import Head
 from mil.runs.facts import ScaleFacts
-from mil.runs.figure_names import ATTENTION, COMPETING
+from mil.runs.figure_names import ATTENTION, COMPETING, log_odds_columns
 from mil.runs.model_file import Model
-from mil.survival.partial_likelihood import loss, loss_and_gradient
+from mil.survival.discrete_hazard import n_intervals
 from mil.training.held_out.risk_scale import scale_of, scaled_by_held_out
-from mil.training.packed import ReadBag, draw, in_blocks, predict
-from mil.training.recipe.batches import risk_set_size, stratified_batches
+from mil.training.packed import ReadBag, predict
 from mil.training.recipe.schedule import EPOCHS
 from mil.training.task import AuditOutcome, FoldInputs, FoldRows, Row, TargetCounts
+from mil.training.time_to_event.cox_steps import cohort_gradient, cox_epoch, cox_validation_loss
 from mil.training.time_to_event.end_points import EndPoint, find_end_point
+from mil.training.time_to_event.interval_steps import (
+    interval_epoch,
+    interval_risks,
+    interval_validation_loss,
+    log_odds_of,
+)
 from mil.training.time_to_event.joint_models import (
     combined_scores,
     fit_linear_cox,
     held_out_risks,
     scale_of_linear,
 )
-from mil.training.time_to_event.linear_fit import fit_linear, is_linear
-from mil.training.time_to_event.risk_rows import survival_rows
+from mil.training.time_to_event.linear_fit import is_linear
+from mil.training.time_to_event.risk_rows import interval_facts, survival_rows
 from mil.training.time_to_event.survival_targets import SurvivalTargets
 from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
 
 MIN_EVENTS = 2
-MAX_GRADIENT = 5.0
+__all__ = ["SurvivalTargets", "SurvivalTraining", "cohort_gradient", "survival_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +56,10 @@ class SurvivalTraining:
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1 / 3  # a partial likelihood is noisier than a class
     end_point: EndPoint = EndPoint()  # noqa: RUF009  a frozen value
+    n_intervals: int = 0  # most intervals of the logistic hazard; 0: Cox
 
     def with_settings(self, config: TrainConfig) -> SurvivalTraining:
-        """Return the task with the end point, ties, strata, entry and weights of a run's settings."""
+        """Return the task with the end point, ties, strata, entry, weights and loss of a run's settings."""
         own = EndPoint(
             name=config.endpoint, horizon=config.horizon, entry=config.entry, group=config.strata,
             weight=config.case_weights, competing=config.competing, ties=config.ties, risk_groups=config.risk_groups,
@@ -61,7 +67,12 @@ class SurvivalTraining:
         named = [
             name for name in (*config.endpoint.split("/"), config.entry, config.case_weights, config.competing) if name
         ]
-        return replace(self, end_point=own, columns=(*self.columns, *named))
+        task = replace(self, end_point=own, columns=(*self.columns, *named))
+        if config.loss == "cox":
+            return task
+        return replace(
+            task, n_intervals=config.intervals, learning_rate_factor=1.0
+        )  # a sum over patients, as of classes
 
     def patient_columns(self, cohort: Cohort, targets: SurvivalTargets) -> dict[str, Mapping[str, object]]:
         """Return the groups of patients under their column's name, and who had a competing event, where they are known."""
@@ -82,15 +93,15 @@ class SurvivalTraining:
                 f"{cohort.path}: a {self.name} model needs two events or more, found {n_events} among {len(targets.times)} "
                 "patients"
             )
-        return targets, excluded
+        return replace(targets, n_intervals=self.n_intervals), excluded
 
     def classes(self, targets: SurvivalTargets) -> list[str]:
         """Return none."""
         return []
 
     def n_outputs(self, targets: SurvivalTargets) -> int:
-        """Return one: the log-hazard."""
-        return 1
+        """Return one, the log-hazard; or one for each interval learnt of the training patients."""
+        return 1 if targets.intervals is None else len(targets.intervals)
 
     def known_of(self, targets: SurvivalTargets, patients: Sequence[str]) -> list[Any]:
         """Return all that is known of them: times, events, entries, weights, strata, ties, unit."""
@@ -112,17 +123,23 @@ class SurvivalTraining:
             raise StudyError(f"{table}: fewer than two events among the {len(usable)} patients with features")
 
     def check_plan(self, targets: SurvivalTargets, plan: FoldPlan) -> None:
-        """Refuse a fold without an event.
+        """Refuse a fold without an event, or, where intervals are wanted, without one after time 0.
 
         Raises:
             StudyError: there is none to learn from.
         """
         if not any(map(targets.counts, plan.train)):
             raise StudyError(f"{plan.place} has no event among its training patients; make splits with fewer --folds")
+        try:
+            targets.learnt_of(plan.train)
+        except ValueError as error:
+            raise StudyError(
+                f"{plan.place}: --loss logistic_hazard: {error} among its training patients; give --loss cox"
+            ) from error
 
     def epochs_for(self, n_train: int, config: TrainConfig) -> int:
-        """Return the epochs where the user names none: the linear head is fitted exactly, in one."""
-        return 1 if is_linear(config.head) else EPOCHS
+        """Return the epochs where the user names none: Cox fits the linear head exactly, in one."""
+        return 1 if is_linear(config.head) and not self.n_intervals else EPOCHS
 
     def strata(self, targets: SurvivalTargets) -> Mapping[str, int]:
         """Return whether each patient had the event."""
@@ -140,85 +157,46 @@ class SurvivalTraining:
     def train_epoch(
         self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[SurvivalTargets], rng: np.random.Generator
     ) -> float:
-        """Train one epoch: a step for each batch of patients at risk together, or one for the whole cohort; return the loss.
-
-        Every patient is in one batch; events are spread evenly over them, and each has one.
-        """
-        if is_linear(head.name):
-            fit_linear(head, fold)
-            return self._loss_of(fold.targets, fold.train, predict(head, fold.read, fold.train)[:, 0])
-        if not fold.config.risk_set_patients:
-            return self._exact_step(head, optimiser, fold, rng)
-        events, total, weight = fold.targets.events, 0.0, 0.0
-        size = risk_set_size(fold.config.risk_set_patients, len(fold.train), sum(events[each] for each in fold.train))
-        for batch in stratified_batches(fold.train, events, size, rng):
-            sets = fold.targets.risk_sets(batch)
-            if sets is None:
-                continue
-            outputs, extra = head.taught(draw(fold.read, batch, fold.config.max_tiles, rng), None)
-            risks = outputs[:, 0].detach().double().numpy()
-            if not np.isfinite(risks).all():
-                return float("nan")
-            own, gradient = loss_and_gradient(risks, sets)
-            optimiser.zero_grad()
-            ((outputs[:, 0] * torch.from_numpy(gradient).to(outputs.dtype)).sum() + extra).backward()
-            torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
-            optimiser.step()
-            total, weight = total + own * sets.total_weight, weight + sets.total_weight
-        return total / weight
-
-    def _exact_step(
-        self, head: Head, optimiser: torch.optim.Optimizer, fold: FoldInputs[SurvivalTargets], rng: np.random.Generator
-    ) -> float:
-        """Take one step along the exact gradient of the whole cohort."""
-        seeds = rng.integers(2**31, size=(len(fold.train), 2))
-        optimiser.zero_grad()
-        loss = cohort_gradient(head, fold, seeds)
-        torch.nn.utils.clip_grad_norm_(head.parameters(), MAX_GRADIENT)
-        optimiser.step()
-        return loss
+        """Train one epoch by the loss of the task; return it."""
+        return (interval_epoch if self.n_intervals else cox_epoch)(head, optimiser, fold, rng)
 
     def validation_loss(self, head: Head, fold: FoldInputs[SurvivalTargets]) -> float:
-        """Return the cross-validated partial likelihood (Verweij and van Houwelingen 1993, Stat Med 12:2305), negative.
+        """Return the loss of the inner validation part; without training patients of these patients by themselves."""
+        return (interval_validation_loss if self.n_intervals else cox_validation_loss)(head, fold)
 
-        l(training and validation) - l(training): a few validation patients alone have hardly an event to rank. Without
-        training patients it is that of the validation patients by themselves.
-        """
-
-        def total(patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
-            sets = fold.targets.risk_sets(patients)
-            return 0.0 if sets is None else loss(risks, sets) * sets.total_weight
-
-        both = [*fold.train, *fold.val]
-        risks = predict(head, fold.read, both)[:, 0]
-        if not np.isfinite(risks).all():
-            return float("nan")
-        return float((total(both, risks) - total(fold.train, risks[: len(fold.train)])) / len(fold.val))
-
-    def _loss_of(self, targets: SurvivalTargets, patients: Sequence[str], risks: Float64[np.ndarray, " n"]) -> float:
-        sets = targets.risk_sets(patients)
-        return float("nan") if sets is None or not np.isfinite(risks).all() else loss(risks, sets)
+    def learnt_of(self, targets: SurvivalTargets, train: Sequence[str]) -> SurvivalTargets:
+        """Return the targets with the intervals of these training patients, where the loss has any."""
+        return targets.learnt_of(train)
 
     def prediction_columns(self, targets: SurvivalTargets) -> list[str]:
-        """Return the columns: time and event, log-hazard, score and risk group."""
-        return ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "risk_group"]
+        """Return the columns: time and event, log-hazard, score and risk group, and the log-odds of each interval, if any."""
+        first = ["repeat", "fold", "patient_id", "model", "time", "event", "log_hazard", "score", "risk_group"]
+        most = n_intervals(sum(targets.events.values()), self.n_intervals) if self.n_intervals else 0
+        return [*first, *log_odds_columns(most)]
 
     def predict_fold(self, head: Head, read: ReadBag, plan: FoldPlan, targets: SurvivalTargets) -> FoldRows:
         """Return test and held-out predictions, and the training risks that put them on a scale."""
-        train_risk = predict(head, read, plan.train)[:, 0]
-        scale = scale_of(train_risk, targets.risk_groups)
-        tested, held, trained = (
-            survival_rows(plan, part, targets, risk, model=ATTENTION, scale=scale)
-            for part, risk in (
-                (plan.test, predict(head, read, plan.test)[:, 0]),
-                (plan.val, predict(head, read, plan.val)[:, 0]),
-                (plan.train, train_risk),
-            )
+        own = targets.learnt_of(plan.train)
+        outputs = {part: predict(head, read, part) for part in (plan.train, plan.test, plan.val)}
+        risks = {part: self._risks(said, own) for part, said in outputs.items()}
+        scale = scale_of(risks[plan.train], targets.risk_groups)
+        log_odds = log_odds_of(outputs[plan.test], own) if self.n_intervals else None
+        tested = survival_rows(
+            plan, plan.test, targets, risks[plan.test], model=ATTENTION, scale=scale, log_odds=log_odds
+        )
+        held, trained = (
+            survival_rows(plan, part, targets, risks[part], model=ATTENTION, scale=scale)
+            for part in (plan.val, plan.train)
         )
         n_events = sum(targets.events[patient] for patient in plan.train)
         return FoldRows(
-            predictions=tested, validation=held, training=trained, scale=ScaleFacts(**scale), n_train_events=n_events
-        )
+            predictions=tested, validation=held, training=trained, n_train_events=n_events,
+            scale=ScaleFacts(**scale, intervals=interval_facts(own.intervals)),
+        )  # fmt: skip
+
+    def _risks(self, outputs: Float64[np.ndarray, "n out"], targets: SurvivalTargets) -> Float64[np.ndarray, " n"]:
+        """Return what patients are ranked by."""
+        return interval_risks(outputs, targets) if self.n_intervals else outputs[:, 0]
 
     def scaled_by_held_out(self, rows: FoldRows, parts: Sequence[FoldRows]) -> FoldRows:
         """Return the rows of a fold with scale, cut-offs and training risks of its held-out training patients."""
@@ -255,38 +233,3 @@ class SurvivalTraining:
         self, models: Iterable[tuple[FoldPlan, Model]], bags: BagStore, targets: SurvivalTargets
     ) -> None:
         """Predict no images: a time is known of a patient alone."""
-
-
-def cohort_gradient(head: Head, fold: FoldInputs[SurvivalTargets], seeds: Int[np.ndarray, "n 2"]) -> float:
-    """Add the exact gradient of the whole cohort's Cox loss to the head's parameters, block by block.
-
-    Args:
-        head: in training mode.
-        fold: its training patients are those of the partial likelihood.
-        seeds: for each block (its first patient's row) the seeds of the drawn tiles and of dropout.
-
-    Returns:
-        The loss.
-    """
-    train, config = fold.train, fold.config
-
-    def forward(start: int, block: list[str]) -> Tensor:
-        bags = draw(fold.read, block, config.max_tiles, np.random.default_rng(seeds[start, 0]))
-        torch.manual_seed(int(seeds[start, 1]))  # the same dropout in both passes
-        return head.of_bags(bags)[:, 0]
-
-    starts = range(0, len(train), config.batch_patients)
-    blocks = list(in_blocks(train, config.batch_patients))
-    with torch.no_grad():
-        risks = np.concatenate(
-            [forward(start, block).double().numpy() for start, block in zip(starts, blocks, strict=True)]
-        )
-    if not np.isfinite(risks).all():
-        return float("nan")  # `fit` says what to do
-    sets = fold.targets.risk_sets(train)
-    assert sets is not None, "a fold has an event among its training patients"
-    own, gradient = loss_and_gradient(risks, sets)
-    coefficients = torch.from_numpy(gradient).float()
-    for start, block in zip(starts, blocks, strict=True):
-        (forward(start, block) * coefficients[start : start + len(block)]).sum().backward()
-    return own

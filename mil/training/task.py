@@ -211,6 +211,19 @@ def strata_of_training(task: TrainingTask[Any], targets: Any, train: Sequence[st
 
 
 @runtime_checkable
+class LearnsTargets(Protocol):
+    """A task whose targets hold what is learnt of a model's training patients, such as intervals of time."""
+
+    def learnt_of(self, targets: Any, train: Sequence[str]) -> Any:
+        """Return the targets with what these patients alone teach; the number of outputs may follow from it."""
+
+
+def learnt_targets(task: TrainingTask[Any], targets: Any, train: Sequence[str]) -> Any:
+    """Return the targets as the head of these training patients is taught them."""
+    return task.learnt_of(targets, train) if isinstance(task, LearnsTargets) else targets
+
+
+@runtime_checkable
 class CombinesModels(Protocol):
     """A task with models made of the scores of others."""
 

@@ -54,7 +54,7 @@ class TrainConfig(EngineConfig):
     )
     learning_rate: float = option(
         3e-3,
-        help="AdamW's highest rate, after the warm-up (survival takes a third); falls to 0 by a cosine",
+        help="AdamW's highest rate, after the warm-up (survival by Cox takes a third); falls to 0 by a cosine",
         group="training",
     )
     label_smoothing: float = option(
@@ -93,13 +93,15 @@ class TrainConfig(EngineConfig):
         4096, help="tiles drawn from a bag an epoch in training; evaluation takes all", group="training"
     )
     batch_patients: int = option(
-        8, help="patients a step (subtype), or a block of the exact gradient (survival)", group="training"
+        8,
+        help="patients a step (subtype, and survival by logistic hazard), or a block of the exact gradient (survival by Cox)",
+        group="training",
     )
     risk_set_patients: int = option(
         32,
         group="training",
-        help="most patients a step (survival; a quarter of them where these are fewer), events spread evenly; 0: one step an "
-        "epoch by the exact gradient of all",
+        help="most patients a step (survival by Cox; a quarter of them where these are fewer), events spread evenly; 0: one step "
+        "an epoch by the exact gradient of all",
     )
     search: int = option(
         0, help="trials a fold of a search for settings, judged by inner folds of the training patients alone; 0: none",
@@ -111,6 +113,18 @@ class TrainConfig(EngineConfig):
     search_folds: int = option(3, help="inner folds by which a trial is judged, from 2", group="search")
     search_sampler: Literal["tpe", "random"] = option(
         "tpe", help="how trials are drawn: a tree-structured Parzen estimator, or at random", group="search"
+    )
+    loss: Literal["cox", "logistic_hazard"] = option(
+        "cox",
+        group="survival",
+        help="what the head learns: one log-hazard by Cox's partial likelihood, or a chance of the event for each interval of time "
+        "(discrete-time logistic hazard), whose hazards need not be proportional and whose survival needs no baseline",
+    )
+    intervals: int = option(
+        10,
+        group="survival",
+        help="most intervals of --loss logistic_hazard, parted at quantiles of the times of the training patients' events; one for "
+        "every 5 events at most",
     )
     endpoint: str = option(
         "",
@@ -188,8 +202,24 @@ class TrainConfig(EngineConfig):
         from mil.survival.risk_groups import n_groups  # here: the help of a script imports no numbers
 
         n_groups(self.risk_groups)
+        self._check_loss()
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("--learning_rate is above 0 and --weight_decay not below 0")
+
+    def _check_loss(self) -> None:
+        """Refuse what only Cox's likelihood knows beside another one."""
+        if self.loss == "cox":
+            return
+        if self.strata:
+            raise ValueError(
+                f"--strata {self.strata} compares patients inside a stratum, which Cox's likelihood does; --loss {self.loss} "
+                "compares nobody, each patient has a likelihood of the own: leave --strata out, or give --loss cox"
+            )
+        if self.ridge is not None:
+            raise ValueError(
+                f"--ridge {self.ridge:g} is the penalty of Cox regression, by which --loss cox fits --head linear; --loss "
+                f"{self.loss} learns that head in steps, held by --weight_decay: leave --ridge out, or give --loss cox"
+            )
 
     def _rules(self) -> tuple[tuple[str, bool, str], ...]:
         """Return settings, whether each is out of its range, and what it should be."""
@@ -206,6 +236,7 @@ class TrainConfig(EngineConfig):
                 "a number from 2, or 0 for all",
             ),
             ("evenness", not 0 <= self.evenness <= 10, "a number from 0 to 10"),
+            ("intervals", self.intervals < 1, "a number from 1"),
             ("horizon", not 0 <= self.horizon < float("inf"), "a time above 0, or 0 for none"),
             ("ridge", not 0 <= ridge < float("inf"), "a number from 0"),
             ("bootstrap", self.bootstrap < 100, "a number from 100"),

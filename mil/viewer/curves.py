@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from mil.evaluation.survival_evaluation import group_of_patients, risk_group_names
+from mil.evaluation.survival_parts.predicted_hazards import cumulative_hazards
 from mil.metrics.survival_curves import kaplan_meier, kaplan_meier_limits
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
-from mil.survival.prognosis import prognosis_of
 
 N_TIMES = 60
 
@@ -56,17 +56,14 @@ def predicted_survival(
 ) -> Float64[np.ndarray, " t"] | None:
     """Return the survival predicted for a test patient at some times, averaged over repeats.
 
-    Each fold's is what its training patients' follow-up makes of the log-hazard (mil/survival/prognosis.py). None where the run
-    did not test the patient, or kept no follow-up of training patients.
+    Each fold's is what its head says, or its training patients' follow-up makes of the log-hazard
+    (mil/evaluation/survival_parts/predicted_hazards.py). None where the run did not
+    test the patient, or kept no follow-up of training patients.
     """
     trained, curves = dict(by_fold(run.follow_up, ATTENTION)), []
     for key, rows in by_fold(run.predictions, ATTENTION):
         own = rows[rows["patient_id"] == patient_id]
         if not len(own) or key not in trained:
             continue
-        known = trained[key]
-        prognosis = prognosis_of(
-            known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)
-        )
-        curves.append(np.exp(-prognosis.cumulative(own["log_hazard"].to_numpy(float)[:1], moments)[0]))
+        curves.append(np.exp(-cumulative_hazards(run, key, trained[key], own.iloc[:1], moments)[0]))
     return np.mean(curves, axis=0) if curves else None

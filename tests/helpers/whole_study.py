@@ -98,6 +98,8 @@ def make_run_study(root: Path) -> Study:
         ]
         assert predict([*own, *new]) == 0
         assert clinical([*own, "--bootstrap", "100"]) == 0
+    in_intervals = ["--loss", "logistic_hazard", "--name", "intervals"]
+    assert train([*flag, "--task", "survival", *FAST, *in_intervals]) == 0
     assert show_results(flag) == 0
     return study
 

@@ -1,4 +1,4 @@
-"""Calibration of a run's survival probabilities out of fold, each fold's by the baseline hazard of its training patients."""
+"""Calibration of a run's survival probabilities out of fold, each fold's by its head or the baseline of its training patients."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64
 
+from mil.evaluation.survival_parts.predicted_hazards import cumulative_hazards
 from mil.evaluation.survival_parts.records import DecisionPoint, RunCalibration
 from mil.metrics.survival_curves import MedianTime, median_time
 from mil.runs.figure_names import ATTENTION
 from mil.runs.run_store import FinishedRun, by_fold, by_patient
 from mil.survival.calibration import calibration_at, d_calibration
 from mil.survival.decision_curve import net_benefit
-from mil.survival.prognosis import prognosis_of
 
 MIN_PATIENTS, BINS_FROM = 20, 100  # for a calibration; for ten bins instead of five
 QUANTILES = (0.25, 0.5, 0.75)
@@ -71,16 +71,10 @@ def _predicted(
     n, t = len(patients), len(moments)
     sums, n_of = [np.zeros((n, t)), np.zeros((n, t)), np.zeros((n, 1))], np.zeros((n, 1))
     for key, rows in by_fold(run.predictions, ATTENTION):
-        known = trained[key]
-        prognosis = prognosis_of(
-            known["log_hazard"].to_numpy(float), known["time"].to_numpy(float), known["event"].to_numpy(int)
-        )
-        risk = rows["log_hazard"].to_numpy(float)
         own = rows["time"].to_numpy(float)[:, None]
         place = patients.get_indexer(pd.Index(rows["patient_id"]))
-        sums[0][place] += prognosis.cumulative(risk, moments)
-        sums[1][place] += prognosis.cumulative(risk, np.minimum(own, moments))
-        sums[2][place] += prognosis.cumulative(risk, own)
+        for total, times in zip(sums, (moments, np.minimum(own, moments), own), strict=True):
+            total[place] += cumulative_hazards(run, key, trained[key], rows, times)
         n_of[place] += 1
     return _Predicted(sums[0] / n_of, sums[1] / n_of, (sums[2] / n_of)[:, 0])
 

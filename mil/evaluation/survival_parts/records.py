@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mil.evaluation.metrics_record import Named
 from mil.metrics.bootstrap import Interval
 from mil.metrics.survival_curves import MedianTime
+from mil.runs.record import present
 from mil.survival.calibration import CalibrationAt, DCalibration
 
 
@@ -100,7 +101,8 @@ class IncidenceAt:
 class SurvivalParts:
     """All of it; what a run has not is None or empty.
 
-    `follow_up` is the median follow-up by reverse Kaplan-Meier.
+    `follow_up` is the median follow-up by reverse Kaplan-Meier; `n_intervals` how many intervals of time the head of each fold has,
+    where it has any.
     """
 
     models: dict[str, FurtherModel]
@@ -113,3 +115,4 @@ class SurvivalParts:
     d_calibration: DCalibration | None
     incidence: tuple[IncidenceAt, ...]  # where competing events are known
     decision: tuple[DecisionPoint, ...]  # at the middle one of the times of `calibration`
+    n_intervals: tuple[int, ...] | None = present()

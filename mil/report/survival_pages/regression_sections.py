@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mil.evaluation.survival_parts.records import HazardRatio, SurvivalParts
 from mil.report.blocks import Block, Paragraph, Section, counted, illustration, note, number, p_value, table
 from mil.report.task import Pictures
@@ -49,6 +51,31 @@ def _ratio_row(row: HazardRatio, regression: str) -> list[object]:
     return [regression, row.name, ratio, p_value(row.p), p_value(row.proportional_p)]
 
 
+def probability_words(n_intervals: Sequence[int] | None) -> str:
+    """Say where predicted survival comes from.
+
+    Args:
+        n_intervals: of the head of each fold; None where it has one log-hazard.
+    """
+    if n_intervals is None:
+        return (
+            "Probabilities are those of Cox's model with Breslow's baseline hazard of each fold's training patients, log-hazards "
+            "shrunk by what their follow-up bears out (by risks of models that never saw them, where inner folds were made)."
+        )
+    least, most = min(n_intervals), max(n_intervals)
+    many = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"Probabilities come from the heads themselves, and from no baseline: each gives the chance of the event in each of {many} "
+        "intervals of time to those who come to its start (logistic hazard; Gensheimer and Narasimhan 2019, PeerJ 7:e6257), "
+        "so that hazards need not be proportional. Intervals end at quantiles of the times of the events of the fold's training "
+        "patients; survival is the product of 1 less these chances, with a constant rate inside an interval and no change after "
+        "the last. "
+        "Patients are ranked by one number, the logarithm of the cumulative hazard averaged over the ends (the mortality of "
+        "Ishwaran et al. 2008, Ann Appl Stat 2:841); tables call it log-hazard, which it is, but for a constant, where hazards are "
+        "proportional."
+    )
+
+
 def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Section]:
     """Return the calibration at some times and over all; nothing where it is not known."""
     if not parts.calibration:
@@ -87,7 +114,7 @@ def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Secti
             pictures,
         ),
         note(
-            "Predicted by each fold's model with Breslow's baseline hazard of its training patients. Expected: mean "
+            f"{probability_words(parts.n_intervals)} Expected: mean "
             "predicted risk; observed: 1 "
             "less Kaplan-Meier. Intercept: logarithm of observed over expected events, 0 is right, below 0 too much risk; "
             "slope: 1 is right, "

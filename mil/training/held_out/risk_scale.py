@@ -13,7 +13,6 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Float64
 
-from mil.runs.facts import ScaleFacts
 from mil.survival.risk_groups import cut_offs, group_of
 from mil.training.task import FoldRows, Row
 
@@ -43,8 +42,8 @@ def placed(risk: float, scale: Scale) -> Row:
 def scaled_by_held_out(rows: FoldRows, parts: Sequence[FoldRows], risk_groups: str) -> FoldRows:
     """Return the rows of a fold with scale, cut-offs and training risks of its held-out training patients.
 
-    Cox's likelihood leaves the level of a model open, so risks of inner models are taken from the mean of their own training
-    patients to that of the fold's model.
+    Cox's likelihood leaves the level of a model open, and intervals of time are each model's own, so risks of inner models are
+    taken from the mean of their own training patients to that of the fold's model.
 
     Args:
         rows: of the fold's own model, with its training patients and its scale.
@@ -63,5 +62,5 @@ def scaled_by_held_out(rows: FoldRows, parts: Sequence[FoldRows], risk_groups: s
         [{**row, **placed(row["log_hazard"], scale)} for row in each] for each in (rows.predictions, validated, trained)
     )
     return replace(
-        rows, predictions=predictions, validation=validation, training=training, scale=ScaleFacts(**scale)
+        rows, predictions=predictions, validation=validation, training=training, scale=replace(rows.scale, **scale)
     )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mil.survival.discrete_hazard import Intervals, intervals_of
 from mil.survival.risk_sets import RiskSets, risk_sets
 
 
@@ -26,6 +27,8 @@ class SurvivalTargets:
         ties: "efron" or "breslow".
         risk_groups: how patients are parted by their risk (mil/survival/risk_groups.py).
         time_unit: of all times; "" where it is not known.
+        n_intervals: most intervals of time that a head has a log-odds for; 0: it has one log-hazard (Cox).
+        intervals: as learnt of the training patients of a head; None: not yet, or Cox.
     """
 
     times: Mapping[str, float]
@@ -38,6 +41,8 @@ class SurvivalTargets:
     ties: str = "efron"
     risk_groups: str = "median"
     time_unit: str = ""
+    n_intervals: int = 0
+    intervals: Intervals | None = None
 
     def of(self, patients: Sequence[str]) -> tuple[Float64[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         """Return the times and events of patients."""
@@ -61,6 +66,22 @@ class SurvivalTargets:
             stratum=np.array([number[self.groups[patient]] for patient in patients]) if number else None,
             weight=np.array([self.weights[patient] for patient in patients]) if self.weights else None,
         )  # fmt: skip
+
+    def learnt_of(self, train: Sequence[str]) -> SurvivalTargets:
+        """Return the targets with the intervals of these training patients; as they are where they have them, or need none.
+
+        Raises:
+            ValueError: there is no event after time 0 among them.
+        """
+        if not self.n_intervals or self.intervals is not None:
+            return self
+        time, event = self.of(train)
+        own = intervals_of(
+            time, event, self.n_intervals,
+            entry=np.array([self.entries[patient] for patient in train]) if self.entries else None,
+            weight=np.array([self.weights[patient] for patient in train]) if self.weights else None,
+        )  # fmt: skip
+        return replace(self, intervals=own)
 
     def known_of(self, patients: Sequence[str]) -> list[object]:
         """Return all of it as plain values."""
