@@ -94,7 +94,7 @@ def test_what_is_known_is_not_fetched_again(server, tmp_path):
     (tmp_path / "S0.svs").write_bytes(server.files["/S0.svs"])
     assert fingerprint == file_fingerprint(tmp_path / "S0.svs")
     server.asked.clear()
-    time.sleep(0.01)
+    time.sleep(0.05)
     later = slide(server, tmp_path, 0)
     assert file_fingerprint(later) == file_fingerprint(later) == remembered_fingerprint(later) == fingerprint
     assert [method for method, _, _ in server.asked] == ["HEAD"]  # once a command
@@ -103,7 +103,7 @@ def test_what_is_known_is_not_fetched_again(server, tmp_path):
 def test_a_slide_that_changed_is_another(server, tmp_path):
     before = file_fingerprint(slide(server, tmp_path, 0))
     server.files["/S0.svs"] = server.files["/S1.svs"]
-    time.sleep(0.01)
+    time.sleep(0.05)
     own = slide(server, tmp_path, 0)
     assert file_fingerprint(own) != before
     with local_file(own) as file:
