@@ -14,7 +14,7 @@ from mil.runs.run_store import FinishedRun
 
 OWN_PICTURE = re.compile(  # what may lie in a run's figures/ of our own: an older one goes when it is drawn no more
     r"(training|confusion|confusion_images|(confusion|scatter)_\d+|scatter|roc|selective|reliability|kaplan_meier|scores|brier|"
-    r"hazard_ratios|risk_calibration|decision_curve|learning_curve)\.(svg|csv)"
+    r"hazard_ratios|risk_calibration|decision_curve|cumulative_incidence|learning_curve)\.(svg|csv)"
 )
 
 

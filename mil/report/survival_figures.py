@@ -44,9 +44,9 @@ def draw_survival_curves(run: FinishedRun, log_rank_p: float | None) -> Picture:
             continue
         label = f"{name} (n {len(own)}, {counted(int(event.sum()), 'event')})"
         rows += [[name, *row] for row in _draw_curve(axes, time, event, style_of(index), label)]
-        _write_at_risk(axes, time, moments, name=name, row=len(said))
+        write_at_risk(axes, time, moments, name=name, row=len(said))
         said.append(label)
-    _write_below(axes, "number at risk", 0.0, shift=(-16, -36), to="left")
+    write_below(axes, "number at risk", 0.0, shift=(-16, -36), to="left")
     words = "" if log_rank_p is None else "< 0.001" if log_rank_p < 0.001 else f"= {log_rank_p:.3f}"
     axes.legend(  # above the axes: no corner is free of bands for sure
         frameon=False, title=f"log-rank p {words}" if words else None, loc="lower right", bbox_to_anchor=(1.0, 1.0),
@@ -96,15 +96,15 @@ def _draw_curve(
     ]
 
 
-def _write_at_risk(axes: Axes, time: Float[np.ndarray, " n"], moments: Sequence[float], *, name: str, row: int) -> None:
+def write_at_risk(axes: Axes, time: Float[np.ndarray, " n"], moments: Sequence[float], *, name: str, row: int) -> None:
     """Write a group's name and how many are at risk at each moment, in a row below the axis."""
     below = -52 - 15 * row
-    _write_below(axes, name, 0.0, shift=(-16, below), to="right")
+    write_below(axes, name, 0.0, shift=(-16, below), to="right")
     for moment in moments:
-        _write_below(axes, str(int((time >= moment).sum())), moment, shift=(0, below), to="center")
+        write_below(axes, str(int((time >= moment).sum())), moment, shift=(0, below), to="center")
 
 
-def _write_below(axes: Axes, words: str, moment: float, *, shift: tuple[float, float], to: str) -> None:
+def write_below(axes: Axes, words: str, moment: float, *, shift: tuple[float, float], to: str) -> None:
     """Write below a moment of the axis, shifted by points: room that the layout can count on."""
     axes.annotate(
         words,

@@ -29,6 +29,7 @@ from mil.report.survival_figures import (
     draw_survival_curves,
 )
 from mil.report.survival_pages.added_value_section import added_value_section
+from mil.report.survival_pages.incidence_figure import draw_incidence
 from mil.report.survival_pages.regression_sections import (
     calibration_sections,
     hazard_sections,
@@ -67,6 +68,8 @@ class SurvivalReport:
             "kaplan_meier": draw_survival_curves(run, metrics.risk_groups.log_rank_p), "scores": draw_scores(run),
         }  # fmt: skip
         own, parts = metrics.over_time, metrics.parts
+        if (incidence := draw_incidence(run)) is not None:
+            pictures["cumulative_incidence"] = incidence
         if own is not None:
             pictures["brier"] = draw_brier(own.brier, own.time_unit)
         table = None if parts is None else parts.adjusted or parts.alone
@@ -111,7 +114,7 @@ class SurvivalReport:
         if parts is None:
             return over_time
         before = [added_value_section(metrics, parts), *hazard_sections(parts, pictures)]
-        return [*before, *incidence_sections(parts), *over_time, *calibration_sections(parts, pictures)]
+        return [*before, *incidence_sections(parts, pictures), *over_time, *calibration_sections(parts, pictures)]
 
     def fold_table(self, metrics: SurvivalMetrics) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
         """Return each fold's events and concordance."""

@@ -10,6 +10,9 @@ from mil.report.task import Pictures
 from mil.runs.figure_names import time_text
 
 LEAST_EVENTS_AN_INPUT, MAX_P = 10, 0.05
+INCIDENCE_CAPTION = (
+    "Cumulative incidence by risk group (Aalen-Johansen): the end point with 95 % limits; thin: other events."
+)
 
 
 def hazard_sections(parts: SurvivalParts, pictures: Pictures) -> list[Section]:
@@ -126,7 +129,7 @@ def calibration_sections(parts: SurvivalParts, pictures: Pictures) -> list[Secti
     return [Section(key="risk-calibration", title="Calibration of the predicted risk", items="12e, 15, 23a", body=body)]
 
 
-def incidence_sections(parts: SurvivalParts) -> list[Section]:
+def incidence_sections(parts: SurvivalParts, pictures: Pictures) -> list[Section]:
     """Return the cumulative incidences of the risk groups; nothing where competing events are not known."""
     if not parts.incidence:
         return []
@@ -137,6 +140,7 @@ def incidence_sections(parts: SurvivalParts) -> list[Section]:
         rows.append([own.group, time_text(own.time), *shares])
     body: tuple[Block, ...] = (
         table(["group", "until time", "end point (Aalen-Johansen)", "competing event", "1 - Kaplan-Meier"], rows),
+        *illustration("cumulative_incidence", INCIDENCE_CAPTION, pictures),
         note(
             "The share of patients who had the end point's event by a time, and the share who had another one first. 1 less "
             "Kaplan-Meier takes those as if they could still have it and says too much. The model's hazard is the cause-specific "
