@@ -16,6 +16,7 @@ from jaxtyping import Float64
 from common.tables.target_columns import ORDERED
 from mil.evaluation.clusters import plan_of_bags
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
+from mil.evaluation.subtype_evaluation import status_notes
 from mil.evaluation.targets.judged_targets import OF_KIND, RANKED, JudgedTarget, judged, skill
 from mil.evaluation.targets.targets_metrics import (
     NumberMetrics,
@@ -116,7 +117,7 @@ class TargetsEvaluation:
         return supported(resample(metrics, plan), support | {SKILL: Support(is_enough)})
 
     def notes(self, run: FinishedRun) -> tuple[str, ...]:
-        """Say whom each target is missing of, and which classes have hardly a patient."""
+        """Say whom each target is missing of, which classes have hardly a patient, and which is the end of follow-up's."""
         table = self._table(run, ATTENTION)
         found = []
         for own in judged(table, self.columns):
@@ -128,7 +129,7 @@ class TargetsEvaluation:
             few = [f"{c} ({n})" for c, n in zip(own.columns.target.classes, counts, strict=True) if n < MIN_EVENTS]
             if few:
                 found.append(f"under {MIN_EVENTS} test patients of {', '.join(few)} ({name})")
-        return tuple(found)
+        return (*found, *status_notes(run))
 
     def chance(self, run: FinishedRun) -> dict[str, float]:
         """Return what can be reached without a look at the slides."""

@@ -77,6 +77,9 @@ def test_the_status_at_the_end_of_follow_up_is_learnt_as_classes_and_its_bias_is
     assert "vital_status is the status at the end of follow-up" in note
     assert "--task survival takes every patient" in note
     assert "watched briefly" in (study.run("vital_status", "default") / "report.html").read_text()
+    assert run(study, "--target", "vital_status,grade", "--name", "both") == 0  # as one of several targets, too
+    (several,) = list(study.root.glob("runs/*/both/metrics.json"))
+    assert note in json.loads(several.read_text())["notes"]
     assert run(study, "--target", "grade") == 0
     assert not [note for note in metrics(study, "grade")["notes"] if "end of follow-up" in note]
 
