@@ -9,20 +9,26 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 BEGIN_S = 60.0  # for a thread to begin, however busy the machine
+LOOK_S = 0.2  # a signal that comes between Python's last look for one and the wait is heard of at its end
 
 
 class _Begun(threading.Event):
     """What a new thread sets; the wait for it has an end."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        if timeout is None and not super().wait(BEGIN_S):
-            raise MemoryError("a thread did not begin")
-        return super().wait(timeout)
+        if timeout is not None:
+            return super().wait(timeout)
+        last = time.monotonic() + BEGIN_S
+        while not super().wait(LOOK_S):
+            if time.monotonic() > last:
+                raise MemoryError("a thread did not begin")
+        return True
 
 
 @contextmanager
