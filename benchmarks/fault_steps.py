@@ -40,6 +40,7 @@ LIMIT_S = 240
 HEAVY = (  # what a step imports on its way
     "torch", "openslide", "tifffile", "mil.training_run", "preprocessing.tiling.study_tiles", "mil.report.report",
     "features.embedding.study_embedding", "splits.study_splits", "mil.explanation.explained_run",
+    "mil.prediction.prediction_run",
 )  # fmt: skip
 QUIET = {".running-", ".partial", ".log"}  # parts of names that nothing may leave behind
 
@@ -70,7 +71,11 @@ STEPS = {
         Step("splits", "splits.make_splits", ("--folds", "2"), "features", ("splits",), "cohort.csv"),
         Step("train", "mil.train", FAST, "split", ("runs",), "features/"),
         Step("evaluate", "mil.evaluate", ("--bootstrap", "100"), "trained", ("runs",), "runs/"),
-        Step("explain", "mil.explain", ("--faithfulness", "false",), "trained", ("runs",), "features/"),
+        Step("explain", "mil.explain", ("--faithfulness", "false", "--workers", "0"), "trained", ("runs",), "features/"),
+        Step("explain by workers", "mil.explain", ("--faithfulness", "false", "--workers", "2", "--timeout_s", "8"), "trained",
+             ("runs",), "features/"),
+        Step("predict", "mil.predict", ("--features", "{study}/features/efficientnet_lite0", "--bootstrap", "100", "--out",
+             "{study}/predicted"), "trained", ("predicted",), "features/"),
     )
 }  # fmt: skip
 

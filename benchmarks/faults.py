@@ -65,7 +65,7 @@ def drawn(step: Step, seconds: float, rng: random.Random, wanted: Sequence[str])
 
 
 def _fits(name: str, step: Step) -> bool:
-    has_workers = step.name in ("tile by workers", "extract")
+    has_workers = step.name in ("tile by workers", "extract", "explain by workers")
     if name in ("kill of a worker", "worker aborted", "worker hangs"):
         return has_workers
     if name == "slide replaced":

@@ -60,6 +60,9 @@ STEPS = (
     Step("train subtype", "mil/train.py", ("--task", "subtype", *FAST, "3"), ("runs/subtype",)),
     Step("train survival", "mil/train.py", ("--task", "survival", *FAST, "10"), ("runs/survival",)),
     Step("evaluate", "mil/evaluate.py", ("--task", "subtype", "--bootstrap", "100"), ("runs/subtype",)),
+    Step("explain", "mil/explain.py", ("--task", "subtype", "--out", "{study}/explained"), ("explained",)),
+    Step("predict", "mil/predict.py", ("--slides", "{study}/slides", "--out", "{study}/predicted", "--bootstrap", "100"),
+         ("predicted",)),
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mil.explanation.explained_run import explain_run
 
     made = explain_run(config, say=partial(print, flush=True))
-    methods = sorted({method for own in made.patients for method in own.parts.methods})
+    methods = sorted({method for own in made.patients for method in own.methods})
     print(
         f"{len(made.patients)} explained ({', '.join(methods)}); what contributions miss of an output: {made.most_residual:.2g}"
     )

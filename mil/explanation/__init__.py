@@ -12,6 +12,7 @@ How a head predicts stands in `heads`, an ensemble of them in `models`.
     map_store.py      the file of a slide's contributions
     sheet_tiles.py    which tiles stand on the sheets
     explained.py      what is told of a patient that was explained
+    one_patient.py    a patient explained, by whichever process
     explained_run.py  all patients explained, checked and written
     settings.py       the settings of explain.py
     page.py           the page of a run's explanation

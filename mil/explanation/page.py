@@ -59,8 +59,8 @@ def _index(
     rows = tuple(
         cells([
             Link(words=own.patient_id, place=("patients", names[own.patient_id])), own.told,
-            float(own.parts.values[own.parts.told]), float(own.parts.base[own.parts.told]), _main_slide(own),
-            sum(own.n_tiles), ", ".join(own.parts.methods), ", ".join(own.heads), "yes" if own.is_trained_on else "no",
+            float(own.values[own.told_at]), float(own.base[own.told_at]), _main_slide(own),
+            sum(own.n_tiles), ", ".join(own.methods), ", ".join(own.heads), "yes" if own.is_trained_on else "no",
         ])
         for own in patients
     )  # fmt: skip
@@ -117,7 +117,7 @@ def _is_painted(what: ToExplain) -> bool:
 
 
 def _main_slide(own: ExplainedPatient) -> str:
-    return own.slide_ids[int(own.of_slides[:, own.parts.told].argmax())]
+    return own.slide_ids[int(own.of_slides[:, own.told_at].argmax())]
 
 
 def _patient(what: ToExplain, own: ExplainedPatient, made: Made, warnings: tuple[str, ...]) -> Page:
@@ -142,7 +142,7 @@ def _patient(what: ToExplain, own: ExplainedPatient, made: Made, warnings: tuple
                     caption=f"{slide}: contribution to {own.told}; orange speaks for it, blue against.",
                 )
             )  # fmt: skip
-    taken_apart = (own.parts.base, own.of_slides.sum(axis=0), own.parts.residual, own.parts.values)
+    taken_apart = (own.base, own.of_slides.sum(axis=0), own.residual, own.values)
     sums = tuple(
         cells([name, *(float(part[at]) for part in taken_apart)])
         for at, name in enumerate(names)
@@ -154,7 +154,7 @@ def _patient(what: ToExplain, own: ExplainedPatient, made: Made, warnings: tuple
             head=("output", "average tiles", "tiles", "in no tile", "the model's output"),
             rows=sums,
         ),
-        Words(words=f"Heads: {', '.join(own.heads)}. Contributions: {', '.join(own.parts.methods)}.", kind="note"),
+        Words(words=f"Heads: {', '.join(own.heads)}. Contributions: {', '.join(own.methods)}.", kind="note"),
     )
     parts = [Part(title="Contributions", blocks=listings)]
     if pictures:

@@ -32,6 +32,11 @@ class ToExplain:
     patients: tuple[str, ...]
     is_by_other_model: bool = False  # a model from elsewhere, not that of a run of this study
 
+    @property
+    def tiles(self) -> Path:
+        """The folder of the slides' contributions."""
+        return self.out / "tiles"
+
     def heads_of(self, bag: Bag) -> tuple[list[int], bool]:
         """Return the places of the heads that explain a patient, and whether they trained on it."""
         was = self.known.match(bag.patient_id, bag.slide_ids)
@@ -55,7 +60,7 @@ def find_patients(config: ExplainConfig) -> ToExplain:
     settings = _settings_of_run(folder) if config.model is None else {}
     bags = bags_as_trained(
         study, settings, by_slide=model.record.unit == "slide", features=config.features,
-        encoder=str(model.record.encoder.get("encoder", "")), limit_bytes=int(config.memory_gb * 1e9),
+        encoder=str(model.record.encoder.get("encoder", "")), limit_bytes=0,
     )  # fmt: skip
     model.check_features(bags.provenance)
     known = known_patients(path, model)

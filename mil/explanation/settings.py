@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cluster.cluster_settings import EngineConfig
 from common.guards.names import checked_name
 from common.settings import option
 from common.tables.study_slides import SlideCacheConfig
@@ -11,7 +12,7 @@ EXPORTS = ("png", "ome", "geojson", "dicom")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(SlideCacheConfig):
+class ExplainConfig(EngineConfig, SlideCacheConfig):
     """The settings of explain.py."""
 
     study: Path = option(
@@ -43,12 +44,24 @@ class ExplainConfig(SlideCacheConfig):
     )
     faithfulness: bool = option(True, help="measure whether the maps can be believed", group="output")
     seed: int = option(0, help="seed of random orders and untrained heads", group="work")
-    memory_gb: float = option(4.0, help="memory for bags, GB", group="work")
+    workers: int | None = option(
+        None,
+        help="worker processes, each a patient at a time; unset: one a processor, up to 8; 0: none, everything in this process",
+        group="work",
+    )
+    timeout_s: float = option(
+        3600.0, help="time limit of a patient: seconds of processor time, or of standing still", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         checked_name(self.task, "--task")
         self.check_cache()
+        self.check_cluster()
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"--workers is a number from 0, got {self.workers}")
+        if not self.timeout_s > 0:
+            raise ValueError(f"--timeout_s is a number above 0, got {self.timeout_s}")
         unknown = sorted(set(self.wanted) - set(EXPORTS))
         if unknown:
             raise ValueError(

@@ -1,10 +1,10 @@
-"""Which tiles stand on the sheets: a few of each slide that speak most for and against each output, kept as slides go by."""
+"""Which tiles stand on the sheets: a few of each slide that speak most for and against each output, of all slides together."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ OWN_SHEET = re.compile(r"output\d+\.png")
 
 
 @dataclass(frozen=True, order=True)
-class _Candidate:
+class Candidate:
     """A tile that may stand on a sheet; sorted by how far it goes."""
 
     rank: float
@@ -30,51 +30,57 @@ class _Candidate:
     contribution: float
 
 
-@dataclass
-class SheetChoice:
-    """The tiles that go furthest for (True) and against (False) each output."""
-
-    outputs: tuple[str, ...]
-    n: int
-    found: dict[tuple[str, bool], list[_Candidate]] = field(default_factory=dict)
-
-    def look(self, own: SlideMap) -> None:
-        """Take the furthest tiles of a slide."""
-        if not self.n or len(own.coords) != len(own.contributions):
-            return
-        for at, output in enumerate(self.outputs):
-            values = own.contributions[:, at]
-            for is_for in (True, False):
-                order = np.argsort(-values if is_for else values, kind="stable")[:A_SLIDE]
-                new = [
-                    _Candidate(
-                        rank=float(-values[row] if is_for else values[row]), slide_id=own.slide_id,
-                        corner=(int(own.coords[row, 0]), int(own.coords[row, 1])), contribution=float(values[row]),
-                    )
-                    for row in order
-                ]  # fmt: skip
-                kept = sorted([*self.found.get((output, is_for), []), *new])[: self.n]
-                self.found[output, is_for] = kept
+Furthest = Mapping[
+    tuple[str, bool], Sequence[Candidate]
+]  # the tiles that go furthest for (True) and against (False) an output
 
 
-def write_sheets(out: Path, choice: SheetChoice, *, study: Study, files: Mapping[str, Path]) -> dict[str, Path]:
+def furthest_of(own: SlideMap) -> Furthest:
+    """Return the furthest tiles of a slide, by output; none where it is not known where tiles lie."""
+    found: dict[tuple[str, bool], list[Candidate]] = {}
+    if len(own.coords) != len(own.contributions):
+        return found
+    for at, output in enumerate(own.outputs):
+        values = own.contributions[:, at]
+        for is_for in (True, False):
+            order = np.argsort(-values if is_for else values, kind="stable")[:A_SLIDE]
+            found[output, is_for] = [
+                Candidate(
+                    rank=float(-values[row] if is_for else values[row]), slide_id=own.slide_id,
+                    corner=(int(own.coords[row, 0]), int(own.coords[row, 1])), contribution=float(values[row]),
+                )
+                for row in order
+            ]  # fmt: skip
+    return found
+
+
+def merged(one: Furthest, other: Furthest, n: int) -> Furthest:
+    """Return the n furthest of two lots, by output; none where n is 0."""
+    keys = sorted({*one, *other}) if n else []
+    return {key: sorted([*one.get(key, ()), *other.get(key, ())])[:n] for key in keys}
+
+
+def write_sheets(
+    out: Path, furthest: Furthest, outputs: Sequence[str], *, study: Study, files: Mapping[str, Path]
+) -> dict[str, Path]:
     """Write a sheet for each output, and return them; none where there are no slide files.
 
     Args:
         out: the folder; sheets lie in sheets/.
-        choice: the tiles.
+        furthest: the tiles.
+        outputs: in the model's order.
         study: whose tile files tell how large tiles are.
         files: slide id to slide file.
     """
-    names = {slide for kept in choice.found.values() for each in kept if (slide := each.slide_id) in files}
+    names = {slide for kept in furthest.values() for each in kept if (slide := each.slide_id) in files}
     folder, sheets = out / "sheets", {}
     if names:
         own_folder(folder, below=out)
-        pixels = _pixels(choice, study, files)
-        scale = max((abs(each.contribution) for kept in choice.found.values() for each in kept), default=1.0) or 1.0
-        for number, output in enumerate(choice.outputs):
+        pixels = _pixels(furthest, study, files)
+        scale = max((abs(each.contribution) for kept in furthest.values() for each in kept), default=1.0) or 1.0
+        for number, output in enumerate(outputs):
             rows = [
-                (title, [_tile(each, pixels) for each in choice.found.get((output, is_for), [])])
+                (title, [_tile(each, pixels) for each in furthest.get((output, is_for), ())])
                 for is_for, title in ((True, f"most for {output}"), (False, f"most against {output}"))
             ]
             sheets[output] = folder / f"output{number}.png"
@@ -86,10 +92,10 @@ def write_sheets(out: Path, choice: SheetChoice, *, study: Study, files: Mapping
 Place = tuple[str, tuple[int, int]]
 
 
-def _pixels(choice: SheetChoice, study: Study, files: Mapping[str, Path]) -> dict[Place, np.ndarray | None]:
+def _pixels(furthest: Furthest, study: Study, files: Mapping[str, Path]) -> dict[Place, np.ndarray | None]:
     """Return the pixels of all tiles of all sheets; every slide is opened once."""
     wanted: dict[str, set[tuple[int, int]]] = {}
-    for kept in choice.found.values():
+    for kept in furthest.values():
         for each in kept:
             wanted.setdefault(each.slide_id, set()).add(each.corner)
     found: dict[Place, np.ndarray | None] = {}
@@ -100,7 +106,7 @@ def _pixels(choice: SheetChoice, study: Study, files: Mapping[str, Path]) -> dic
     return found
 
 
-def _tile(each: _Candidate, pixels: Mapping[Place, np.ndarray | None]) -> SheetTile:
+def _tile(each: Candidate, pixels: Mapping[Place, np.ndarray | None]) -> SheetTile:
     return SheetTile(
         pixels=pixels.get((each.slide_id, each.corner)), contribution=each.contribution, slide_id=each.slide_id
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.cluster.cluster_settings import OF_CLUSTER
 from common.settings import SECTIONS, SETTINGS_FILE, parse_config, read_settings, settings_of
 from common.study import Study
 from features.embedding.extraction_settings import ExtractionConfig
@@ -179,7 +180,7 @@ def _study(study: Study) -> tuple[str, ...]:
 
 
 def _of(own: StudySettings, config: Any) -> dict[str, Any]:
-    return {**settings_of(config, without=("study",)), **own.of_study}
+    return {**settings_of(config, without=("study", "workers", "timeout_s", *OF_CLUSTER)), **own.of_study}
 
 
 def _files_of(config: Any) -> Iterator[Path]:

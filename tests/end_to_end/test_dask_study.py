@@ -1,4 +1,4 @@
-"""A study over Dask workers, from tiling to training and prediction: the files are those of one machine, to the byte."""
+"""A study over Dask workers, tiling to training, prediction and explanation: its files are those of one machine, to the byte."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.dask_machines import Machines
 from tests.helpers.tiny_slides import (
+    EXPLAIN,
     EXTRACT,
     PREDICT,
     SPLIT,
@@ -65,6 +66,7 @@ def whole(tmp_path_factory):
     run(*EXTRACT, "--study", study, code=1)
     run(*SPLIT, "--study", study)
     run(*FULL_TRAIN, "--study", study)
+    run(*EXPLAIN, "--workers", "0", "--study", study)
     return study
 
 
@@ -82,6 +84,7 @@ def test_a_study_over_workers_is_that_of_one_machine_to_the_byte_and_finds_all_t
         run(*EXTRACT, *own, code=1)
         run(*SPLIT, "--study", study)
         run(*FULL_TRAIN, *own)
+        run(*EXPLAIN, *own)
         assert difference(whole, study) == []
         model = ("--model", study / "runs" / "subtype" / "default" / "model.safetensors", "--slides", study / "slides")
         run(*PREDICT, *model, "--out", tmp_path / "here", code=1)

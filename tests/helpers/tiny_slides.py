@@ -19,6 +19,7 @@ TRAIN = (
     "mil/train.py", "--encoder", ENCODER, "--epochs", "4", "--hidden", "8", "--attention", "4", "--bootstrap", "100",
     "--threads", "1", "--cross_fit", "2",
 )  # fmt: skip
+EXPLAIN = ("mil/explain.py", "--task", "subtype")
 PREDICT = ("mil/predict.py", "--device", "cpu", "--threads", "1", "--workers", "1", "--bootstrap", "100")
 # runs a script in this process and writes a line for each slide or fold that it makes, not for those it finds
 LOGGED = """

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.failures import StudyError
+from mil.bags.bags import BagStore
 from mil.explain import main as explain
 from mil.explanation.map_store import read_slide_map
 from mil.predict import main as predict
@@ -19,7 +21,13 @@ def task(request):
 
 
 def call(study, out, *flags):
-    return explain(["--study", str(study.root), "--out", str(out), *map(str, flags)])
+    return explain(["--study", str(study.root), "--out", str(out), "--workers", "0", *map(str, flags)])
+
+
+def files_of(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_contributions_add_up_to_what_the_head_that_never_saw_the_patient_said(trained_study, task, tmp_path, capsys):
@@ -69,11 +77,36 @@ def test_maps_that_are_not_faithful_say_so_on_every_page(trained_study, tmp_path
 def test_the_same_bytes_each_time(trained_study, tmp_path):
     for name in ("a", "b"):
         assert call(trained_study, tmp_path / name, "--patients", "P00,P01,P02,P03,P04,P05,P06,P07") == 0
-    first, second = (
-        {path.name: path.read_bytes() for path in sorted((tmp_path / name).rglob("*")) if path.is_file()}
-        for name in "ab"
-    )
-    assert first == second
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_workers_leave_the_bytes_of_one_process(trained_study, task, tmp_path):
+    flags = ["--task", task, "--patients", "P00,P01,P02,P03,P04,P05,P06,P07,P08"]
+    assert call(trained_study, tmp_path / "one", *flags) == 0
+    assert call(trained_study, tmp_path / "two", *flags, "--workers", "2") == 0
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_features_that_are_damaged_meanwhile_cost_their_patient_only(trained_study, tmp_path, capsys, monkeypatch):
+    assert call(trained_study, tmp_path / "whole", "--patients", "P02,P03,P04") == 0
+    read = BagStore.read
+
+    def damaged(bags, patient_id):
+        if patient_id == "P03":
+            raise StudyError("P03-0.h5: its content is not what was written")
+        return read(bags, patient_id)
+
+    monkeypatch.setattr(BagStore, "read", damaged)
+    assert call(trained_study, tmp_path / "out", "--patients", "P02,P03,P04") == 1
+    said = capsys.readouterr().out
+    assert "P03-0" in said
+    assert "Traceback" not in said
+    table = pd.read_csv(tmp_path / "out" / "contributions.csv")
+    whole = pd.read_csv(tmp_path / "whole" / "contributions.csv")
+    pd.testing.assert_frame_equal(table, whole[whole["patient_id"] != "P03"].reset_index(drop=True))
+    assert "P03-0.h5: its content is not" in (tmp_path / "out" / "index.html").read_text()
+    assert call(trained_study, tmp_path / "none", "--patients", "P03") == 2
+    assert "no patient can be explained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -83,6 +116,9 @@ def test_the_same_bytes_each_time(trained_study, tmp_path):
         (["--name", "none"], "no model at"),
         (["--exports", "svg"], "--exports are of"),
         (["--slides", "nowhere"], "no folder"),
+        (["--workers", "-1"], "--workers is a number from 0, got -1"),
+        (["--timeout_s", "0"], "--timeout_s is a number above 0, got 0"),
+        (["--scheduler", "node1"], "--scheduler is an address"),
     ],
 )
 def test_wrong_options_say_what_is_wanted(trained_study, tmp_path, flags, wanted, capsys):

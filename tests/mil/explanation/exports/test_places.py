@@ -248,18 +248,18 @@ def test_the_scale_is_symmetric_and_light_in_the_middle():
 
 def test_sheets_take_few_tiles_of_a_slide_and_are_pictures(tmp_path):
     from mil.explanation.map_store import SlideMap
-    from mil.explanation.sheet_tiles import SheetChoice
+    from mil.explanation.sheet_tiles import Furthest, furthest_of, merged
 
-    choice = SheetChoice(("A",), 4)
+    found: Furthest = {}
     for slide, values in {"x": np.arange(10.0), "y": np.array([5.5]), "z": -np.arange(4.0)}.items():
         n = len(values)
-        choice.look(
-            SlideMap(
-                slide_id=slide, patient_id="p", outputs=("A",), told="A", contributions=values[:, None], attention=np.ones(n),
-                coords=np.stack([np.arange(n), np.zeros(n, int)], axis=1), coords_unit="level-0 px", known={},
-            )
+        own = SlideMap(
+            slide_id=slide, patient_id="p", outputs=("A",), told="A", contributions=values[:, None], attention=np.ones(n),
+            coords=np.stack([np.arange(n), np.zeros(n, int)], axis=1), coords_unit="level-0 px", known={},
         )  # fmt: skip
-    places = {is_for: [(own.slide_id, own.corner[0]) for own in choice.found["A", is_for]] for is_for in (True, False)}
+        assert merged(found, furthest_of(own), 0) == {}
+        found = merged(furthest_of(own), found, 4)
+    places = {is_for: [(own.slide_id, own.corner[0]) for own in found["A", is_for]] for is_for in (True, False)}
     assert places[True] == [("x", 9), ("x", 8), ("x", 7), ("y", 0)]
     assert places[False] == [("z", 3), ("z", 2), ("z", 1), ("x", 0)]
     rng = np.random.default_rng(0)
