@@ -58,7 +58,7 @@ STEPS = (
     Step("convert_features", "features/convert_features.py", ("--to", "clam", "--out", "{study}/clam"), ("clam",)),
     Step("make_splits", "splits/make_splits.py", ("--folds", "2"), ("splits",)),
     Step("train subtype", "mil/train.py", ("--task", "subtype", *FAST, "3"), ("runs/subtype",)),
-    Step("train survival", "mil/train.py", ("--task", "survival", *FAST, "10"), ("runs/survival",)),
+    Step("train survival", "mil/train.py", ("--task", "survival", *FAST, "10", "--cross_fit", "0"), ("runs/survival",)),
     Step("evaluate", "mil/evaluate.py", ("--task", "subtype", "--bootstrap", "100"), ("runs/subtype",)),
     Step("explain", "mil/explain.py", ("--task", "subtype", "--out", "{study}/explained"), ("explained",)),
     Step("predict", "mil/predict.py", ("--slides", "{study}/slides", "--out", "{study}/predicted", "--bootstrap", "100"),

@@ -71,7 +71,7 @@ class SharedRing:
         """Let a slot be written again once whoever was writing it is surely gone."""
         self._resting.append((time.monotonic() + REST_S, slot))
 
-    def view(self, slot: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    def view(self, slot: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
         """Return a slot's first bytes as an array; valid until the slot is given back."""
         return _view(self._memory, slot * self.slot_bytes, shape)
 
@@ -111,10 +111,10 @@ class WorkerRing:
     def __init__(self, memory: mmap.mmap, slot_bytes: int) -> None:
         self._memory, self._slot_bytes = memory, slot_bytes
 
-    def view(self, slot: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    def view(self, slot: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
         """Return a slot's first bytes as an array of this shape."""
         return _view(self._memory, slot * self._slot_bytes, shape)
 
 
-def _view(memory: mmap.mmap, start: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+def _view(memory: mmap.mmap, start: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
     return np.frombuffer(memory, np.uint8, count=int(np.prod(shape)), offset=start).reshape(shape)

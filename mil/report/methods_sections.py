@@ -156,15 +156,18 @@ def _held_out(facts: RunFacts) -> str:
     """Say where temperatures, prediction sets, cut-offs and scales come from."""
     wanted = "What needs patients whom a model never saw (temperatures, prediction sets, cut-offs and scale of risks)"
     n_inner = sorted({fold.n_inner_folds for fold in facts.folds} - {0})
+    n_without = sum(not fold.n_inner_folds for fold in facts.folds)
     if n_inner:
+        others = f" {n_without} folds have too few training patients for it: there it is left out." if n_without else ""
         return (
             f"{wanted} comes from {' or '.join(map(str, n_inner))} inner models a fold, each trained like the fold's own on the "
-            "other inner folds of its training patients (cross-fitting)."
+            f"other inner folds of its training patients (cross-fitting).{others}"
         )
     if any(fold.n_val for fold in facts.folds):
         return f"{wanted} comes from the inner validation part; cut-offs and scale of risks from the training patients."
+    why = "--cross_fit 0" if facts.settings.get("cross_fit") == 0 else "too few training patients for inner folds"
     return (
-        f"{wanted} is left out (--cross_fit 0); cut-offs and scale of risks are those of the training patients' own, which a "
+        f"{wanted} is left out ({why}); cut-offs and scale of risks are those of the training patients' own, which a "
         "model spreads too far."
     )
 

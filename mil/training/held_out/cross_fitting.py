@@ -52,7 +52,8 @@ def cross_fit(
             fitted = fit(task, inputs, seed=seed, **keeping)
         except StudyError as error:
             raise StudyError(
-                f"inner fold {number} of {len(plans)}, for predictions out of fold (--cross_fit): {error}"
+                f"inner fold {number} of {len(plans)}, for predictions out of fold (--cross_fit): {error}; a cohort "
+                "too small for inner folds is trained with --cross_fit 0, without what rests on them"
             ) from error
         parts.append(task.predict_fold(fitted.head, fold.read, inner, fold.targets))
     if not parts:

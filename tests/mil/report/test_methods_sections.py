@@ -84,10 +84,22 @@ def folds_of(*, n_val=(4, 4), n_epochs=(2, 2), n_inner=(0, 0)):
         (folds_of(n_val=(4, 0)), ["schedule, in 1 folds; the others ran", "comes from the inner validation part;"], []),
         (
             folds_of(n_val=(0, 0), n_epochs=(9, 5)),
-            ["trained for 5 or 9 epochs, a length fixed beforehand", "is left out (--cross_fit 0)"],
+            [
+                "trained for 5 or 9 epochs, a length fixed beforehand",
+                "is left out (too few training patients for inner folds)",
+            ],
             ["The epoch kept"],
         ),
-        (folds_of(n_val=(0, 0), n_inner=(3, 2)), ["comes from 2 or 3 inner models a fold"], ["--cross_fit 0"]),
+        (
+            folds_of(n_val=(0, 0), n_inner=(3, 2)),
+            ["comes from 2 or 3 inner models a fold"],
+            ["--cross_fit 0", "too few"],
+        ),
+        (
+            folds_of(n_val=(0, 0), n_inner=(3, 0)),
+            ["comes from 3 inner models a fold", "1 folds have too few training patients for it: there it is left out"],
+            [],
+        ),
         ((), ["Every head was trained, a length"], [" for  epochs"]),
     ],
 )
@@ -104,6 +116,8 @@ def test_folds_say_how_their_epoch_was_kept_and_who_was_held_out(folds, said, un
     if folds:
         assert words_of(table)[1][:5] == ["0", "1", "16", str(folds[1].n_val), "20"]
     assert ("Numbers below are of slides." in words) is False
+    asked = folds_section(replace(FACTS, folds=folds_of(n_val=(0, 0)), settings={"cross_fit": 0}), {})
+    assert "is left out (--cross_fit 0)" in of_kind(asked, Paragraph)[0].words
     slides = folds_section(replace(FACTS, folds=folds, patient_of={"a": "p"}), {})
     assert "Numbers below are of slides." in of_kind(slides, Paragraph)[0].words
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.failures import StudyError
 from mil.tasks.subtype import SUBTYPE
 from mil.tasks.survival import SURVIVAL
 from mil.training import fitting
@@ -109,3 +110,16 @@ def test_scale_cut_off_and_training_risks_are_those_of_held_out_patients():
     assert {row["patient_id"]: row["log_hazard"] for row in held.validation} == {
         row["patient_id"]: row["log_hazard"] for row in held.training
     }
+
+
+def test_an_inner_fold_in_which_nothing_can_be_learnt_says_how_to_do_without():
+    """Two events at one time and no one beyond: every order of them is as good as another."""
+    bags, _, _ = key_tile_bags(6)
+    patients = sorted(bags)
+    times = dict(zip(patients, (9.0, 9.0, 3.0, 9.0, 2.0, 9.0), strict=True))
+    targets = SurvivalTargets(times=times, events=dict.fromkeys(patients, 1) | {patients[2]: 0, patients[4]: 0})
+    config = replace(FAST, cross_fit=2)
+    plan = FoldPlan(repeat=0, fold=0, train=tuple(patients), val=(), test=())
+    fold = inputs(bags, patients, (), targets, config)
+    with pytest.raises(StudyError, match=r"inner fold 0 of 2.*learnt nothing.*is trained with --cross_fit 0"):
+        cross_fit(SURVIVAL.training, plan, fold, FoldRows(predictions=[], validation=[]))
