@@ -95,8 +95,8 @@ def test_r9_a_sample_brighter_than_the_bits_found_is_an_error_and_never_wraps(tm
 
 
 def test_r9_samples_packed_in_12_bits_are_read_without_a_word(tmp_path):
-    packed = imagecodecs.packints_encode(deep(12)[..., 0], 12)
-    tifffile.imwrite(tmp_path / "s.tif", np.frombuffer(packed, np.uint8).reshape(512, 960), metadata=None)
+    bits = np.unpackbits(deep(12)[..., 0].astype(">u2").view(np.uint8).reshape(512, 640, 2), axis=2)
+    tifffile.imwrite(tmp_path / "s.tif", np.packbits(bits[..., 4:].reshape(512, -1), axis=1), metadata=None)
     with tifffile.TiffFile(tmp_path / "s.tif", mode="r+b") as file:
         tags = file.pages.first.tags
         tags["ImageWidth"].overwrite(640)

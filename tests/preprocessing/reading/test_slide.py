@@ -30,7 +30,7 @@ def write_lossless(path, image, mpp_x, mpp_y, *, n_levels=1):
     with tifffile.TiffWriter(path) as file:
         for level in range(n_levels):
             part = image[:: 2**level, :: 2**level]
-            resolution = (1e4 / (mpp_x * 2**level), 1e4 / (mpp_y * 2**level))
+            resolution = tuple((10**9, round(mpp * 2**level * 1e5)) for mpp in (mpp_x, mpp_y))  # exact
             file.write(part, tile=(256, 256), photometric="rgb", compression="deflate", resolution=resolution,
                        resolutionunit="CENTIMETER", subfiletype=int(level > 0), metadata=None)  # fmt: skip
 
