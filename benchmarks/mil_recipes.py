@@ -32,6 +32,8 @@ ARMS: dict[str, dict[str, object]] = {
     "evenness 0": {"evenness": 0.0}, "evenness 0.1": {"evenness": 0.1}, "evenness 1": {"evenness": 1.0},
     "batch 4": {"batch_patients": 4}, "batch 16": {"batch_patients": 16},
     "decay 0.1": {"weight_decay": 0.1},
+    "4096 tiles": {"max_tiles": 4096}, "1024 tiles": {"max_tiles": 1024}, "512 tiles": {"max_tiles": 512},
+    "256 tiles": {"max_tiles": 256},
     "exact, 30 steps": {"risk_set_patients": 0}, "exact, 60 steps": {"risk_set_patients": 0, "epochs": 60},
     "risk sets of 8": {"risk_set_patients": 8}, "risk sets of 16": {"risk_set_patients": 16},
     "risk sets of 64": {"risk_set_patients": 64},

@@ -6,8 +6,8 @@ of its features_<encoder>/, STAMP's <extractor>-<hash>/ with the subfolders of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,11 @@ class FeatureFolder:
     files: Mapping[str, Path]
     mpp_of: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coordinates: Path | None = None  # CLAM's patches/
+
+    def of(self, slide_ids: Sequence[str]) -> FeatureFolder:
+        """Return the files of some slides alone."""
+        mpp_of = {slide: self.mpp_of[slide] for slide in slide_ids if slide in self.mpp_of}
+        return replace(self, files={slide: self.files[slide] for slide in slide_ids}, mpp_of=mpp_of)
 
     def read(self, slide_id: str) -> ExchangeBag:
         """Return a slide's bag.

@@ -78,6 +78,13 @@ class BagStore:
         """The slides of a patient's bag, sorted."""
         return list(self._slides[patient_id])
 
+    def of(self, patient_id: str) -> BagStore:
+        """Return the bags of one patient alone, not read yet: what a worker needs of them."""
+        return BagStore(
+            {patient_id: self._slides[patient_id]}, self._folder.of(self._slides[patient_id]), self.provenance,
+            limit_bytes=self._limit,
+        )  # fmt: skip
+
     def fingerprint(self, patient_id: str) -> list[str]:
         """What identifies a patient's features: the checksums of its files, looked up once."""
         if patient_id not in self._fingerprints:

@@ -21,6 +21,7 @@ class ExplainedPatient:
     patient_id: str
     told: str  # the output that maps are of
     told_at: int  # its place
+    names: tuple[str, ...]  # of the outputs
     values: Float64[np.ndarray, " out"]
     base: Float64[np.ndarray, " out"]
     residual: Float64[np.ndarray, " out"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from mil.explanation.explained import ExplainedPatient, MapTest, PatientMade
 from mil.explanation.exports.dicom import check_installed
 from mil.explanation.exports.written import STEP
 from mil.explanation.faithfulness import SCHEMA, Faithfulness, judge
-from mil.explanation.one_patient import explain_patient
+from mil.explanation.one_patient import Explaining, PatientJob, explain_patient
 from mil.explanation.page import write_pages
 from mil.explanation.patients import ToExplain, find_patients
 from mil.explanation.settings import ExplainConfig
@@ -68,12 +67,20 @@ def _explain(
     what: ToExplain, config: ExplainConfig, files: Mapping[str, Path]
 ) -> tuple[list[PatientMade], list[SlideStatus]]:
     """Explain each patient; return what came of them, in their order, and slides that are lost."""
-    made, lost, run = [], [], secrets.token_hex(8)
+    made, lost = [], []
     slides = {patient: what.bags.slides_of(patient) for patient in what.patients}
+    all_of = Explaining(
+        study=what.study, out=what.out, model_file=what.model_file, model_sha256=what.model_sha256, config=config
+    )
     jobs = []
     for number, patient in enumerate(what.patients):
         own = {slide: files[slide] for slide in slides[patient] if slide in files} if files else None
-        jobs.append((patient, (config, run, number, own)))
+        places, is_trained_on = what.heads_of(patient)
+        job = PatientJob(
+            patient_id=patient, number=number, bags=what.bags.of(patient), places=tuple(places), is_trained_on=is_trained_on,
+            files=own,
+        )  # fmt: skip
+        jobs.append((patient, (all_of, job)))
     workers = min(default_workers(), MAX_WORKERS) if config.workers is None else config.workers
     with engine_of(config) as engine:
         for outcome in over_slides(

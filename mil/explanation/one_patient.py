@@ -6,62 +6,84 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
 from common.failures import SlideError, SlideStatus, StudyError, failed
-from mil.bags.bags import Bag
+from common.files import content_sha256
+from common.study import Study
+from mil.bags.bags import Bag, BagStore
 from mil.explanation.contributions import Contributions, contributions
 from mil.explanation.explained import ExplainedPatient, MapTest, PatientMade
 from mil.explanation.exports.written import STEP, export_slide
 from mil.explanation.faithfulness import likeness, untrained
 from mil.explanation.flipping import flip
 from mil.explanation.map_store import SlideMap, write_slide_map
-from mil.explanation.patients import ToExplain, find_patients
+from mil.explanation.patients import TILES
 from mil.explanation.settings import ExplainConfig
 from mil.explanation.sheet_tiles import Furthest, furthest_of, merged
 from mil.explanation.subsets import of_rows
 from mil.heads.head import Head
+from mil.models.ensemble import Ensemble, read_ensemble
 
 
-def explain_patient(config: ExplainConfig, run: str, number: int, files: Mapping[str, Path] | None) -> PatientMade:
-    """Explain a patient and leave its slides' files; what holds for all patients is read once a process and run.
+@dataclass(frozen=True, kw_only=True)
+class Explaining:
+    """What is the same for all patients: the model's file, where things lie, and the settings."""
 
-    Args:
-        config: the settings.
-        run: a mark of the run that asks: what was read for another one may have changed since.
-        number: the patient's place.
-        files: slide files by slide id, a slide that lacks its own fails; None: no exports.
+    study: Study
+    out: Path
+    model_file: Path
+    model_sha256: str  # by which a process knows the model that it has read
+    config: ExplainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientJob:
+    """A patient to be explained."""
+
+    patient_id: str
+    number: int  # its place, of which its random orders are drawn
+    bags: BagStore  # of this patient alone
+    places: tuple[int, ...]  # of the heads
+    is_trained_on: bool
+    files: Mapping[str, Path] | None  # slide files by slide id, a slide that lacks its own fails; None: no exports
+
+
+def explain_patient(all_of: Explaining, job: PatientJob) -> PatientMade:
+    """Explain a patient and leave its slides' files; the model is read once a process.
 
     Raises:
-        SlideError: the patient's features cannot be read.
+        SlideError: the patient's features cannot be read, or the model is another one now.
     """
     torch.set_num_threads(1)  # patients go side by side, and sums do not hang on the number of processors
-    known = _known(config, run)
-    what, patient = known.what, known.what.patients[number]
+    config = all_of.config
+    model, untaught = _model(all_of.model_file, all_of.model_sha256, config.seed)
     try:
-        bag = what.bags.read(patient)
+        bag = job.bags.read(job.patient_id)
     except StudyError as error:
         raise SlideError(str(error)) from error
-    places, is_trained_on = what.heads_of(bag)
-    heads, levels = [what.model.heads[place] for place in places], what.model.levels[list(places)]
-    parts = contributions(heads, bag.tiles, what.model.output_names, levels)
-    own = _explained(what, bag, parts, places, is_trained_on)
-    rng = np.random.default_rng([config.seed, number])
-    untaught = [known.untaught[place] for place in places] if config.faithfulness else []
-    test = _tested(heads, levels, untaught, bag, parts, rng) if untaught else None
+    heads, levels = [model.heads[place] for place in job.places], model.levels[list(job.places)]
+    parts = contributions(heads, bag.tiles, model.output_names, levels)
+    own = _explained(model, job, bag, parts)
+    test = None
+    if config.faithfulness:
+        rng = np.random.default_rng([config.seed, job.number])
+        test = _tested(heads, levels, [untaught[place] for place in job.places], bag, parts, rng)
     furthest: Furthest = {}
     exports: dict[str, dict[str, Path]] = {}
     lost: list[SlideStatus] = []
-    for each in _maps(what, bag, parts, own):
-        write_slide_map(what.tiles / f"{each.slide_id}.h5", each)
+    known = _known(own, model.record.task, all_of.model_sha256)
+    for each in _maps(bag, parts, own.told, known):
+        write_slide_map(all_of.out / TILES / f"{each.slide_id}.h5", each)
         furthest = merged(furthest, furthest_of(each), config.sheet_tiles)
-        if config.wanted and files is not None:
+        if config.wanted and job.files is not None:
             try:
                 exports[each.slide_id] = export_slide(
-                    each, study=what.study, slide_file=files.get(each.slide_id), folder=what.out / "maps",
+                    each, study=all_of.study, slide_file=job.files.get(each.slide_id), folder=all_of.out / "maps",
                     wanted=config.wanted,
                 ).files  # fmt: skip
             except SlideError as error:
@@ -69,32 +91,23 @@ def explain_patient(config: ExplainConfig, run: str, number: int, files: Mapping
     return PatientMade(own=own, test=test, furthest=furthest, exports=exports, failed=tuple(lost))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """What holds for all patients."""
-
-    what: ToExplain
-    untaught: Sequence[Head]
-
-
 @lru_cache(maxsize=1)
-def _known(config: ExplainConfig, run: str) -> _Known:
-    what = find_patients(config)
-    untaught = [untrained(head, config.seed) for head in what.model.heads] if config.faithfulness else []
-    return _Known(what=what, untaught=untaught)
+def _model(file: Path, sha256: str, seed: int) -> tuple[Ensemble, Sequence[Head]]:
+    """Return the model, and its heads with weights drawn anew."""
+    model = read_ensemble(file)
+    if content_sha256(file) != sha256:
+        raise SlideError(f"the model {file} was replaced meanwhile", "run explain.py again")
+    return model, [untrained(head, seed) for head in model.heads]
 
 
-def _explained(
-    what: ToExplain, bag: Bag, parts: Contributions, places: Sequence[int], is_trained_on: bool
-) -> ExplainedPatient:
+def _explained(model: Ensemble, job: PatientJob, bag: Bag, parts: Contributions) -> ExplainedPatient:
     n = np.bincount(bag.slide_of_tile, minlength=len(bag.slide_ids))
     return ExplainedPatient(
-        patient_id=bag.patient_id, told=parts.names[parts.told], told_at=parts.told, values=parts.values, base=parts.base,
-        residual=parts.residual, of_slides=parts.of_slides(bag.slide_of_tile, len(bag.slide_ids)),
-        n_tiles=tuple(int(own) for own in n), slide_ids=bag.slide_ids,
-        level=float(what.model.levels[list(places)].mean()),
-        heads=tuple(what.model.record.folds[place].key for place in places), methods=parts.methods,
-        is_trained_on=is_trained_on,
+        patient_id=bag.patient_id, told=parts.names[parts.told], told_at=parts.told, names=parts.names, values=parts.values,
+        base=parts.base, residual=parts.residual, of_slides=parts.of_slides(bag.slide_of_tile, len(bag.slide_ids)),
+        n_tiles=tuple(int(own) for own in n), slide_ids=bag.slide_ids, level=float(model.levels[list(job.places)].mean()),
+        heads=tuple(model.record.folds[place].key for place in job.places), methods=parts.methods,
+        is_trained_on=job.is_trained_on,
     )  # fmt: skip
 
 
@@ -112,23 +125,26 @@ def _tested(
     )  # fmt: skip
 
 
-def _maps(what: ToExplain, bag: Bag, parts: Contributions, own: ExplainedPatient) -> Sequence[SlideMap]:
-    is_placed = len(bag.coords) == len(bag.tiles)
+def _known(own: ExplainedPatient, task: str, model_sha256: str) -> dict[str, Any]:
+    """Return what the file of each of a patient's slides says of the patient."""
 
     def by_output(values: np.ndarray) -> dict[str, float]:
-        return {name: float(value) for name, value in zip(parts.names, values, strict=True)}
+        return {name: float(value) for name, value in zip(own.names, values, strict=True)}
 
-    known = {
-        "task": what.model.record.task, "values": by_output(parts.values), "base": by_output(parts.base),
-        "residual": by_output(parts.residual), "level": own.level, "heads": list(own.heads), "methods": list(parts.methods),
-        "model_sha256": what.model_sha256,
+    return {
+        "task": task, "values": by_output(own.values), "base": by_output(own.base), "residual": by_output(own.residual),
+        "level": own.level, "heads": list(own.heads), "methods": list(own.methods), "model_sha256": model_sha256,
     }  # fmt: skip
+
+
+def _maps(bag: Bag, parts: Contributions, told: str, known: Mapping[str, Any]) -> Sequence[SlideMap]:
+    is_placed = len(bag.coords) == len(bag.tiles)
     maps = []
     for place, slide in enumerate(bag.slide_ids):
         is_own = bag.slide_of_tile == place
         maps.append(
             SlideMap(
-                slide_id=slide, patient_id=bag.patient_id, outputs=parts.names, told=own.told,
+                slide_id=slide, patient_id=bag.patient_id, outputs=parts.names, told=told,
                 contributions=parts.of_tiles[is_own], attention=parts.attention[is_own],
                 coords=bag.coords[is_own] if is_placed else np.empty((0, 2), np.int64), coords_unit=bag.coords_unit,
                 known=known,

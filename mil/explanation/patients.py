@@ -9,13 +9,15 @@ from common.failures import StudyError
 from common.files import content_sha256
 from common.guards.names import nearest
 from common.study import Study, open_study
-from mil.bags.bags import Bag, BagStore, bags_as_trained
+from mil.bags.bags import BagStore, bags_as_trained
 from mil.explanation.settings import ExplainConfig
 from mil.models.ensemble import Ensemble, read_ensemble
 from mil.models.known_patients import KnownPatients, known_patients
 from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
+
+TILES = "tiles"  # folder of the slides' contributions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class ToExplain:
     study: Study
     slides: Path
     out: Path
+    model_file: Path
     model: Ensemble
     model_sha256: str
     known: KnownPatients
@@ -35,11 +38,11 @@ class ToExplain:
     @property
     def tiles(self) -> Path:
         """The folder of the slides' contributions."""
-        return self.out / "tiles"
+        return self.out / TILES
 
-    def heads_of(self, bag: Bag) -> tuple[list[int], bool]:
+    def heads_of(self, patient_id: str) -> tuple[list[int], bool]:
         """Return the places of the heads that explain a patient, and whether they trained on it."""
-        was = self.known.match(bag.patient_id, bag.slide_ids)
+        was = self.known.match(patient_id, tuple(self.bags.slides_of(patient_id)))
         everyone = list(range(len(self.model.heads)))
         if was is None:
             return everyone, False
@@ -75,7 +78,7 @@ def find_patients(config: ExplainConfig) -> ToExplain:
     if not patients:
         raise StudyError(f"no patient of {folder.root} has features any more; make them again, or give --features")
     return ToExplain(
-        study=study, slides=config.slides or study.slides, out=out, model=model, model_sha256=content_sha256(path),
+        study=study, slides=config.slides or study.slides, out=out, model_file=path, model=model, model_sha256=content_sha256(path),
         known=known, bags=bags, patients=tuple(patients), is_by_other_model=config.model is not None,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Patient bags out of other tools' folders: trained on as they are, in any order, with their origin on record."""
 
 import json
+import pickle
 import shutil
 from types import SimpleNamespace
 
@@ -186,6 +187,22 @@ def test_level_0_corners_come_with_the_tables_scale(study, tmp_path):
     without, _, _ = open_bags(study, read_cohort(study.cohort_table), ENCODER, features=tmp_path / "theirs")
     assert without.read("P01").coords_unit == "um"
     assert np.array_equal(without.read("P01").coords, ours.read("P01").coords * 0.5)
+
+
+def test_the_bags_of_one_patient_go_to_another_process_with_their_scale_and_nothing_of_others(study, tmp_path):
+    as_stamp(study, tmp_path / "theirs")
+    pd.read_csv(study.cohort_table).assign(mpp=0.5).to_csv(tmp_path / "cohort.csv", index=False)
+    bags, _, _ = open_bags(study, read_cohort(tmp_path / "cohort.csv"), ENCODER, features=tmp_path / "theirs")
+    sent = pickle.dumps(bags.of("P01"))
+    assert b"P02" not in sent
+    own = pickle.loads(sent)
+    assert own.patients == ["P01"]
+    assert own.slides_of("P01") == bags.slides_of("P01")
+    assert own.fingerprint("P01") == bags.fingerprint("P01")
+    one, other = own.read("P01"), bags.read("P01")
+    assert np.array_equal(one.tiles, other.tiles)
+    assert np.array_equal(one.coords, other.coords)
+    assert one.coords_unit == "level-0 px"
 
 
 def stored(study, limit_bytes):

@@ -8,6 +8,7 @@ import pytest
 from common.failures import StudyError
 from mil.bags.bags import BagStore
 from mil.explain import main as explain
+from mil.explanation import one_patient
 from mil.explanation.map_store import read_slide_map
 from mil.predict import main as predict
 from preprocessing.synthetic.slide_and_truth import make_slide
@@ -107,6 +108,15 @@ def test_features_that_are_damaged_meanwhile_cost_their_patient_only(trained_stu
     assert "P03-0.h5: its content is not" in (tmp_path / "out" / "index.html").read_text()
     assert call(trained_study, tmp_path / "none", "--patients", "P03") == 2
     assert "no patient can be explained" in capsys.readouterr().err
+
+
+def test_a_model_that_is_replaced_meanwhile_explains_nobody(trained_study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(one_patient, "content_sha256", lambda _: "another")
+    monkeypatch.setattr(one_patient, "_model", one_patient._model.__wrapped__)  # not what an earlier call read
+    assert call(trained_study, tmp_path, "--patients", "P02,P03") == 2
+    error = capsys.readouterr().err
+    assert "no patient can be explained" in error
+    assert "model.safetensors was replaced meanwhile" in " ".join(error.split())
 
 
 @pytest.mark.parametrize(
