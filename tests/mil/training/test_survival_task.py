@@ -21,6 +21,7 @@ from mil.training.recipe.batches import stratified_batches
 from mil.training.survival_task import SurvivalTargets, survival_rows
 from mil.training.task import FoldRows
 from mil.training.time_to_event.joint_models import held_out_risks
+from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
 from tests.helpers.efron import efron_loss
 from tests.helpers.key_tile_bags import CONFIG, bag, inputs
@@ -212,3 +213,13 @@ def test_risks_of_inner_models_are_moved_to_the_level_of_the_folds_model():
     assert found.scale == ScaleFacts(mean=12.0, sd=1.0, cutoffs=(12.0,))
     assert [(row["score"], row["risk_group"]) for row in found.predictions] == [(2.0, 1)]
     assert [(row["score"], row["risk_group"]) for row in found.training] == [(-1.0, 0), (1.0, 1), (0.0, 0)]
+
+
+def test_settings_choose_columns_and_loss():
+    cox = TASK.with_settings(
+        TrainConfig(task="survival", loss="cox", endpoint="m/t", entry="e", case_weights="w", competing="c")
+    )
+    assert cox.columns == (*TASK.columns, "m", "t", "e", "w", "c")
+    assert (cox.n_intervals, cox.learning_rate_factor) == (0, TASK.learning_rate_factor)
+    hazard = TASK.with_settings(TrainConfig(task="survival", loss="logistic_hazard", intervals=7))
+    assert (hazard.columns, hazard.n_intervals, hazard.learning_rate_factor) == (TASK.columns, 7, 1.0)
