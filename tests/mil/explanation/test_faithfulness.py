@@ -139,7 +139,8 @@ def bag_of(gains, told=0, outputs=((1.0, 0.0),) * 3):
 def test_measures_of_a_run_are_means_over_patients():
     outputs = [((3.0, 1.0), (2.0, 1.5), (1.0, 0.0)), ((0.0, 5.0), (1.0, 0.5), (0.25, 4.0))]
     bags = [
-        bag_of({"own": 2.0 + k, "attention": 1.0, "random": 0.5 * k}, told=k, outputs=own) for k, own in enumerate(outputs)
+        bag_of({"own": 2.0 + k, "attention": 1.0, "random": 0.5 * k}, told=k, outputs=own)
+        for k, own in enumerate(outputs)
     ]
     found = judge(bags, [0.125, -0.25, 0.5], [0.03, 0.05])
     assert found.gain == pytest.approx(2.5)
