@@ -173,7 +173,8 @@ def test_notes_name_who_is_missing_and_small_classes():
     run, evaluation = run_with()
     notes = evaluation.notes(run)
     assert [note for note in notes if "have no" in note] == [
-        "1 test patient(s) have no kind: its metrics are of the others", "3 test patient(s) have no grade: its metrics are of the others",
+        "1 test patient(s) have no kind: its metrics are of the others",
+        "3 test patient(s) have no grade: its metrics are of the others",
         "1 test patient(s) have no age: its metrics are of the others",
     ]  # fmt: skip
     assert not any(note.startswith("under") for note in notes)
