@@ -33,6 +33,7 @@ from preprocessing.colour.stain_samples import (
     smoothed,
     stained_pixels,
 )
+from preprocessing.colour.stain_store import reference_text
 from preprocessing.colour.tissue_kinds import TissueKinds
 from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, unit
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
@@ -378,3 +379,11 @@ def test_blocks_are_means_of_light_and_what_is_over_is_cut():
         light = patch[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].astype(float).mean(axis=(0, 1))
         assert found[y, x] == approx(np.maximum(np.log((np.array(GLASS) + 1) / (light + 1)), 0))
     assert (block_densities(np.full((8, 8, 3), 255, np.uint8), GLASS) == 0).all()
+
+
+def test_the_built_in_reference_stays_what_it_is():
+    """Features are made with it: another text is another provenance."""
+    assert reference_text(REFERENCE) == (
+        '{"lab": [[54.06, 29.44, -31.64], [17.18, 7.2, 10.81]], "matrix": [[0.6428, 0.7293, 0.2343], [0.3219, 0.8645, 0.3861]], '
+        '"p99": [3.1409, 1.8232], "pink": [0.2876, 0.8711, 0.398]}'
+    )
