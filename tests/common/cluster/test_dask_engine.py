@@ -194,7 +194,7 @@ def test_workers_are_counted_now_and_then_and_each_time_while_there_are_none(mon
             self.n_asked += 1
             return self.threads
 
-    client, clock = Scheduler(), [0.0]
+    client, clock = Scheduler(), [100.0]
     monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
     engine = engine_module.DaskEngine(client, "tcp://a:1")
     assert [engine.n_ahead(), engine.n_ahead()] == [1, 1]
@@ -203,7 +203,7 @@ def test_workers_are_counted_now_and_then_and_each_time_while_there_are_none(mon
     client.threads = {"one": 1, "other": 2}
     assert engine.n_ahead() == 3 * engine_module.AHEAD
     client.threads = {"one": 1}
-    for clock[0], wanted, n_asked in ((engine_module.COUNT_S, 3, 3), (engine_module.COUNT_S + 0.01, 1, 4)):
+    for clock[0], wanted, n_asked in ((100 + engine_module.COUNT_S, 3, 3), (100.01 + engine_module.COUNT_S, 1, 4)):
         assert engine.n_ahead() == wanted * engine_module.AHEAD
         assert client.n_asked == n_asked
     for _ in range(engine_module.MAX_BUNDLE):
