@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
 from preprocessing.tiling.grid import box_shares, piece_of_tiles, shares_of_tiles, tile_grid
+from preprocessing.tissue import overview_mask
 from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of
 from preprocessing.tissue.open_fat import STRAY_OD, veil
 from preprocessing.tissue.outline import geojson, outlines
@@ -424,3 +425,12 @@ def test_a_lumen_has_its_rim_where_more_than_stray_light_is_in_it(light, has_rim
     )  # 400 µm from where squares of 200 µm are dense
     assert found[100, 101] == has_rim
     assert not found[:, :100].any()
+
+
+def test_the_glass_is_read_off_some_pixels_evenly(monkeypatch):
+    monkeypatch.setattr(overview_mask, "N_GLASS_PIXELS", 150)
+    overview = np.full((20, 30, 3), 250, np.uint8)
+    overview[::2, ::2] = 230  # 150 pixels: every second
+    assert glass_colour(overview) == approx((230, 230, 230), abs=1)
+    monkeypatch.setattr(overview_mask, "N_GLASS_PIXELS", 151)  # 600 pixels: all
+    assert glass_colour(overview) == approx((250, 250, 250), abs=1)

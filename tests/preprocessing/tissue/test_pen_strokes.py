@@ -21,6 +21,7 @@ def squared(colour):
     [
         ((0.50, 0.30, 0.10), True),  # blue pen
         ((0.34, 0.20, 0.08), False),  # the same, faint: a shadow
+        ((0.35, 0.20, 0.08), False),
         ((0.36, 0.20, 0.08), True),
         ((0.50, 0.45, 0.10), False),  # haematoxylin takes nearly as much green as red
         ((0.70, 0.72, 0.75), True),  # black
