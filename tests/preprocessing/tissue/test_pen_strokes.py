@@ -28,7 +28,8 @@ def squared(colour):
         ((0.56, 0.58, 0.60), False),  # grey
         ((0.70, 1.20, 0.80), False),  # dark, one channel below 0.62 of the strongest
         ((0.04, 0.50, 0.40), True),  # red pen
-        ((0.02, 0.34, 0.28), False),  # faint
+        ((0.02, 0.35, 0.28), False),  # faint
+        ((0.02, 0.36, 0.28), True),
         ((0.10, 0.50, 0.40), False),  # takes red as eosin does
         ((0.04, 0.50, 0.25), False),  # takes as little blue as eosin does
     ],
