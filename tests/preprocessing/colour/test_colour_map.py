@@ -1,5 +1,6 @@
 """The colour map: table and formula give the same bytes; slow twins, scikit-image and TIAToolbox's pictures agree."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_the_table_gives_the_same_bytes_as_the_formula(mapped):
 def test_a_table_of_a_machine_that_writes_otherwise_gives_the_same_bytes(mapped, monkeypatch):
     _, to_target, table = mapped
     pixels = colours(50_000)
+    assert colour_map._writes_in_order() == (sys.byteorder == "little")
     quick = apply_map(pixels, to_target, table=table)
     monkeypatch.setattr(colour_map, "_writes_in_order", lambda: False)
     assert np.array_equal(apply_map(pixels, to_target, table=table), quick)

@@ -54,6 +54,7 @@ def test_blue_ink_is_told_by_shares_of_green_however_dense_it_is(density, share,
 )
 def test_red_cells_are_dense_and_take_blue_and_hardly_any_red(colour, ground_blue, is_red):
     assert is_red_cell(np.array([colour]), ground_blue=ground_blue)[0] == is_red
+    assert is_red_cell(np.tile(np.array(colour), (2, 5, 1)), ground_blue=ground_blue).tolist() == [[is_red] * 5] * 2
 
 
 @pytest.mark.parametrize("density", [0.6, 0.8, 1.3, 1.7])
@@ -85,6 +86,7 @@ def test_red_cells_are_told_by_shares_of_green_however_dense_they_are(density, s
 )
 def test_what_takes_more_red_or_blue_than_green_does_not_enter_a_fit(colour, is_no):
     assert is_no_stain(np.array([colour]))[0] == is_no
+    assert is_no_stain(np.tile(np.array(colour), (2, 5, 1))).tolist() == [[is_no] * 5] * 2
 
 
 def test_the_blue_of_the_ground_is_the_median_of_what_may_be_pink():

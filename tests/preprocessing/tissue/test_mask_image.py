@@ -130,3 +130,15 @@ def test_a_mask_has_the_sides_of_the_slide_in_micrometres_or_in_pixels(size, fit
     else:
         with pytest.raises(SlideError, match=f"the mask image is {size[0]} x {size[1]} px, the slide 2000 x 1000"):
             tissue_of_mask(image, slide)
+
+
+def test_of_masks_of_one_bit_those_whose_0_is_white_are_refused(tmp_path):
+    pixels = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+    for name in ("m.png", "m.tif"):
+        Image.fromarray(pixels).convert("1").save(tmp_path / name)
+        assert np.array_equal(stored_mask(tmp_path / name), pixels // 255)
+    tifffile.imwrite(tmp_path / "w.tif", pixels > 0, photometric="miniswhite")
+    with pytest.raises(SlideError, match="one bit a pixel, of which 0 is white"):
+        stored_mask(tmp_path / "w.tif")
+    tifffile.imwrite(tmp_path / "g.tif", pixels, photometric="miniswhite")  # 8 bits say what they say
+    assert stored_mask(tmp_path / "g.tif").shape == (2, 3)

@@ -394,3 +394,15 @@ def test_levels_of_odd_sides_keep_the_means_of_tiles_and_the_most_at_their_edge(
         is_tile = square[1] > 0
         assert half[0, y, x] == pytest.approx(square[0][is_tile].mean() if is_tile.any() else 0, abs=1e-6)
         assert half[1, y, x] == square[1].max()
+
+
+def test_a_pixel_of_the_overlay_is_as_large_as_the_scale_bar_takes_it(tmp_path, monkeypatch):
+    from mil.explanation.exports import overlay
+
+    asked, own = [], overlay.with_foot
+    monkeypatch.setattr(overlay, "with_foot", lambda *given: asked.append(given[-1]) or own(*given))
+    places, is_square = places_of((0.25, 0.4))
+    width, height = overlay_size(places)
+    write_overlay(tmp_path / "s.png", np.zeros((height, width, 3), np.uint8), places, is_square * 1.0, "v")
+    assert asked == [pytest.approx(places.shown[0] * 0.25 / width)]
+    assert asked[0] * height == pytest.approx(places.shown[1] * 0.4, rel=0.01)
