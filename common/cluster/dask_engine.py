@@ -91,7 +91,7 @@ class DaskEngine:
     def __init__(self, client: Any, shown: str) -> None:
         self._client, self._shown = client, shown
         self._numbers = itertools.count()
-        self._n_threads, self._counted = 0, -COUNT_S
+        self._n_threads, self._counted = 0, 0.0
         self._is_told = False
         self._waiting: list[_InDask] = []  # to be given to Dask at the next look
         self._seconds: deque[float] = deque([BUNDLE_S], maxlen=MAX_BUNDLE)  # that the last jobs took

@@ -43,7 +43,7 @@ def _groups(run: FinishedRun) -> pd.DataFrame:
     keys = list(zip(tested["repeat"], tested["fold"], strict=True))
     groups = pd.DataFrame(index=tested.index)
     for name in (name for name in table.columns if name != COMPETING):  # an outcome
-        values = table[name].replace("", np.nan)
+        values = table[name].mask(table[name] == "")
         cuts = np.array([medians.get(key, {}).get(name, np.nan) for key in keys], dtype=float)
         if name != "site" and np.isfinite(cuts).any() and values.nunique() > 4:
             numbers = pd.to_numeric(values, errors="coerce")

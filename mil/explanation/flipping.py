@@ -43,16 +43,6 @@ class BagFaithfulness:
     without_top: Float64[np.ndarray, " out"]
     told: int  # the output that is followed
 
-    @property
-    def sufficiency(self) -> float:
-        """By how much the told output of the top tiles alone falls short of that of all; below 0: it is higher."""
-        return float(self.whole[self.told] - self.top_alone[self.told])
-
-    @property
-    def necessity(self) -> float:
-        """By how much the told output falls without the top tiles."""
-        return float(self.whole[self.told] - self.without_top[self.told])
-
 
 def flip(
     outputs_of: OfRows, scores: dict[str, Num[np.ndarray, " tile"]], told: int, rng: np.random.Generator

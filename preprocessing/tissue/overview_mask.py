@@ -137,8 +137,6 @@ def _true_pieces(mask: Mask, densities: Densities, mpp: float) -> Mask:
     """Fill small holes, and keep pieces that are large enough, coloured, and not as smooth as a smear or a bubble."""
     contours, hierarchy = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     kept = mask.view(np.uint8).copy()
-    if hierarchy is None:
-        return kept.view(bool)
     unevenness, px_mm2 = texture(densities, mpp), (mpp / 1000) ** 2
     is_true = np.zeros(len(contours), dtype=bool)
     for index, contour in enumerate(contours):

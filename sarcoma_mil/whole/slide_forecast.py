@@ -17,7 +17,7 @@ from preprocessing.reading.slide import open_slide
 from preprocessing.reading.survey import survey_slide
 from preprocessing.tiling.tiling_job import TilingJob, tile_slide
 from preprocessing.tiling.tiling_settings import TilingConfig
-from preprocessing.tissue.overview_mask import MPP_RANGE, find_tissue
+from preprocessing.tissue.overview_mask import find_tissue
 
 OVERVIEW_MPP = 16.0  # tissue within 3 % of tiling's own on eight real slides; at 32 large pale strips are lost
 MAX_LOOKED_AT = 200  # slides; of more, every so-and-so-many one stands for its neighbours
@@ -70,12 +70,9 @@ def look(slide_id: str, path: Path, given: tuple[tuple[float, float], str] | Non
     """
     mpp, source = given if given is not None else (None, "file")
     with open_slide(path, mpp=mpp, mpp_source=source) as slide:
-        wanted = max(OVERVIEW_MPP, slide.mpp_x, slide.mpp_y)
-        if wanted > MPP_RANGE[1]:
-            raise SlideError(f"{slide.mpp_x:g} µm a pixel is too coarse for tissue", "correct its scale: a column mpp")
-        survey = survey_slide(slide, wanted)
+        survey = survey_slide(slide, OVERVIEW_MPP)
         width_um, height_um = slide.width * slide.mpp_x, slide.height * slide.mpp_y
-        tissue = find_tissue(survey.image, mpp=min(MPP_RANGE[1], max(survey.mpp)))
+        tissue = find_tissue(survey.image, mpp=max(survey.mpp))
     mm2 = float(tissue.is_tissue.mean()) * width_um * height_um / 1e6
     step_um = config.stride_um or config.tile_um
     return SlideLook(slide_id=slide_id, tissue_mm2=mm2, n_tiles=mm2 * 1e6 / step_um**2)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from common.failures import SlideError
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.tile_slides import main as tile
 from preprocessing.tiling.tiling_settings import TilingConfig
@@ -105,6 +106,10 @@ def test_the_tissue_of_an_overview_is_that_of_tiling(root):
         assert own.n_tiles == pytest.approx(rate.n_tiles, rel=0.25)
         assert own.tissue_mm2 == pytest.approx(0.288**2, rel=0.15)
         assert rate.seconds > 0 and rate.n_bytes > 1000
+    coarse = look("s0", root / "slides" / "s0.tif", ((10.0, 8.0), "--mpp"), config)  # the coarsest scale that is taken
+    assert coarse.n_tiles == pytest.approx(coarse.tissue_mm2 * 1e6 / 64**2)
+    with pytest.raises(SlideError, match=r"mpp on x is 10\.1"):
+        look("s0", root / "slides" / "s0.tif", ((10.1, 8.0), "--mpp"), config)
     assert not (root / "tiles").exists()
     broken = root / "slides" / "none.tif"
     broken.write_text("x")

@@ -130,7 +130,8 @@ def inside_groups(run: FinishedRun, models: list[str], plan: Resampling) -> Insi
     if column not in run.patients.columns:
         return None
     table = by_patient(run.predictions, ATTENTION, [], ["time", "event"])
-    names = run.patients.set_index("patient_id")[column].reindex(table.index).replace("", np.nan)
+    names = run.patients.set_index("patient_id")[column].reindex(table.index)
+    names = names.mask(names == "")
     known = np.flatnonzero(names.notna().to_numpy())
     groups = {str(name): int(count) for name, count in names.value_counts().sort_index().items()}
     if len(groups) < 2:

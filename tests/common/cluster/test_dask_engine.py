@@ -184,3 +184,28 @@ def test_quick_jobs_go_together_and_one_that_aborts_takes_no_other_along(tmp_pat
     assert sizes[0] == 1  # nothing is known of them yet
     assert max(sizes) > 1
     assert sum(sizes) == 120
+
+
+def test_workers_are_counted_now_and_then_and_each_time_while_there_are_none(monkeypatch, capsys):
+    class Scheduler:
+        threads, n_asked = {}, 0
+
+        def nthreads(self):
+            self.n_asked += 1
+            return self.threads
+
+    client, clock = Scheduler(), [100.0]
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
+    engine = engine_module.DaskEngine(client, "tcp://a:1")
+    assert [engine.n_ahead(), engine.n_ahead()] == [1, 1]
+    assert client.n_asked == 2
+    assert capsys.readouterr().err == "tcp://a:1 has no worker yet; waiting for the first\n"  # once
+    client.threads = {"one": 1, "other": 2}
+    assert engine.n_ahead() == 3 * engine_module.AHEAD
+    client.threads = {"one": 1}
+    for clock[0], wanted, n_asked in ((100 + engine_module.COUNT_S, 3, 3), (100.01 + engine_module.COUNT_S, 1, 4)):
+        assert engine.n_ahead() == wanted * engine_module.AHEAD
+        assert client.n_asked == n_asked
+    for _ in range(engine_module.MAX_BUNDLE):
+        engine.note(engine_module.BUNDLE_S / 4)
+    assert engine.n_ahead() == 4 * engine_module.AHEAD  # four at a time

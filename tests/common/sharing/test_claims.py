@@ -346,3 +346,15 @@ def test_alone_everything_is_free():
     assert own.wait(["a"]) == ["a"]
     with own.turn("status"):
         own.free("a")
+
+
+def test_other_runs_are_told_in_one_order_whatever_that_of_the_disk(tmp_path, monkeypatch):
+    listed = Path.iterdir
+    with joined(tmp_path) as own, joined(tmp_path) as second, joined(tmp_path) as third:
+        wanted = sorted((second._files.owner, third._files.owner), key=lambda owner: owner.token)
+        for is_reversed in (False, True):
+            monkeypatch.setattr(
+                Path, "iterdir", lambda path, is_so=is_reversed: iter(sorted(listed(path), reverse=is_so))
+            )
+            assert own._files.others() == wanted
+        monkeypatch.undo()

@@ -85,6 +85,10 @@ def test_is_valid_alone_makes_the_test_set_and_no_column_makes_none(tmp_path):
             "patient p is in two sets: test, train",
         ),
         (["p,a.png,A,TRAIN,False", "p,b.png,,TRAIN,False"], "patient p is in two labels: , A"),
+        (
+            [f"{name},{name}{number}.png,A,{('TRAIN', 'VALID')[number]},False" for name in "rpq" for number in (0, 1)],
+            r"(?s)patient p is .*patient q is .*patient r is in two sets: test, train",
+        ),
         (["p,a.png,,TRAIN,False"], "patient p has no label"),
         (["p/x,a.png,A,TRAIN,False"], "row 2: patient 'p/x' cannot be a file name"),
     ],

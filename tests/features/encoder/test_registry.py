@@ -18,6 +18,7 @@ from features.device import binding
 from features.device.binding import bind
 from features.device.runtime import embed, to_float16
 from features.embedding.tile_table import read_tile_table
+from features.encoder import library_cards
 from features.encoder.registry import build_encoder, find_card
 from features.extract_features import main as extract
 from features.store.feature_store import FeatureBag, read_feature_bag, write_feature_bag
@@ -298,3 +299,17 @@ def test_memory_that_ends_in_openvino_ends_the_run_and_is_no_reason_to_embed_oth
     with pytest.raises(StudyError, match=r"^memory ran out; "):
         binding.bind(build_encoder(find_card("efficientnet_lite0"), None), device="cpu", batch=1, tile_px=64, threads=1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_prefix_chooses_the_library_and_needs_a_name_behind_it(monkeypatch):
+    asked = []
+    for library in ("timm", "torchvision"):
+        card = dataclasses.replace(find_card("resnet50"), name=library)
+        monkeypatch.setattr(library_cards, f"{library}_card", lambda rest, own=card: asked.append(rest) or own)
+        assert find_card(f"{library}:some_net.v1") is card
+        with pytest.raises(StudyError, match=f"no encoder '{library}:'"):
+            find_card(f"{library}:")
+    assert asked == ["some_net.v1"] * 2
+    for name in ("timm", "numpy:", "other"):
+        with pytest.raises(StudyError, match=f"no encoder '{name}'"):
+            find_card(name)

@@ -908,14 +908,14 @@ def test_stamps_sizes_are_stated_or_told_by_the_step(tmp_path, attributes, coord
 
 
 def test_our_own_files_say_side_and_scale_by_what_they_have(tmp_path):
-    def written(beside=None, **attributes):
+    def written(beside=None, given=(0.4, 0.4), **attributes):
         own = FeatureBag(
             slide_id="s", features=np.ones((2, 3), np.float16), coords=np.zeros((2, 2), np.int64), unreadable=np.empty(0, np.int64),
             attributes={"encoder": "e", **attributes},
         )  # fmt: skip
         write_feature_bag(tmp_path / "s.h5", own, coords_attributes=beside or {})
         bags = [
-            read_hdf5(Source(path=tmp_path / "s.h5", slide_id="s", mpp=(0.4, 0.4), is_header=is_header))
+            read_hdf5(Source(path=tmp_path / "s.h5", slide_id="s", mpp=given, is_header=is_header))
             for is_header in (True, False)
         ]
         assert [bag.n_tiles for bag in bags] == [2, 2]
@@ -929,6 +929,8 @@ def test_our_own_files_say_side_and_scale_by_what_they_have(tmp_path):
     assert written({"patch_size_level0": 77}, tile_um=100.0, tile_px=224) == ((0.4, 0.4), 100.0, 77, 224)
     assert written(tile_um=0.0, tile_px=224, images="[]") == ((0.4, 0.4), pytest.approx(89.6), 224, 224)
     assert written(tile_um="unknown", tile_px="unknown") == ((0.4, 0.4), None, None, None)
+    assert written(tile_um="unknown", tile_px="unknown", images="[]") == ((0.4, 0.4), None, None, None)
+    assert written(tile_um=100.0, tile_px=224, images="[]", given=None) == (None, None, 224, 224)
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["features"], file["coords"] = np.ones((2, 3), np.float16), np.zeros((2, 2), np.int64)
         file.attrs["schema"] = "features/0"

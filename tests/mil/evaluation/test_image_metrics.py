@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
 from mil.evaluation.image_metrics import image_metrics, votes
@@ -144,3 +145,20 @@ def test_a_vote_among_equally_many_goes_to_the_higher_mean():
     assert votes(probabilities, np.array([0, 0, 1, 2, 2, 2])).tolist() == [1, 2, 0]
     zeros = np.array([[0.0, 0.0], [0.0, 0.0]])
     assert votes(zeros, np.array([0, 0])).tolist() == [0]
+
+
+def test_a_share_that_no_draw_changes_has_exact_limits_where_it_counts_patients():
+    """Votes right in one class alone; and of each patient's two slides one: the second is no count of patients."""
+    table = table_of(n_patients=24, n_repeats=1)
+    for name in CLASSES:
+        table[f"p_{name}"] = 0.9 if name == "A" else 0.05
+    votes_ = image_metrics(table, CLASSES, n_bootstrap=100, seed=0).vote_accuracy
+    limits = binomtest(8, 24).proportion_ci(method="exact")
+    assert (votes_.value, votes_.low, votes_.high) == pytest.approx((1 / 3, limits.low, limits.high))
+    slides = pd.concat([table.assign(patient_id=table["patient_id"] + f"_{number}") for number in range(2)])
+    is_right = slides["patient_id"].str.endswith("_1")
+    for name in CLASSES:
+        slides[f"p_{name}"] = np.where((slides["truth"] == name) == is_right, 0.8, 0.1)
+    owner = {slide: slide[:3] for slide in slides["patient_id"]}
+    half = image_metrics(slides, CLASSES, n_bootstrap=100, seed=0, patient_of=owner).vote_accuracy
+    assert (half.value, half.low, half.high, half.method) == (0.5, None, None, "none")

@@ -10,7 +10,9 @@ from common.failures import StudyError
 from mil.evaluation.comparison import compare_runs
 from mil.evaluation.metrics_record import NotEvaluated, read_metrics
 from mil.evaluation.subtype_metrics import SubtypeMetrics
-from mil.evaluation.survival_metrics import SurvivalMetrics
+from mil.evaluation.survival_metrics import FEW_EVENTS, SurvivalMetrics
+from mil.evaluation.survival_parts.records import FurtherModel
+from mil.metrics.bootstrap import Interval
 from mil.runs.comparison_record import read_comparison, write_comparison
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
@@ -59,3 +61,30 @@ def test_figures_of_painted_slides_and_invented_patients_say_so(tmp_path, is_syn
     write_facts(folder.root, replace(facts, evaluated=False))
     evaluated(folder.root)
     assert json.loads(folder.metrics.read_text())["is_synthetic"] is is_synthetic
+
+
+def test_few_events_are_said_with_how_wide_the_interval_is(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    survival_run(folder.root)
+    metrics = evaluated(folder.root)
+
+    def said(n_events, low=0.4, high=0.75, models=()):
+        own = Interval(value=0.6, low=low, high=high, method="x")
+        further = {
+            name: FurtherModel(figures={"c_index": replace(own, value=value)}, differences={}) for name, value in models
+        }
+        parts = replace(metrics.parts, models=further)
+        return replace(metrics, n_events=n_events, attention={"c_index": own}, parts=parts).remarks
+
+    assert said(FEW_EVENTS) == ""
+    assert "49 events are few: the 95 % interval of the C-index is 0.35 wide" in said(FEW_EVENTS - 1)
+    assert "carry at most 4 at ten" in said(49) and "carry at most 1 at ten" in said(9)
+    assert said(9, low=None) == said(9, high=None) == ""
+    both = said(99, models=[("combined", 0.7), ("joint", 0.812)])
+    assert both == "Averaged with the mean pool it reaches 0.700; image and clinical covariates together reach 0.812."
+    assert said(99, models=[("joint", None)]) == ""
+    assert said(9, models=[("joint", 0.8)]).startswith(
+        "image and clinical covariates together reach 0.800. 9 events are few"
+    )
+    assert replace(metrics, parts=None, n_events=FEW_EVENTS).remarks == ""
+    assert metrics.tested == f"40 test patients with {metrics.n_events} events"

@@ -320,6 +320,7 @@ def test_columns_of_few_values_have_groups_and_those_of_many_have_none(run):
     assert grouped(run, size=halves) == {("size", "0.5"): 36, ("size", "1"): 74}
     words = ["x", ""] * 60
     assert grouped(run, word=words) == {("word", "x"): 60}
+    assert grouped(run, word=[""] * 120) == {}  # and no warning
 
 
 def test_a_number_of_few_values_is_no_cut_and_missing_ones_are_in_no_part(run):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from mil.explanation.contributions import contributions
-from mil.explanation.faithfulness import judge, likeness, paired_p, untrained
-from mil.explanation.flipping import SHARES, curves_of, flip, order_of
+from mil.explanation.faithfulness import LEAST_BAGS, MOST_ALIKE, judge, likeness, paired_p, untrained
+from mil.explanation.flipping import SHARES, BagFaithfulness, Curves, curves_of, flip, order_of
 from mil.explanation.subsets import of_rows
 from mil.explanation.tile_terms import tile_terms
 from tests.helpers.planted_bags import planted
@@ -115,3 +116,55 @@ def test_hazards_that_do_not_vary_are_not_called_the_same():
         flip(outputs_of, {"contribution": np.arange(4.0), "attention": np.arange(4.0)}, 0, np.random.default_rng(0))
     ] * 4
     assert judge(bags, [], []).same_told == 0.0
+
+
+def test_likeness_is_spearmans_and_not_defined_where_one_does_not_vary():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 6, 40).astype(float), rng.normal(size=40)
+    assert likeness(one, other) == pytest.approx(spearmanr(one, other).statistic)
+    for flat in (likeness(one, np.ones(40)), likeness(np.ones(40), other)):
+        assert flat is None
+    assert likeness(np.arange(2.0), np.arange(2.0)) is None
+    assert likeness(np.arange(3.0), -np.arange(3.0)) == pytest.approx(-1)
+
+
+def bag_of(gains, told=0, outputs=((1.0, 0.0),) * 3):
+    """A bag whose curves differ by a gain over all shares."""
+    zero, whole = np.zeros(len(SHARES)), SHARES[-1] - SHARES[0]
+    curves = {name: Curves(most_first=zero, least_first=zero + gain / whole) for name, gain in gains.items()}
+    full, top, rest = (np.array(own) for own in outputs)
+    return BagFaithfulness(curves=curves, whole=full, top_alone=top, without_top=rest, told=told)
+
+
+def test_measures_of_a_run_are_means_over_patients():
+    outputs = [((3.0, 1.0), (2.0, 1.5), (1.0, 0.0)), ((0.0, 5.0), (1.0, 0.5), (0.25, 4.0))]
+    bags = [
+        bag_of({"own": 2.0 + k, "attention": 1.0, "random": 0.5 * k}, told=k, outputs=own)
+        for k, own in enumerate(outputs)
+    ]
+    found = judge(bags, [0.125, -0.25, 0.5], [0.03, 0.05])
+    assert found.gain == pytest.approx(2.5)
+    assert (found.against["attention"].gain, found.against["attention"].difference) == pytest.approx((1.0, 1.5))
+    assert (found.against["random"].gain, found.against["random"].difference) == pytest.approx((0.25, 2.25))
+    assert (found.whole, found.top_alone, found.without_top) == (4.0, 1.25, 2.5)
+    assert (found.same_told, found.untrained_likeness, found.most_residual) == (0.5, 0.125, 0.05)
+    assert found.least_first["own"] == pytest.approx(np.full(len(SHARES), 2.5 / 0.95))
+    assert found.most_first["own"] == tuple(np.zeros(len(SHARES)))
+    assert judge(bags, [], []).untrained_likeness is None
+
+
+def test_a_verdict_turns_at_its_bounds():
+    def faults(n=LEAST_BAGS, likenesses=(), residuals=(), gain=1.0):
+        bags = [bag_of({"own": gain + k, "random": 0.0}) for k in range(n)]
+        return judge(bags, likenesses, residuals).faults
+
+    assert faults() == ()  # p = 2 ** -7
+    assert [fault[:25] for fault in faults(LEAST_BAGS - 1)] == ["6 patients are too few to"]
+    assert "at random" in faults(gain=-4.0)[0]
+    bags = [bag_of({"own": 1.0, "random": 1.0})] * LEAST_BAGS  # no difference anywhere
+    assert "at random" in judge(bags, [], []).faults[0]
+    for sign in (1, -1):
+        assert faults(likenesses=[sign * MOST_ALIKE]) == ()
+        assert "random weights" in faults(likenesses=[sign * (MOST_ALIKE + 0.001)])[0]
+    assert faults(residuals=[0.02, 0.1]) == ()
+    assert "up to 11%" in faults(residuals=[0.11, 0.02])[0]

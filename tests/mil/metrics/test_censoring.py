@@ -205,6 +205,8 @@ def test_a_run_gives_scikit_survivals_figures_from_its_own_tables(tmp_path):
         auc = theirs.cumulative_dynamic_auc(train, test, tested["score"], [each.time])[0][0]
         assert each.value == approx(auc, abs=1e-9)
     whole = metrics_of_run(run, SurvivalEvaluation(), n_bootstrap=50, seed=0)
+    for own, part in zip(whole.risk_groups.groups, (tested["score"] <= 0, tested["score"] > 0), strict=True):
+        assert (own.n, own.events) == (part.sum(), tested.loc[part, "event"].sum())
     tau = np.quantile(trained["time"], 0.8)
     assert whole.attention["uno_c"].value == approx(
         theirs.concordance_index_ipcw(train, test, tested["score"], tau=tau)[0], abs=1e-9

@@ -1,5 +1,7 @@
 """Cox regression against lifelines on known tables: coefficients, errors, tests, residuals, and what has no estimate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,3 +104,11 @@ def test_an_input_that_never_varies_has_coefficient_0_and_twins_share_theirs():
     assert np.isnan(fitted.wald_p()[1])
     with pytest.raises(ValueError, match="finite"):
         cox_regression(np.full((80, 1), np.nan), sets)
+
+
+def test_inputs_that_only_rounding_makes_worse_add_nothing():
+    rng = np.random.default_rng(0)
+    fitted = cox_regression(rng.normal(size=(30, 1)), risk_sets(rng.exponential(size=30), np.ones(30, int)))
+    worse = replace(fitted, log_likelihood=fitted.log_likelihood - 1e-9)
+    assert likelihood_ratio_p(fitted, worse, 2) == (0.0, 1.0)
+    assert likelihood_ratio_p(worse, fitted, 2) == (approx(2e-9, rel=1e-3), approx(1.0))

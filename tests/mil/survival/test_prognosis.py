@@ -40,6 +40,8 @@ def test_a_median_lies_on_the_line_and_is_none_where_half_is_never_reached():
     assert median_survival(times, np.array([0.5, 0.4, 0.3])) == approx(2.0)
     assert median_survival(times, np.array([0.25, 0.2, 0.1])) == approx(2 * 0.5 / 0.75)
     assert median_survival(times, np.array([0.9, 0.8, 0.51])) is None
+    assert median_survival(times, np.array([0.9, 0.8, 0.5])) == approx(8.0)  # just reached
+    assert median_survival(times, np.array([0.5, 0.5, 0.3])) == approx(2.0)  # when it is reached first
 
 
 def test_restricted_means_are_the_area_under_the_curve():

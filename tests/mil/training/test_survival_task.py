@@ -13,6 +13,7 @@ from common.cohort import read_cohort
 from common.failures import StudyError
 from mil.heads.registry import make_head
 from mil.runs.facts import ScaleFacts
+from mil.runs.figure_names import COMPETING
 from mil.tasks.survival import SURVIVAL
 from mil.training.baseline import fit_cox
 from mil.training.held_out.risk_scale import placed, scale_of, scaled_by_held_out
@@ -21,6 +22,7 @@ from mil.training.recipe.batches import stratified_batches
 from mil.training.survival_task import SurvivalTargets, survival_rows
 from mil.training.task import FoldRows
 from mil.training.time_to_event.joint_models import held_out_risks
+from mil.training.training_settings import TrainConfig
 from splits.fold_plan import FoldPlan
 from tests.helpers.efron import efron_loss
 from tests.helpers.key_tile_bags import CONFIG, bag, inputs
@@ -212,3 +214,27 @@ def test_risks_of_inner_models_are_moved_to_the_level_of_the_folds_model():
     assert found.scale == ScaleFacts(mean=12.0, sd=1.0, cutoffs=(12.0,))
     assert [(row["score"], row["risk_group"]) for row in found.predictions] == [(2.0, 1)]
     assert [(row["score"], row["risk_group"]) for row in found.training] == [(-1.0, 0), (1.0, 1), (0.0, 0)]
+
+
+def test_settings_choose_columns_and_loss():
+    cox = TASK.with_settings(
+        TrainConfig(task="survival", loss="cox", endpoint="m/t", entry="e", case_weights="w", competing="c")
+    )
+    assert cox.columns == (*TASK.columns, "m", "t", "e", "w", "c")
+    assert (cox.n_intervals, cox.learning_rate_factor) == (0, TASK.learning_rate_factor)
+    hazard = TASK.with_settings(TrainConfig(task="survival", loss="logistic_hazard", intervals=7))
+    assert (hazard.columns, hazard.n_intervals, hazard.learning_rate_factor) == (TASK.columns, 7, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("strata", "has_subtype", "wanted"),
+    [("", True, "subtype"), ("", False, ""), ("sex", True, "sex"), ("sex", False, "sex")],
+)
+def test_groups_of_patients_stand_under_the_column_they_are_of(tmp_path, strata, has_subtype, wanted):
+    cohort = cohort_of(tmp_path, [3, 4], [1, 0])
+    cohort = dataclasses.replace(cohort, columns=(*cohort.columns, *(["subtype"] if has_subtype else [])))
+    targets = dataclasses.replace(TARGETS, groups={"a": "x"})
+    task = TASK.with_settings(TrainConfig(task="survival", strata=strata))
+    assert task.patient_columns(cohort, targets) == ({wanted: {"a": "x"}} if wanted else {})
+    other = dataclasses.replace(targets, competing={"b": 1})
+    assert task.patient_columns(cohort, other) == ({wanted: {"a": "x"}} if wanted else {}) | {COMPETING: {"b": 1}}

@@ -249,3 +249,14 @@ def test_columns_that_were_not_filled_in_are_no_finding():
     assert preflight.cohort_findings(sets, n_folds=5) == []
     one = empty.assign(event=pd.array([1] + [pd.NA] * 17, dtype="Int64"))
     assert "1 event(s), fewer than the 5 folds" in preflight.cohort_findings(one, n_folds=5)[0].found
+
+
+def test_the_ground_is_judged_by_small_squares_all_over_the_slide(tmp_path):
+    places = [round(1792 * step / 3) for step in range(4)]  # of squares of 256 px
+    for inside, outside in ((200, 20), (20, 200)):
+        image = np.full((2048, 2048, 3), outside, np.uint8)
+        for y in places:
+            for x in places:
+                image[y : y + 256, x : x + 256] = inside
+        tifffile.imwrite(tmp_path / "s.tif", image, tile=(256, 256), photometric="rgb")
+        assert preflight.check_slide("s", tmp_path / "s.tif", ((0.5, 0.5), "--mpp"), 128.0).is_dark == (inside == 20)

@@ -1,5 +1,6 @@
 """The colour map: table and formula give the same bytes; slow twins, scikit-image and TIAToolbox's pictures agree."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -11,7 +12,14 @@ from skimage.color import rgb2lab
 from preprocessing.colour import colour_map
 from preprocessing.colour.cielab import lab
 from preprocessing.colour.colour_formula import StainMap
-from preprocessing.colour.colour_map import TABLE_PAYS_PX, apply_map, colour_cube, colour_table, paying_table
+from preprocessing.colour.colour_map import (
+    TABLE_PAYS_PX,
+    apply_map,
+    colour_cube,
+    colour_factors,
+    colour_table,
+    paying_table,
+)
 from preprocessing.colour.colour_strip import GAP_PX, colour_strip
 from preprocessing.colour.optical_density import OD_BACKGROUND
 from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain, stain_map
@@ -49,6 +57,7 @@ def test_the_table_gives_the_same_bytes_as_the_formula(mapped):
 def test_a_table_of_a_machine_that_writes_otherwise_gives_the_same_bytes(mapped, monkeypatch):
     _, to_target, table = mapped
     pixels = colours(50_000)
+    assert colour_map._writes_in_order() == (sys.byteorder == "little")
     quick = apply_map(pixels, to_target, table=table)
     monkeypatch.setattr(colour_map, "_writes_in_order", lambda: False)
     assert np.array_equal(apply_map(pixels, to_target, table=table), quick)
@@ -167,3 +176,19 @@ def test_a_strip_shows_patches_before_and_after():
     assert colour_strip(patches[:2], None).shape == (side, 2 * side + GAP_PX, 3)
     with pytest.raises(ValueError, match="at least one patch"):
         colour_strip([], to_target)
+
+
+def test_factors_multiply_out_to_the_table_and_reinhards_map_has_none(mapped):
+    method, to_target, table = mapped
+    factors = colour_factors(to_target)
+    if method == "reinhard":
+        assert factors is None
+        return
+    pixels = colours(3_000)
+    red, green, blue = pixels.astype(int).T
+    product = factors.red_green[:, red + 256 * green] * factors.blue[:, blue] - np.float32(0.5)
+    found = np.clip(product, 0, 255).astype(np.uint8).T
+    is_glass = (pixels >= factors.first).all(axis=1)
+    found[is_glass] = factors.near_glass[tuple((pixels[is_glass] - np.array(factors.first)).T)]
+    assert is_glass.any() and not is_glass.all()
+    assert np.array_equal(found, apply_map(pixels, to_target, table=table))

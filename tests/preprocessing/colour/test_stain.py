@@ -11,6 +11,7 @@ from pytest import approx
 from skimage.color import rgb2lab, separate_stains
 from sklearn.linear_model import Lasso
 
+from preprocessing.colour import stain as stain_module
 from preprocessing.colour.cielab import hue_and_chroma
 from preprocessing.colour.colour_map import apply_map
 from preprocessing.colour.optical_density import OD_BACKGROUND
@@ -24,7 +25,16 @@ from preprocessing.colour.stain_matrix import (
     sparse_codes,
     with_true_haematoxylin,
 )
-from preprocessing.colour.stain_samples import SMOOTH_OD, SMOOTH_REACH, smoothed, stained_pixels
+from preprocessing.colour.stain_samples import (
+    SMOOTH_OD,
+    SMOOTH_REACH,
+    block_densities,
+    is_stained,
+    smoothed,
+    stained_pixels,
+)
+from preprocessing.colour.stain_store import reference_text
+from preprocessing.colour.tissue_kinds import TissueKinds
 from tests.helpers.painted_stains import GLASS, painted_patches, random_stains, unit
 from tests.reference.slow_stain import slow_apply, slow_codes, slow_macenko, slow_smoothed
 
@@ -311,3 +321,69 @@ def test_the_pink_of_the_built_in_reference_is_that_of_its_eosin_at_full_strengt
     strong, usual = 2.0 * REFERENCE.matrix[1], 0.8 * REFERENCE.basis[1]
     hues = hue_and_chroma(np.stack([strong, usual]))[0]
     assert hues == approx([-26, -26], abs=0.5)
+
+
+SOUND = StainFit(method="macenko", matrix=unit([[0.65, 0.70, 0.29], [0.25, 0.85, 0.45]]), p99=np.array([2.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"matrix": np.array([[0.65, 0.70, 0.29], [-1e-6, 0.90, 0.43]])}, "a negative stain vector"),
+        ({"matrix": np.array([[0.65, 0.70, 0.29], [0.0, 0.90, 0.43]])}, None),
+        ({"matrix": np.array([[0.65, 0.70, np.nan], [0.25, 0.85, 0.45]])}, "a negative stain vector"),
+        ({"matrix": unit([[0.37, 1.0, 0.5], [0.1, 0.9, 0.3]])}, "takes hardly any red (0.37"),
+        ({"matrix": unit([[0.39, 1.0, 0.5], [0.1, 0.9, 0.3]])}, None),
+        ({"matrix": unit([[0.65, 0.70, 0.70], [0.25, 0.85, 0.45]])}, "haematoxylin is grey"),
+        ({"matrix": unit([[0.65, 0.70, 0.67], [0.25, 0.85, 0.45]])}, None),
+        ({"matrix": unit([[0.95, 0.99, 0.29], [0.81, 1.00, 0.45]])}, "as much red as a haematoxylin (0.81"),
+        ({"matrix": unit([[0.95, 0.99, 0.29], [0.79, 1.00, 0.45]])}, None),
+        ({"matrix": unit([[0.79, 1.0, 0.40], [0.78, 1.0, 0.44]])}, "2 degrees between"),
+        ({"matrix": unit([[0.79, 1.0, 0.40], [0.78, 1.0, 0.50]])}, None),  # 4.1
+        ({"matrix": unit([[1.0, 0.75, 0.0], [0.0, 0.8, 0.79]])}, None),  # 64.7
+        ({"matrix": unit([[1.0, 0.6, 0.0], [0.0, 0.8, 0.79]])}, "69 degrees between"),
+        ({"p99": np.array([3.1409 / 12 * 1.001, 1.0])}, None),
+        ({"p99": np.array([3.1409 / 12 * 0.999, 1.0])}, "99th percentiles 0.26 and 1.00: hardly stained"),
+        ({"p99": np.array([2.0, 1.8232 / 12 * 1.001])}, None),
+        ({"p99": np.array([2.0, 1.8232 / 12 * 0.999])}, "hardly stained"),
+    ],
+)
+def test_a_fit_is_judged_at_its_bounds(changes, reason):
+    found = implausible(replace(SOUND, **changes))
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(
+    ("n_pink", "told"), [(20, []), (19, ["1.9% of the ground is pink: the reference's eosin taken"])]
+)
+def test_a_slide_with_hardly_any_pink_ground_says_so(n_pink, told):
+    ground = np.ones((1000, 3))
+    kinds = TissueKinds(nuclei=ground[:0], ground=ground, pink=ground[:n_pink], red_cells=ground[:0])
+    assert stain_module._about_pink(kinds) == told
+
+
+def test_blocks_are_tissue_between_glass_and_black():
+    for colour, wanted in (
+        ((0.05, 0.19, 0.10), False), ((0.09, 0.21, 0.09), False), ((0.10, 0.21, 0.12), True),  # the sum is above 0.4, too
+        ((1.7, 1.79, 1.9), True), ((1.81, 1.9, 1.9), False), ((1.2, 1.0, 0.9), False),  # black; ink
+    ):  # fmt: skip
+        assert is_stained(np.array([colour]), 0.2)[0] == wanted
+
+
+def test_blocks_are_means_of_light_and_what_is_over_is_cut():
+    patch = np.random.default_rng(0).integers(0, 250, (11, 14, 3)).astype(np.uint8)
+    found = block_densities(patch, GLASS)
+    assert found.shape == (2, 3, 3)
+    for y, x in ((0, 0), (1, 2)):
+        light = patch[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].astype(float).mean(axis=(0, 1))
+        assert found[y, x] == approx(np.maximum(np.log((np.array(GLASS) + 1) / (light + 1)), 0))
+    assert (block_densities(np.full((8, 8, 3), 255, np.uint8), GLASS) == 0).all()
+
+
+def test_the_built_in_reference_stays_what_it_is():
+    """Features are made with it: another text is another provenance."""
+    assert reference_text(REFERENCE) == (
+        '{"lab": [[54.06, 29.44, -31.64], [17.18, 7.2, 10.81]], "matrix": [[0.6428, 0.7293, 0.2343], [0.3219, 0.8645, 0.3861]], '
+        '"p99": [3.1409, 1.8232], "pink": [0.2876, 0.8711, 0.398]}'
+    )

@@ -7,11 +7,12 @@ import pytest
 from pytest import approx
 from skimage.color import rgb2lab
 
+from preprocessing.colour import tissue_kinds as tissue_kinds_module
 from preprocessing.colour.cielab import hue_and_chroma
-from preprocessing.colour.colour_effect import ColourEffect, effect_of, fault_of
+from preprocessing.colour.colour_effect import MIN_BLOCKS, ColourEffect, effect_of, fault_of
 from preprocessing.colour.colour_strip import MAX_PATCHES, PATCH_PX, colour_strip
 from preprocessing.colour.stain import REFERENCE, StainFit, fit_stain, stain_map
-from preprocessing.colour.tissue_kinds import tissue_kinds
+from preprocessing.colour.tissue_kinds import TissueKinds, thinned, tissue_kinds
 from preprocessing.reading.slide import open_slide
 from preprocessing.tiling.slide_stain import slide_patches
 from preprocessing.tiling.tile_choice import choose_tiles
@@ -161,3 +162,72 @@ def test_slides_that_are_turned_in_part_get_a_flag():
 def test_nuclei_hardly_bluer_than_the_ground_before_need_be_no_bluer_afterwards():
     assert fault_of(replace(SOUND, pink=(-20.0, -28.0), nuclei=(-21.0, -29.5))) is None
     assert "no longer bluer" in fault_of(replace(SOUND, pink=(-20.0, -28.0), nuclei=(-22.0, -29.5)))
+
+
+def kinds_of(*, pink=0, ground=0, nuclei=0, red_cells=0, colour=(0.2, 1.0, 0.5)):
+    def some(n):
+        return np.tile(np.array(colour), (n, 1))
+
+    return TissueKinds(nuclei=some(nuclei), ground=some(ground), pink=some(pink), red_cells=some(red_cells))
+
+
+def test_a_kind_with_few_blocks_is_not_judged():
+    effect = effect_of(kinds_of(pink=MIN_BLOCKS - 1, ground=9, nuclei=MIN_BLOCKS, red_cells=MIN_BLOCKS), np.eye(3))
+    assert np.isnan(effect.pink).all()
+    hue = hue_and_chroma(np.array([[0.2, 1.0, 0.5]]))[0][0]
+    assert effect.nuclei == effect.red_cells == approx((hue, hue))
+    nothing = effect_of(kinds_of(), np.eye(3))
+    assert (nothing.turned, nothing.bleached, nothing.noise) == approx((0.0, 0.0, 1.0))
+
+
+def test_what_a_map_does_is_counted_by_blocks():
+    shares = kinds_of(ground=60, nuclei=30, red_cells=10)
+    shares.nuclei[:15] *= 3  # their darker half is looked at
+    for factor, wanted in ((0.36, 0.0), (0.34, 1.0)):
+        effect = effect_of(shares, factor * np.eye(3))
+        assert (effect.bleached, effect.noise) == approx((wanted, factor))
+    one_channel = np.diag([0.0, 1.0, 0.0])  # of the others, what falls below 0 counts as none
+    assert effect_of(kinds_of(ground=10, colour=(0.1, 0.5, 0.85)), one_channel).bleached == 1.0
+    assert effect_of(kinds_of(ground=10, colour=(0.1, 0.6, 0.85)), one_channel).bleached == 0.0
+    assert effect_of(kinds_of(ground=10, colour=(0.1, 0.6, 0.85)), np.diag([-9.0, 1.0, 0.0])).bleached == 0.0
+    pink = TissueKinds(*[np.array([[0.2, 1.0, 0.5]] * 3 + [[0.65, 1.0, 0.5]] * 2)] * 3, np.empty((0, 3)))
+    turning = np.eye(3) + np.outer([0.0, 0.45, 0.0], [1.0, 0.0, 0.0])  # more red: the first three turn violet
+    assert effect_of(pink, turning).turned == approx(0.6)
+    assert effect_of(pink, np.eye(3)).turned == 0.0
+
+
+def test_nuclei_are_judged_by_their_darker_half():
+    od = np.array([[0.2, 1.0, 0.5]] * 49 + [[0.6, 1.0, 0.5]] * 51)
+    effect = effect_of(replace(kinds_of(), nuclei=od), np.eye(3))
+    assert effect.nuclei[0] == approx(hue_and_chroma(od[-1:])[0][0])
+
+
+def test_the_rise_of_noise_is_of_colours_alone():
+    grey = np.full((3, 3), 5.0)  # takes densities together: no colour grows
+    assert effect_of(kinds_of(), np.eye(3) + grey).noise == approx(1.0)
+    one, other = np.array([1.0, -1.0, 0.0]) / np.sqrt(2), np.array([1.0, 1.0, -2.0]) / np.sqrt(6)
+    assert effect_of(kinds_of(), 4 * np.outer(one, one) + 2 * np.outer(other, other)).noise == approx(4.0)
+
+
+def test_pink_is_paler_in_red_than_half_way_to_the_nuclei_and_of_an_eosins_hue():
+    nuclei, usual = np.array([[0.9, 1.0, 0.5]] * 3), [[0.2, 1.0, 0.5]] * 9  # half way: 0.55
+    asked = {
+        (0.54, 1.0, 0.5): True, (0.56, 1.0, 0.5): False, (0.40, 1.0, 0.15): True, (0.40, 1.0, 0.10): False,  # hue -44.6, -46
+        (0.1, 1.0, 1.02): True, (0.1, 1.0, 1.2): False,  # 28, 35
+        (0.05, 0.1, 0.06): True, (0.03, 0.06, 0.036): False,  # chroma 6.5, 4
+        (0.2, 0.26, 0.2): False,  # 0.77 of its green
+    }  # fmt: skip
+    found = tissue_kinds_module._is_pink(np.array([*asked, *usual]), nuclei)
+    assert found.tolist() == [*asked.values(), *[True] * 9]
+    assert tissue_kinds_module._is_pink(np.array([[0.6, 1.0, 0.5]]), nuclei[:0]).tolist() == [True]
+    assert tissue_kinds_module._is_pink(nuclei[:0], nuclei).tolist() == []
+
+
+def test_blocks_are_thinned_to_a_number_at_most():
+    od = np.arange(30.0).reshape(10, 3)
+    for most, left in ((10, 10), (11, 10), (9, 5), (5, 5), (4, 4), (3, 3), (1, 1)):
+        found = thinned(od, most)
+        assert len(found) == left
+        assert found[0].tolist() == [0, 1, 2]
+        assert np.isin(found[:, 0], od[:, 0]).all()
+    assert thinned(od[:0], 3).shape == (0, 3)

@@ -135,3 +135,14 @@ def test_an_image_that_claims_billions_of_rows_is_opened_or_refused_at_once(tmp_
     with contextlib.suppress(SlideError), open_slide(tmp_path / "s.tif", mpp=(0.5, 0.5)):
         pass
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("assocalpha", (150, 120, 105)), ("unassalpha", (131, 113, 105))])
+def test_what_shows_through_is_glass_whether_alpha_is_multiplied_in_or_not(tmp_path, kind, wanted):
+    samples = np.empty((256, 256, 4), np.uint8)
+    samples[:] = (45, 15, 0, 150)
+    options = {"photometric": "rgb", "extrasamples": [kind], "metadata": None}  # strips: read here, not by OpenSlide
+    tifffile.imwrite(tmp_path / "s.tif", samples, **options)
+    with open_slide(tmp_path / "s.tif", mpp=(0.5, 0.5)) as slide:
+        found = slide.read_area((0, 0), (256, 256), (256, 256))
+    assert (found == wanted).all(), found[0, 0]

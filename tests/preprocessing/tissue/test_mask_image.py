@@ -8,7 +8,9 @@ import tifffile
 from PIL import Image
 
 from common.failures import SlideError
-from preprocessing.tissue.mask_image import holds_fractions, stored_mask
+from preprocessing.reading.slide import Slide
+from preprocessing.tissue import mask_image
+from preprocessing.tissue.mask_image import holds_fractions, stored_mask, tissue_of_mask
 
 
 def test_m1_the_index_of_a_palette_decides(tmp_path):
@@ -84,8 +86,6 @@ def test_what_is_transparent_is_no_tissue(tmp_path):
 
 
 def test_of_an_image_too_large_to_be_read_no_fractions_are_said(tmp_path, monkeypatch):
-    from preprocessing.tissue import mask_image
-
     tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 0.5, 1]], np.float32))
     monkeypatch.setattr(mask_image, "MAX_WHOLE_PX", 3)
     assert holds_fractions(tmp_path / "m.tif")
@@ -93,3 +93,52 @@ def test_of_an_image_too_large_to_be_read_no_fractions_are_said(tmp_path, monkey
     assert not holds_fractions(tmp_path / "m.tif")
     tifffile.imwrite(tmp_path / "w.tif", np.array([[0, 1, 5]], np.float32))
     assert not holds_fractions(tmp_path / "w.tif")
+
+
+@pytest.mark.parametrize(("most", "is_read"), [(48, True), (47, False)])
+def test_the_pixels_of_a_mask_are_counted_by_its_area(tmp_path, monkeypatch, most, is_read):
+    monkeypatch.setattr(mask_image, "MAX_WHOLE_PX", most)
+    tifffile.imwrite(tmp_path / "m.tif", np.full((6, 8), 0.5, np.float32))
+    assert holds_fractions(tmp_path / "m.tif") == is_read
+    if is_read:
+        assert stored_mask(tmp_path / "m.tif", 0.5).all()
+    else:
+        with pytest.raises(SlideError, match="8 x 6 pixels, more than 47"):
+            stored_mask(tmp_path / "m.tif", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"),
+    [
+        ((100, 100), True),
+        ((200, 100), True),
+        ((100, 200), False),
+        ((150, 100), False),
+        ((101, 100), True),
+        ((103, 100), False),
+    ],
+)
+def test_a_mask_has_the_sides_of_the_slide_in_micrometres_or_in_pixels(size, fits):
+    slide = Slide.__new__(Slide)  # 500 x 500 µm, of 2,000 x 1,000 pixels
+    slide.width, slide.height, slide.mpp_x, slide.mpp_y = 2000, 1000, 0.25, 0.5
+    image = np.zeros(size[::-1], np.uint8)
+    image[:10, :5] = 1
+    if fits:
+        found = tissue_of_mask(image, slide)
+        assert found.shape == image.shape  # finer than an overview: as it is
+        assert np.array_equal(found, image == 1)
+    else:
+        with pytest.raises(SlideError, match=f"the mask image is {size[0]} x {size[1]} px, the slide 2000 x 1000"):
+            tissue_of_mask(image, slide)
+
+
+def test_of_masks_of_one_bit_those_whose_0_is_white_are_refused(tmp_path):
+    pixels = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+    for name in ("m.png", "m.tif"):
+        Image.fromarray(pixels).convert("1").save(tmp_path / name)
+        assert np.array_equal(stored_mask(tmp_path / name), pixels // 255)
+    tifffile.imwrite(tmp_path / "w.tif", pixels > 0, photometric="miniswhite")
+    with pytest.raises(SlideError, match="one bit a pixel, of which 0 is white"):
+        stored_mask(tmp_path / "w.tif")
+    tifffile.imwrite(tmp_path / "g.tif", pixels, photometric="miniswhite")  # 8 bits say what they say
+    assert stored_mask(tmp_path / "g.tif").shape == (2, 3)

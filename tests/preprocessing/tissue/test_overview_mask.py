@@ -11,7 +11,9 @@ from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape
 
 from preprocessing.tiling.grid import box_shares, piece_of_tiles, shares_of_tiles, tile_grid
-from preprocessing.tissue.density_bytes import Densities, densities_of
+from preprocessing.tissue import overview_mask
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of
+from preprocessing.tissue.open_fat import STRAY_OD, veil
 from preprocessing.tissue.outline import geojson, outlines
 from preprocessing.tissue.overview_mask import _true_pieces, find_tissue, glass_colour
 
@@ -408,3 +410,27 @@ def test_shares_are_those_of_counted_pixels_at_any_scale_of_the_mask(factor):
     coords = np.array([[0, 0], [6, 3], [12, 6], [1, 5], [3, 8]])
     found = shares_of_tiles(fine, coords, side=(6.0, 4.0), slide_px=(18, 12))
     assert found == pytest.approx([mask[y : y + 4, x : x + 6].mean() for x, y in coords], abs=1e-6)
+
+
+@pytest.mark.parametrize(("light", "has_rim"), [(STRAY_OD, False), (STRAY_OD + OD_STEP, True)])
+def test_a_lumen_has_its_rim_where_more_than_stray_light_is_in_it(light, has_rim):
+    nothing = np.zeros((200, 200), np.uint8)
+    distance = np.full((200, 200), round(light / OD_STEP), np.uint8)
+    distance[:, :100] = 100  # dense tissue
+    unevenness = nothing.copy()
+    unevenness[:, 100:103] = 10  # its texture, as it is measured beside it
+    found = veil(Densities(nothing, nothing, nothing, nothing, nothing), distance, unevenness, 8.0)
+    assert (
+        found[100, 100 + 4 + 45] and not found[:, 100 + 4 + 51 :].any()
+    )  # 400 µm from where squares of 200 µm are dense
+    assert found[100, 101] == has_rim
+    assert not found[:, :100].any()
+
+
+def test_the_glass_is_read_off_some_pixels_evenly(monkeypatch):
+    monkeypatch.setattr(overview_mask, "N_GLASS_PIXELS", 150)
+    overview = np.full((20, 30, 3), 250, np.uint8)
+    overview[::2, ::2] = 230  # 150 pixels: every second
+    assert glass_colour(overview) == approx((230, 230, 230), abs=1)
+    monkeypatch.setattr(overview_mask, "N_GLASS_PIXELS", 151)  # 600 pixels: all
+    assert glass_colour(overview) == approx((250, 250, 250), abs=1)

@@ -21,13 +21,15 @@ def squared(colour):
     [
         ((0.50, 0.30, 0.10), True),  # blue pen
         ((0.34, 0.20, 0.08), False),  # the same, faint: a shadow
+        ((0.35, 0.20, 0.08), False),
         ((0.36, 0.20, 0.08), True),
         ((0.50, 0.45, 0.10), False),  # haematoxylin takes nearly as much green as red
         ((0.70, 0.72, 0.75), True),  # black
         ((0.56, 0.58, 0.60), False),  # grey
         ((0.70, 1.20, 0.80), False),  # dark, one channel below 0.62 of the strongest
         ((0.04, 0.50, 0.40), True),  # red pen
-        ((0.02, 0.34, 0.28), False),  # faint
+        ((0.02, 0.35, 0.28), False),  # faint
+        ((0.02, 0.36, 0.28), True),
         ((0.10, 0.50, 0.40), False),  # takes red as eosin does
         ((0.04, 0.50, 0.25), False),  # takes as little blue as eosin does
     ],

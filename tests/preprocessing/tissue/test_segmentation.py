@@ -14,9 +14,10 @@ from preprocessing.reading.slide import open_slide
 from preprocessing.synthetic.scanner import write_pyramid
 from preprocessing.synthetic.slide_and_truth import make_slide, read_truth_mask
 from preprocessing.tissue import mask_image
+from preprocessing.tissue import source as source_module
 from preprocessing.tissue.mask_image import tissue_of_mask
 from preprocessing.tissue.outline import filled, geojson, outlines
-from preprocessing.tissue.segmentation import overview_mpp, segment_slide, shrunk
+from preprocessing.tissue.segmentation import Segmentation, overview_mpp, segment_slide, shrunk
 from preprocessing.tissue.source import EDITED, MASK, SEGMENTED, TissueSource, find_slide_tissue, find_source
 from tests.helpers.slide_recipes import recipe
 
@@ -113,8 +114,9 @@ def test_the_overview_is_coarser_for_a_slide_too_large_and_an_impossible_one_is_
         slide.width, slide.height = 120_000, 100_000
         assert overview_mpp(slide) == approx(np.sqrt(60_000 * 50_000 / 10.5e6))
         slide.mpp_x = slide.mpp_y = 2.0
-        with pytest.raises(SlideError, match="no microscope slide is so large"):
+        with pytest.raises(SlideError, match="the slide is 240 x 200 mm") as error:
             overview_mpp(slide)
+        assert "no microscope slide is so large" in error.value.remedy
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -202,3 +204,20 @@ def test_m9_a_mask_of_everything_and_an_inverted_one_are_flagged(painted, tmp_pa
             source = find_source(tmp_path / "none.geojson", tmp_path / f"{name}.png", (0, 0))
             flags = find_slide_tissue(slide, source, second_pass=False).flags
             assert flags == (() if flag is None else (flag,))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_what_is_not_taken_for_tissue_is_told_from_a_size_on(share):
+    """Pixels of 0.0004 mm2; tissue in half of them where `share` asks for it."""
+    is_tissue, is_dropped = np.zeros((400, 400), bool), np.zeros((200, 200), bool)
+    is_tissue[: round(400 * share)] = True
+    least = max(source_module.MIN_DROPPED_MM2, source_module.MIN_DROPPED_SHARE * 16 * share)
+    nothing = np.zeros((200, 200), bool)
+    n = int(np.ceil(least / 0.0004 - 1e-6))
+    for n_dropped, is_told in ((n - 1, False), (n + 1, True)):
+        is_dropped.ravel()[:] = np.arange(40_000) < n_dropped
+        masks = Segmentation(
+            np.zeros((200, 200, 3), np.uint8), 20.0, is_tissue, nothing, is_dropped, nothing, (255.0,) * 3
+        )
+        told = f"{n_dropped * 0.0004:.1f} mm2 not taken for tissue"
+        assert source_module._dropped_flags(masks) == ((told,) if is_told else ())

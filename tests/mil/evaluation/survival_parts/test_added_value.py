@@ -8,10 +8,11 @@ import pytest
 from pytest import approx
 from scipy.stats import kstest
 
-from mil.evaluation.survival_parts.added_value import added_value, inside_groups
-from mil.evaluation.survival_parts.clinical_inputs import ClinicalInputs
+from mil.evaluation.survival_parts.added_value import added_value, cox_tables, inside_groups
+from mil.evaluation.survival_parts.clinical_inputs import ClinicalInputs, clinical_inputs
 from mil.metrics.bootstrap import intervals, plan_resampling, resample
 from mil.metrics.concordance import c_index, concordances
+from mil.survival.cox_regression import cox_regression
 from mil.survival.risk_sets import risk_sets
 from mil.tasks.registry import TASKS
 from mil.training.baseline import fit_cox_of
@@ -144,7 +145,8 @@ def test_groups_that_are_not_known_give_nothing(tmp_path):
     plan = plan_resampling(run.predictions["event"].to_numpy(), 100, np.random.default_rng(0))
     alone = replace(run, patients=run.patients.drop(columns="subtype"))
     assert inside_groups(alone, ["attention"], plan) is None
-    assert inside_groups(replace(run, patients=run.patients.assign(subtype="LMS")), ["attention"], plan) is None
+    for alike in ("LMS", ""):
+        assert inside_groups(replace(run, patients=run.patients.assign(subtype=alike)), ["attention"], plan) is None
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
@@ -183,3 +185,88 @@ def test_with_a_handful_of_events_and_more_inputs_than_these_no_ratio_runs_away(
             assert all(each is None for each in told) or all(np.isfinite(told)), (seed, row)
             free += told[0] is None
     assert free
+
+
+def test_clinical_inputs_are_in_standard_deviations_and_against_the_commonest_level(tmp_path):
+    run = subtype_alone_run(tmp_path, n=6)
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"p{k:03d}" for k in range(6)], "age": ["50", "", "60", "70", "x", "80"],
+            "grade": ["low", "high", "high", "", "low", "mid"], "flat": ["m"] * 6, "none": [""] * 6, "unused": list("abcdef"),
+            "still": [3.0, 3.0, np.nan, 3.0, 3.0, 3.0],
+        }
+    )  # fmt: skip
+    folds = tuple(replace(fold, covariate_medians={"age": 60.0, "still": 3.0}) for fold in run.facts.folds)
+    covariates = replace(run.facts.covariates, used=("age", "grade", "flat", "none", "still", "gone"))
+    run = replace(run, patients=table, facts=replace(run.facts, folds=folds, covariates=covariates))
+    found = clinical_inputs(run, pd.Index([f"p{k:03d}" for k in (5, 4, 3, 2, 1, 0)]))
+    ages = np.array([50.0, 60.0, 70.0, 80.0])
+    sd = ages.std()
+    wanted = {
+        "age, a standard deviation": [15 / sd, 0, 5 / sd, -5 / sd, 0, -15 / sd], "age is missing": [0, 1, 0, 0, 1, 0],
+        "grade: low (against high)": [0, 1, 0, 0, 0, 1], "grade: mid (against high)": [1, 0, 0, 0, 0, 0],
+        "grade is missing": [0, 0, 1, 0, 0, 0], "still is missing": [0, 0, 0, 1, 0, 0],
+    }  # fmt: skip
+    assert found.names == tuple(wanted)
+    assert approx(np.array(list(wanted.values()))) == found.values.T
+
+
+def test_a_table_has_walds_limits_and_none_beyond_what_is_told():
+    clinic, image, time, event = cohort(3)
+    sets = risk_sets(time, event)
+    alone, both, _ = added_value(
+        ClinicalInputs(("score",), image[:, None]), ClinicalInputs(("a", "b"), clinic), sets, time
+    )
+    fitted = cox_regression(np.column_stack([image, clinic]), sets)
+    for k, row in enumerate(both.rows):
+        half = 1.959963984540054 * fitted.standard_errors[k]
+        middle = fitted.coefficients[k]
+        assert (row.value, row.low, row.high) == approx(tuple(np.exp([middle, middle - half, middle + half])))
+        assert row.p == approx(fitted.wald_p()[k])
+        assert 0 <= row.proportional_p <= 1
+    assert (alone.n, alone.events, alone.events_per_input) == (len(time), event.sum(), event.sum())
+    assert both.events_per_input == approx(event.sum() / 3)
+    assert added_value(ClinicalInputs(("score",), image[:, None]), ClinicalInputs((), clinic[:, :0]), sets, time)[
+        1:
+    ] == (None, None)
+    for scale, is_told in ((5e-3, True), (1e-3, False)):  # the logarithm of a ratio, and its limits, beyond 50
+        row = added_value(
+            ClinicalInputs(("score",), scale * image[:, None]), ClinicalInputs((), clinic[:, :0]), sets, time
+        )[0].rows[0]
+        assert (row.value is not None) == is_told
+
+
+def test_scores_are_told_in_standard_deviations(tmp_path):
+    run = subtype_alone_run(tmp_path)
+    alone = cox_tables(run)[0].rows[0]
+    rows = run.predictions.sort_values("patient_id")
+    score = ((rows["score"] - rows["score"].mean()) / rows["score"].std(ddof=0)).to_numpy()
+    fitted = cox_regression(score[:, None], risk_sets(rows["time"].to_numpy(), rows["event"].to_numpy()))
+    assert alone.value == approx(np.exp(fitted.coefficients[0]))
+    flat = replace(run, predictions=run.predictions.assign(score=1.0))
+    assert cox_tables(flat) == (None, None, None)
+    for n_events in (1, 2):
+        event = (np.arange(len(run.predictions)) < n_events).astype(int)
+        found = cox_tables(replace(run, predictions=run.predictions.assign(event=event)))
+        assert (found[0] is None) == (n_events == 1)
+
+
+def test_pairs_inside_groups_are_of_patients_whose_group_is_known(tmp_path):
+    run = subtype_alone_run(tmp_path)
+    run.patients.loc[:9, "subtype"] = ""
+    plan = plan_resampling(run.predictions["event"].to_numpy(), 50, np.random.default_rng(0))
+    found = inside_groups(run, ["attention"], plan)
+    assert (found.n, found.groups) == (230, {"DDLPS": 76, "LMS": 77, "UPS": 77})
+    rows = run.predictions.merge(run.patients, on="patient_id")
+    above = pairs = 0.0
+    for _, own in rows[rows["subtype"] != ""].groupby("subtype"):
+        time, event, score = (own[name].to_numpy() for name in ("time", "event", "score"))
+        for i in np.flatnonzero(event):
+            later = time > time[i]
+            pairs += later.sum()
+            above += (score[i] > score[later]).sum() + 0.5 * (score[i] == score[later]).sum()
+    assert found.c_index["attention"].value == approx(above / pairs)
+    facts = replace(run.facts, settings={"strata": "sex"})
+    assert inside_groups(replace(run, facts=facts), ["attention"], plan) is None  # all alike
+    other = replace(run, facts=facts, patients=run.patients.assign(sex=["m", "f"] * 120))
+    assert inside_groups(other, ["attention"], plan).groups == {"f": 120, "m": 120}

@@ -5,6 +5,7 @@ import math
 import resource
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -227,8 +228,6 @@ def test_a_map_of_a_stride_without_common_measure_stays_bounded():
     places, _ = places_of((0.5, 0.5), stride_um=200.7)
     assert map_grid(places).parts == 8
     vast, _ = places_of((0.01, 0.01), tile_um=0.5, stride_um=0.5, n=3)
-    from dataclasses import replace
-
     grid = map_grid(replace(vast, shown=(500_000, 500_000)))
     assert np.prod(grid.size) < 120_000_000
 
@@ -364,3 +363,46 @@ def test_tiles_of_a_sheet_stand_side_by_side_and_names_are_plain(tmp_path, monke
     assert [labels[f"+{n} ??s"][0] for n in range(COLUMNS)] == [GAP_PX + n * step for n in range(COLUMNS)]
     assert labels[f"+{COLUMNS} ??s"][0] == GAP_PX and labels[f"+{COLUMNS} ??s"][1] > labels["+0 ??s"][1]
     assert texts[GAP_PX, 4] == "a??"
+
+
+def test_a_map_holds_tiles_that_reach_over_the_edge_of_what_is_shown():
+    places, _ = places_of((0.5, 0.5), n=3)
+    for shown, size in (
+        ((1536, 1536), (12, 12)),
+        ((1300, 1536), (12, 12)),
+        ((1536, 1300), (12, 12)),
+        ((1537, 1538), (13, 13)),
+    ):
+        grid = map_grid(replace(places, shown=shown))
+        assert (grid.size, grid.parts) == (size, 4)
+        values, counts = grid.painted(np.arange(9.0)[:, None])
+        assert counts[:12, :12].tolist() == np.ones((12, 12), int).tolist()
+        assert values[0, :12, :12].tolist() == np.kron(np.arange(9.0).reshape(3, 3), np.ones((4, 4))).tolist()
+
+
+def test_levels_of_odd_sides_keep_the_means_of_tiles_and_the_most_at_their_edge(tmp_path):
+    places, _ = places_of((0.5, 0.5), n=80)
+    places = replace(places, corners=places.corners + 128)  # a pixel of the map: 321 of them
+    values = np.random.default_rng(0).normal(size=len(places.corners))
+    keep = np.random.default_rng(1).random(len(values)) < 0.7
+    write_pyramid(tmp_path / "s.ome.tif", replace(places, corners=places.corners[keep]), {"v": values[keep]}, name="s")
+    with tifffile.TiffFile(tmp_path / "s.ome.tif") as file:
+        whole, half = (level.asarray() for level in file.series[0].levels)
+    assert (whole.shape, half.shape) == ((2, 321, 321), (2, 161, 161))
+    for y, x in ((0, 0), (0, 1), (7, 9), (80, 159), (160, 159), (159, 160), (160, 160)):
+        square = whole[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].reshape(2, -1)
+        is_tile = square[1] > 0
+        assert half[0, y, x] == pytest.approx(square[0][is_tile].mean() if is_tile.any() else 0, abs=1e-6)
+        assert half[1, y, x] == square[1].max()
+
+
+def test_a_pixel_of_the_overlay_is_as_large_as_the_scale_bar_takes_it(tmp_path, monkeypatch):
+    from mil.explanation.exports import overlay
+
+    asked, own = [], overlay.with_foot
+    monkeypatch.setattr(overlay, "with_foot", lambda *given: asked.append(given[-1]) or own(*given))
+    places, is_square = places_of((0.25, 0.4))
+    width, height = overlay_size(places)
+    write_overlay(tmp_path / "s.png", np.zeros((height, width, 3), np.uint8), places, is_square * 1.0, "v")
+    assert asked == [pytest.approx(places.shown[0] * 0.25 / width)]
+    assert asked[0] * height == pytest.approx(places.shown[1] * 0.4, rel=0.01)
