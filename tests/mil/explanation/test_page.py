@@ -37,7 +37,7 @@ FOUND = Faithfulness(
 
 def some_patient(patient_id="P1", **changes):
     known = {
-        "patient_id": patient_id, "told": "B", "told_at": 1, "values": np.array([-1.0, 3.0, -2.0]),
+        "patient_id": patient_id, "told": "B", "told_at": 1, "names": ("A", "B", "C"), "values": np.array([-1.0, 3.0, -2.0]),
         "base": np.array([0.25, 0.5, -0.75]), "residual": np.array([0.0, 0.125, -0.125]),
         "of_slides": np.array([[1.0, 0.375, -0.5], [-2.25, 2.0, -0.625]]), "n_tiles": (3, 40), "slide_ids": ("s1", "s2"),
         "level": 0.25, "heads": ("h0", "h1"), "methods": ("exact",), "is_trained_on": False,
@@ -47,7 +47,7 @@ def some_patient(patient_id="P1", **changes):
 
 def explained(folder, model=None, **changes):
     return ToExplain(
-        study=Study(folder), slides=folder, out=folder, model=model or some_model(), model_sha256="ab",
+        study=Study(folder), slides=folder, out=folder, model_file=folder / "m", model=model or some_model(), model_sha256="ab",
         known=KnownPatients(is_known=False), bags=BagStore.__new__(BagStore), patients=("P1",), **changes,
     )  # fmt: skip
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from common.failures import StudyError
-from mil.bags.bags import Bag, BagStore
+from mil.bags.bags import BagStore
 from mil.explanation import patients as own_module
 from mil.explanation.patients import find_patients
 from mil.explanation.settings import EXPORTS, ExplainConfig
@@ -68,7 +67,12 @@ def test_a_runs_own_patients_with_features_are_explained(found, tmp_path):
     assert (what.out, what.tiles, what.slides) == (
         run / "explanation", run / "explanation" / "tiles", tmp_path / "study" / "slides",
     )  # fmt: skip
-    assert not what.is_by_other_model and what.model_sha256 == "ab" and what.known is KNOWN
+    assert (
+        not what.is_by_other_model
+        and what.model_sha256 == "ab"
+        and what.model_file == run / "model.safetensors"
+        and what.known is KNOWN
+    )
     assert asked == {
         "model": run / "model.safetensors", "of_run": {"features": "kept"}, "by_slide": False, "features": None, "encoder": "e",
         "limit_bytes": 0, "checked": "of these",
@@ -111,10 +115,9 @@ def test_patients_may_be_chosen_and_a_wrong_name_is_told(found, tmp_path):
 )
 def test_heads_that_never_saw_a_patient_explain_it(found, tmp_path, patient, slide, wanted):
     a_run(tmp_path)
-    bag = Bag.__new__(Bag)
-    for name, value in {"patient_id": patient, "slide_ids": (slide,), "tiles": np.ones((1, 2))}.items():
-        object.__setattr__(bag, name, value)
-    assert found()[0].heads_of(bag) == wanted
+    what = found()[0]
+    what.bags.slides_of = lambda of: [slide] if of == patient else []
+    assert what.heads_of(patient) == wanted
 
 
 def test_settings_are_checked_at_their_bounds():
