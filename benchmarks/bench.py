@@ -11,8 +11,10 @@ was run stays in DIR, so that parts can be run one at a time: --only makes these
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -98,13 +100,16 @@ def run_part(part: Part, folder: Path, slide: Path) -> list[Row]:
     command = [sys.executable, ROOT / "benchmarks" / part.script, *(each.format(**places) for each in part.arguments)]
     print(f"--- {part.name}", flush=True)
     why = ""
+    process = subprocess.Popen([*command, "--json", rows], cwd=ROOT, env=_environment(folder), start_new_session=True)
     try:
-        done = subprocess.run(
-            [*command, "--json", rows], cwd=ROOT, timeout=part.limit_s, check=False, env=_environment(folder)
-        )
-        why = "" if rows.is_file() else f"it ended with code {done.returncode}"
+        code = process.wait(part.limit_s)
+        why = "" if rows.is_file() else f"it ended with code {code}"
     except subprocess.TimeoutExpired:
         why = f"not done within {part.limit_s:.0f} s"
+    finally:  # what it started would go on beside the next part
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     if not why:
         return read_rows(rows)
     rows.parent.mkdir(parents=True, exist_ok=True)

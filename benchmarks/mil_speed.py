@@ -39,6 +39,7 @@ from mil.training.task import FoldInputs
 from mil.training.training_settings import TrainConfig
 
 N_INPUTS, N_CLASSES, SMALL = 1024, 5, 1000
+CAPPED = f"at most {TrainConfig().max_tiles} tiles"
 
 
 def main() -> None:
@@ -101,7 +102,7 @@ def epochs(rounds: int) -> None:
             for words, own in (
                 ("default, 8 patients a step", config),
                 ("one patient a step", replace(config, batch_patients=1)),
-                ("at most 4,096 tiles", replace(config, max_tiles=4096)),
+                (CAPPED, replace(config, max_tiles=TrainConfig().max_tiles)),
             ):
                 took = median_s(subtype_epoch(bags, names, labels, own), rounds)
                 print(f"  {words}, {hidden}/{attention}: {took:.3f} = {took / floor:.2f}")
@@ -122,11 +123,11 @@ def epochs(rounds: int) -> None:
             "training.clam", f"an epoch of {title}, 512/256", f"{own:.2f} s of processor time",
             against=f"CLAM-like loop: {took:.2f} s", ratio=own / took,
         )  # fmt: skip
-        own = ours["at most 4,096 tiles", 128]
-        print(f"  the default recipe (128/64, at most 4,096 tiles): {took / own:.1f} times as fast as that")
+        own = ours[CAPPED, 128]
+        print(f"  the default recipe (128/64, {CAPPED}): {took / own:.1f} times as fast as that")
         record(
             "training.clam_small" if sizes.max() < SMALL else "training.clam_default",
-            f"an epoch of {title}, the default recipe (128/64, at most 4,096 tiles)", f"{own:.3f} s of processor time",
+            f"an epoch of {title}, the default recipe (128/64, {CAPPED})", f"{own:.3f} s of processor time",
             against=f"CLAM-like loop, 512/256: {took:.2f} s", ratio=took / own,
         )  # fmt: skip
 

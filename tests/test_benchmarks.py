@@ -1,13 +1,15 @@
 """The benchmarks' rows, promises and table; the figures themselves are taken by `make bench`."""
 
+import contextlib
 import re
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from benchmarks import mutations
-from benchmarks.bench import PARTS, main, run_part, table_of
+from benchmarks.bench import PARTS, Part, main, run_part, table_of
 from benchmarks.peers import Peers, checkout, look
 from benchmarks.reached_lines import SHARED, Reached
 from benchmarks.rows import Row, promises, read_rows
@@ -52,6 +54,21 @@ def test_a_part_that_fails_is_a_row(tmp_path):
     assert row.missing == "it ended with code 2"
     (row,) = run_part(replace(PARTS[0], limit_s=0.01), tmp_path, tmp_path / "s.tif")
     assert "not done within" in row.missing
+
+
+def test_what_a_part_started_ends_with_it(tmp_path):
+    script, told = tmp_path / "part.py", tmp_path / "child"
+    script.write_text(
+        "import pathlib, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(told)!r}).write_text(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    (row,) = run_part(Part("slow", str(script), (), 3.0), tmp_path, tmp_path / "s.tif")
+    assert row.missing == "not done within 3 s"
+    child = int(told.read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):  # or dead, and nobody asked after it
+        assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def test_one_part_after_the_other_fills_the_table(tmp_path, monkeypatch, capsys):

@@ -90,7 +90,7 @@ class TrainConfig(EngineConfig):
     hidden: int = option(128, help="hidden width of the head", group="head")
     attention: int = option(64, help="width of the attention branches", group="head")
     max_tiles: int = option(
-        4096, help="tiles drawn from a bag an epoch in training; evaluation takes all", group="training"
+        512, help="tiles drawn from a bag, anew each epoch, in training; evaluation takes all", group="training"
     )
     batch_patients: int = option(
         8,
