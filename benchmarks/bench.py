@@ -27,7 +27,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(ROOT)
 
 from benchmarks.peers import install
-from benchmarks.rows import Row, read_rows
+from benchmarks.rows import Row, promises, read_rows
 
 HEADER = "| what | figure | beside | ratio | promised | met |\n|---|---|---|---|---|---|"
 
@@ -60,7 +60,7 @@ PARTS = (
         "two",
         "study_speed.py",
         ("{folder}/study", "--two", "--patients", "60", "--tiles", "1000", "--repeats", "1"),
-        900,
+        1200,
     ),
     Part("survival", "survival_speed.py", ("--repeats", "10"), 300),
     Part("memory", "memory_bound.py", ("--tiles", "2000", "10000", "30000"), 600),
@@ -140,6 +140,16 @@ def table_of(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def unmeasured(rows: Sequence[Row]) -> list[Row]:
+    """Return a row for each promise that no row is of: what is promised stands in the table, measured or not."""
+    known = {row.key for row in rows}
+    return [
+        Row(key=key, what=own.words, missing="by a script of its own")
+        for key, own in promises().items()
+        if key not in known
+    ]
+
+
 def machine() -> str:
     """Return the machine in words, without its name."""
     model = platform.processor() or platform.machine()
@@ -199,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows += run_part(part, folder, slide)
         elif kept.is_file():
             rows += read_rows(kept)
+    if arguments.only is None:
+        rows += unmeasured(rows)
     name = f"{time.strftime('%Y-%m-%d')}-{platform.system().lower()}-{platform.machine()}-{os.cpu_count()}cpu.md"
     written(rows, arguments.out or ROOT / "benchmarks" / "results" / name, time.perf_counter() - started)
     return 0

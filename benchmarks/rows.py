@@ -23,6 +23,7 @@ class Promise:
 
     is_most: bool
     value: float
+    words: str = ""
 
     def __str__(self) -> str:
         return f"at {'most' if self.is_most else 'least'} {self.value:g}"
@@ -67,7 +68,7 @@ class Row:
 def promises() -> dict[str, Promise]:
     """Read what is promised from the README of the benchmarks."""
     found = PROMISE.finditer(README.read_text(encoding="utf-8"))
-    return {each["key"]: Promise(each["side"] == "most", float(each["value"])) for each in found}
+    return {each["key"]: Promise(each["side"] == "most", float(each["value"]), each["words"].strip()) for each in found}
 
 
 _rows: list[Row] = []

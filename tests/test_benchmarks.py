@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks import mutations
-from benchmarks.bench import PARTS, Part, main, run_part, table_of
+from benchmarks.bench import PARTS, Part, main, run_part, table_of, unmeasured
 from benchmarks.peers import Peers, checkout, look
 from benchmarks.reached_lines import SHARED, Reached
 from benchmarks.rows import Row, promises, read_rows
@@ -45,6 +45,14 @@ def test_the_table_has_a_line_for_each_row_and_says_what_is_missing():
     assert lines[2] == "| tissue / grid | 1 s | CLAM: 2 s | 0.50 | at most 0.7 | yes |"
     assert lines[3] == "| colour | not measured: no module named torchstain |  |  | at least 10 |  |"
     assert lines[4] == "| memory | 13 GB/s |  |  |  |  |"
+
+
+def test_what_is_promised_and_no_part_measures_is_a_row():
+    rows = [Row(key=key, what="x", figure="1") for key in promises() if key != "training.study"]
+    (row,) = unmeasured(rows)
+    assert (row.key, row.missing) == ("training.study", "by a script of its own")
+    assert row.what.startswith("minutes of a study")
+    assert str(row.promise) == "at most 1"
 
 
 def test_a_part_that_fails_is_a_row(tmp_path):
