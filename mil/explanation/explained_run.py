@@ -70,8 +70,9 @@ def _explain(
     made, lost = [], []
     slides = {patient: what.bags.slides_of(patient) for patient in what.patients}
     all_of = Explaining(
-        study=what.study, out=what.out, model_file=what.model_file, model_sha256=what.model_sha256, config=config
-    )
+        study=what.study, out=what.out, tiles=what.tiles, model_file=what.model_file, model_sha256=what.model_sha256,
+        config=config,
+    )  # fmt: skip
     jobs = []
     for number, patient in enumerate(what.patients):
         own = {slide: files[slide] for slide in slides[patient] if slide in files} if files else None

@@ -22,7 +22,6 @@ from mil.explanation.exports.written import STEP, export_slide
 from mil.explanation.faithfulness import likeness, untrained
 from mil.explanation.flipping import flip
 from mil.explanation.map_store import SlideMap, write_slide_map
-from mil.explanation.patients import TILES
 from mil.explanation.settings import ExplainConfig
 from mil.explanation.sheet_tiles import Furthest, furthest_of, merged
 from mil.explanation.subsets import of_rows
@@ -36,6 +35,7 @@ class Explaining:
 
     study: Study
     out: Path
+    tiles: Path  # the folder of the slides' contributions
     model_file: Path
     model_sha256: str  # by which a process knows the model that it has read
     config: ExplainConfig
@@ -61,7 +61,7 @@ def explain_patient(all_of: Explaining, job: PatientJob) -> PatientMade:
     """
     torch.set_num_threads(1)  # patients go side by side, and sums do not hang on the number of processors
     config = all_of.config
-    model, untaught = _model(all_of.model_file, all_of.model_sha256, config.seed)
+    model = _model(all_of.model_file, all_of.model_sha256)
     try:
         bag = job.bags.read(job.patient_id)
     except StudyError as error:
@@ -71,6 +71,7 @@ def explain_patient(all_of: Explaining, job: PatientJob) -> PatientMade:
     own = _explained(model, job, bag, parts)
     test = None
     if config.faithfulness:
+        untaught = _untaught(all_of.model_file, all_of.model_sha256, config.seed)
         rng = np.random.default_rng([config.seed, job.number])
         test = _tested(heads, levels, [untaught[place] for place in job.places], bag, parts, rng)
     furthest: Furthest = {}
@@ -78,7 +79,7 @@ def explain_patient(all_of: Explaining, job: PatientJob) -> PatientMade:
     lost: list[SlideStatus] = []
     known = _known(own, model.record.task, all_of.model_sha256)
     for each in _maps(bag, parts, own.told, known):
-        write_slide_map(all_of.out / TILES / f"{each.slide_id}.h5", each)
+        write_slide_map(all_of.tiles / f"{each.slide_id}.h5", each)
         furthest = merged(furthest, furthest_of(each), config.sheet_tiles)
         if config.wanted and job.files is not None:
             try:
@@ -92,12 +93,17 @@ def explain_patient(all_of: Explaining, job: PatientJob) -> PatientMade:
 
 
 @lru_cache(maxsize=1)
-def _model(file: Path, sha256: str, seed: int) -> tuple[Ensemble, Sequence[Head]]:
-    """Return the model, and its heads with weights drawn anew."""
+def _model(file: Path, sha256: str) -> Ensemble:
     model = read_ensemble(file)
     if content_sha256(file) != sha256:
         raise SlideError(f"the model {file} was replaced meanwhile", "run explain.py again")
-    return model, [untrained(head, seed) for head in model.heads]
+    return model
+
+
+@lru_cache(maxsize=1)
+def _untaught(file: Path, sha256: str, seed: int) -> Sequence[Head]:
+    """Return the model's heads with weights drawn anew."""
+    return [untrained(head, seed) for head in _model(file, sha256).heads]
 
 
 def _explained(model: Ensemble, job: PatientJob, bag: Bag, parts: Contributions) -> ExplainedPatient:

@@ -17,8 +17,6 @@ from mil.runs.facts import RUN_SCHEMA, TRAIN_AGAIN, RunFacts
 from mil.runs.record import read_sealed
 from mil.runs.run_folder import RunFolder
 
-TILES = "tiles"  # folder of the slides' contributions
-
 
 @dataclass(frozen=True, kw_only=True)
 class ToExplain:
@@ -38,7 +36,7 @@ class ToExplain:
     @property
     def tiles(self) -> Path:
         """The folder of the slides' contributions."""
-        return self.out / TILES
+        return self.out / "tiles"
 
     def heads_of(self, patient_id: str) -> tuple[list[int], bool]:
         """Return the places of the heads that explain a patient, and whether they trained on it."""

@@ -30,9 +30,8 @@ class Candidate:
     contribution: float
 
 
-Furthest = Mapping[
-    tuple[str, bool], Sequence[Candidate]
-]  # the tiles that go furthest for (True) and against (False) an output
+# the tiles that go furthest for (True) and against (False) an output
+Furthest = Mapping[tuple[str, bool], Sequence[Candidate]]
 
 
 def furthest_of(own: SlideMap) -> Furthest:
