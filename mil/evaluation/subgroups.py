@@ -11,7 +11,7 @@ import pandas as pd
 from mil.evaluation.metrics_record import Subgroup
 from mil.evaluation.task import EvaluationTask
 from mil.runs.figure_names import ATTENTION, COMPETING
-from mil.runs.run_store import FinishedRun, by_patient
+from mil.runs.run_store import FinishedRun, blank_as_missing, by_patient
 
 MAX_LEVELS, MAX_SITES = 8, 40
 
@@ -43,7 +43,7 @@ def _groups(run: FinishedRun) -> pd.DataFrame:
     keys = list(zip(tested["repeat"], tested["fold"], strict=True))
     groups = pd.DataFrame(index=tested.index)
     for name in (name for name in table.columns if name != COMPETING):  # an outcome
-        values = table[name].mask(table[name] == "")
+        values = blank_as_missing(table[name])
         cuts = np.array([medians.get(key, {}).get(name, np.nan) for key in keys], dtype=float)
         if name != "site" and np.isfinite(cuts).any() and values.nunique() > 4:
             numbers = pd.to_numeric(values, errors="coerce")

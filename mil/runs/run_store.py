@@ -163,6 +163,11 @@ def read_predictions(path: Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
         raise StudyError(f"{path}: not readable as a table ({' '.join(str(error).split())}); {TRAIN_AGAIN}") from error
 
 
+def blank_as_missing(column: pd.Series) -> pd.Series:
+    """Return a column of a run's patients with its empty cells missing, whatever else stands in it."""
+    return column.mask(column == "")
+
+
 def by_patient(predictions: pd.DataFrame, model: str, values: Sequence[str], keep: Sequence[str]) -> pd.DataFrame:
     """Return one row a patient of a model: `values` averaged over repeats, `keep` as they are, sorted by patient."""
     own = predictions[predictions["model"] == model]

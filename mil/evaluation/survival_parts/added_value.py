@@ -25,7 +25,7 @@ from mil.metrics.bootstrap import Metrics, Resamples, Resampling, intervals, nam
 from mil.metrics.concordance import concordances_within
 from mil.metrics.support import has_enough_events, independent_pairs, ranking_support
 from mil.runs.figure_names import ATTENTION, CLINICAL, COMBINED, JOINT, MEAN_POOL
-from mil.runs.run_store import FinishedRun, by_patient
+from mil.runs.run_store import FinishedRun, blank_as_missing, by_patient
 from mil.survival.cox_regression import CoxRegression, cox_regression, likelihood_ratio_p, proportionality_p
 from mil.survival.risk_sets import RiskSets, risk_sets
 
@@ -130,8 +130,7 @@ def inside_groups(run: FinishedRun, models: list[str], plan: Resampling) -> Insi
     if column not in run.patients.columns:
         return None
     table = by_patient(run.predictions, ATTENTION, [], ["time", "event"])
-    names = run.patients.set_index("patient_id")[column].reindex(table.index)
-    names = names.mask(names == "")
+    names = blank_as_missing(run.patients.set_index("patient_id")[column].reindex(table.index))
     known = np.flatnonzero(names.notna().to_numpy())
     groups = {str(name): int(count) for name, count in names.value_counts().sort_index().items()}
     if len(groups) < 2:

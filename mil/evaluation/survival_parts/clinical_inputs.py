@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from mil.runs.run_store import FinishedRun
+from mil.runs.run_store import FinishedRun, blank_as_missing
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def clinical_inputs(run: FinishedRun, patients: pd.Index) -> ClinicalInputs:
     table = run.patients.set_index("patient_id").reindex(patients)
     columns: dict[str, np.ndarray] = {}
     for name in used:
-        values = table[name].mask(table[name] == "")
+        values = blank_as_missing(table[name])
         columns |= _of_numbers(name, values) if name in numeric else _of_levels(name, values)
     kept = {name: own for name, own in columns.items() if np.ptp(own) > 0}
     whole = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(patients), 0))
