@@ -1,4 +1,4 @@
-"""One fold trained by a worker of a cluster: it reads study and features for itself, once a run, and leaves model and record."""
+"""One fold trained by a worker: it reads study and features for itself, once a run, and leaves model and record."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ from mil.tasks.targets import task_to_train
 from mil.tasks.task import Task
 from mil.training.cohort_flow import cohort_flow, slide_losses
 from mil.training.cross_validation import run_folds, searched
-from mil.training.fold_crew import FoldCrew, Refusal
+from mil.training.fitting import epochs_of
+from mil.training.fold_crew import FoldCrew, Refusal, workers_for
 from mil.training.fold_store import read_models, write_fold_tables, write_image_predictions
 from mil.training.nested_plans import drop_other_shares, train_shares
 from mil.training.preparation import PreparedRun, prepare
@@ -153,16 +154,26 @@ def _train(prepared: PreparedRun, task: Task, say: Say, claims: Claims) -> Train
 
 
 def _crew(prepared: PreparedRun, engine: Engine | None, claims: Claims) -> FoldCrew:
-    """Return who trains the folds; a worker of a cluster reads study and features for itself."""
-    if engine is None:
+    """Return who trains the folds; a worker reads study and features for itself."""
+    config, workers = prepared.config, 0 if engine is not None else _workers(prepared)
+    if engine is None and not workers:
         return FoldCrew(sharing=claims)
     run = secrets.token_hex(8)
-    config = dataclasses.replace(prepared.config, scheduler=None, slurm=None)
+    config = dataclasses.replace(config, scheduler=None, slurm=None, workers=0)
 
     def elsewhere(share: float | None, stem: str) -> tuple[Callable[..., Refusal | None], tuple[object, ...]]:
         return train_elsewhere, (prepared.study, config, run, share, stem)
 
-    return FoldCrew(sharing=claims, engine=engine, elsewhere=elsewhere)
+    return FoldCrew(sharing=claims, workers=workers, engine=engine, elsewhere=elsewhere)
+
+
+def _workers(prepared: PreparedRun) -> int:
+    bags, plans = prepared.bags, prepared.plans
+    return workers_for(
+        prepared.config, [bags.n_tiles(patient) for patient in prepared.usable], bags.provenance.n_features or 0,
+        bag_bytes=bags.file_bytes, n_folds=len(plans) * (1 + len(prepared.shares)),
+        n_epochs=epochs_of(prepared.task, prepared.config, len(plans[0].train)),
+    )  # fmt: skip
 
 
 def _finished(
@@ -228,7 +239,7 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
     losses = slide_losses(prepared.study, config.encoder, prepared.missing_slides)
     whole = prepared.table if config.where is None else read_cohort(prepared.study.cohort_table)
     excluded, covariates = sorted(prepared.excluded.items()), prepared.covariates
-    sizes = [len(bags.read(patient).tiles) for patient in usable]
+    sizes = [bags.n_tiles(patient) for patient in usable]
     return RunFacts(
         task=prepared.task.name, run=config.name, study=prepared.study.root.resolve().name,
         is_synthetic=prepared.study.truth.is_dir(), encoder=bags.provenance.record(), classes=tuple(prepared.classes),

@@ -147,7 +147,7 @@ def _read_bags(bags: BagStore, patients: Sequence[str]) -> tuple[dict[str, Slide
             tiles = bag.tiles[bag.slide_of_tile == number]
             if len(tiles):
                 summaries[slide] = summarise(tiles)
-        means.append(bag.tiles.mean(axis=0, dtype=np.float64))
+        means.append(bag.mean_tile)
     return summaries, np.stack(means)
 
 

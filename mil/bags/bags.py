@@ -10,11 +10,12 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64, Num
+from jaxtyping import Float, Float64, Int64, Num
 
 from common.arrays import read_attributes
 from common.cohort import Cohort, read_cohort
@@ -32,6 +33,8 @@ from features.exchange.folder import (
     scale_of_tile_files,
 )
 from features.store.provenance import Provenance
+
+SUMMED = 4096  # tiles brought to double precision at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,29 @@ class Bag:
     images: tuple[str, ...] = ()
     image_of_tile: Int64[np.ndarray, " tile_or_none"] = field(default_factory=lambda: np.empty(0, np.int64))
 
+    @cached_property
+    def moments(self) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
+        """The mean of the tiles and that of their squares, in bounded memory; summed once, every fold wants them."""
+        sums, squares = np.zeros(self.tiles.shape[1]), np.zeros(self.tiles.shape[1])
+        for start in range(0, len(self.tiles), SUMMED):
+            own = self.tiles[start : start + SUMMED].astype(np.float64)
+            sums += own.sum(axis=0)
+            squares += np.einsum("td,td->d", own, own)
+        return sums / len(self.tiles), squares / len(self.tiles)
+
+    @property
+    def mean_tile(self) -> Float64[np.ndarray, " dim"]:
+        """The mean of the tiles."""
+        return self.moments[0]
+
+    def with_tiles(self, chosen: Int64[np.ndarray, " chosen"]) -> Bag:
+        """Return the bag with these of its tiles alone."""
+        return replace(
+            self, tiles=self.tiles[chosen], slide_of_tile=self.slide_of_tile[chosen],
+            coords=self.coords[chosen] if len(self.coords) else self.coords,
+            image_of_tile=self.image_of_tile[chosen] if len(self.image_of_tile) else self.image_of_tile,
+        )  # fmt: skip
+
 
 class BagStore:
     """Bags read on demand; those used last stay in memory up to a limit."""
@@ -62,7 +88,9 @@ class BagStore:
         provenance: Provenance,
         *,
         limit_bytes: int,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
+        self._sizes = dict(sizes or {})  # tiles of a slide, where its file was looked at
         self._slides = {patient: sorted(own) for patient, own in slides.items()}
         self._folder, self.provenance = folder, provenance
         self._limit, self._held = limit_bytes, 0
@@ -77,6 +105,17 @@ class BagStore:
     def slides_of(self, patient_id: str) -> list[str]:
         """The slides of a patient's bag, sorted."""
         return list(self._slides[patient_id])
+
+    def n_tiles(self, patient_id: str) -> int:
+        """Return the number of tiles of a patient, without reading them."""
+        own = self._slides[patient_id]
+        self._sizes |= {slide: self._folder.header(slide).n_tiles for slide in own if slide not in self._sizes}
+        return sum(self._sizes[slide] for slide in own)
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all its files: about what the bags take in memory."""
+        return sum(self._folder.files[slide].stat().st_size for own in self._slides.values() for slide in own)
 
     def of(self, patient_id: str) -> BagStore:
         """Return the bags of one patient alone, not read yet: what a worker needs of them."""
@@ -180,7 +219,8 @@ def open_bags(
     provenance = common_provenance({folder.files[slide]: header for slide, header in headers.items()}, remedy)
     lost = sorted(set(cohort.slides["patient_id"]) - set(slides))
     reasons = dict.fromkeys(lost, "none of its slides has features")
-    return BagStore(slides, folder, provenance, limit_bytes=limit_bytes), reasons, sorted(missing)
+    sizes = {slide: header.n_tiles for slide, header in headers.items()}
+    return BagStore(slides, folder, provenance, limit_bytes=limit_bytes, sizes=sizes), reasons, sorted(missing)
 
 
 def _own(study: Study, encoder: str, wanted: Sequence[str]) -> FeatureFolder:

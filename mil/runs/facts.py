@@ -62,7 +62,7 @@ class FoldFacts:
     n_train_events: int | None
     model_sha256: str
     fingerprint: str
-    untrained_loss: float | None = None  # of the training patients, whole bags
+    untrained_loss: float | None = None  # of the training patients, evenly spaced tiles of each
     trained_loss: float | None = None
     n_inner_folds: int = 0  # whose models predicted the training patients out of fold
 

@@ -17,6 +17,6 @@ Predictions are judged in `evaluation`; here nothing looks at a test patient but
     nested_plans.py         nested parts of the training patients, for the learning curve
     image_predictions.py    predictions by image for tile tables
     task.py                 what a task brings to training
-    fold_crew.py            who trains the folds: this process, with other runs, or a cluster
+    fold_crew.py            who trains the folds: this process or workers beside it, with other runs, or a cluster
     fold_store.py           what folds leave in a run folder
 """

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from common.failures import StudyError
 from common.files import settings_text
 from common.parallel import InThisProcess, Outcome, over_slides
@@ -104,8 +102,8 @@ def run_folds(
     jobs = [(piece, crew.elsewhere(share, plan.stem)) if crew.elsewhere else (piece, (fold_of_run, (folder, plan, inputs)))
             for piece, plan in left.items()]  # fmt: skip
     outcomes = over_slides(
-        _called, jobs, workers=0, timeout_s=FOLD_S, title=f"training {inputs.task.name}", unit="fold",
-        engine=crew.engine or InThisProcess(), sharing=crew.sharing,
+        _called, jobs, workers=crew.workers, timeout_s=FOLD_S, title=f"training {inputs.task.name}", unit="fold",
+        engine=crew.engine or (None if crew.workers else InThisProcess()), sharing=crew.sharing,
     )  # fmt: skip
     for outcome in outcomes:
         plan = left[outcome.name]
@@ -163,8 +161,8 @@ def _record_of(outcome: Outcome[Any], folder: RunFolder, plan: FoldPlan, inputs:
     record = _finished(folder, plan, inputs)
     if record is None:
         raise StudyError(
-            f"{plan.place} was trained by a worker of the cluster and is not what this run wants: the worker has other versions of "
-            "packages, or sees another study under that path"
+            f"{plan.place} was trained by a worker and is not what this run wants: the worker has other versions of packages, sees "
+            "another study under that path, or table, splits or features were changed meanwhile: run this again"
         )
     return record
 
@@ -273,9 +271,7 @@ def _baseline_rows(plan: FoldPlan, inputs: RunInputs, crossed: CrossFitted) -> l
     """Return what the baselines say of the test patients, and models made of their scores and the head's."""
     if not plan.test:
         return []
-    means = {
-        patient: inputs.bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in (*plan.train, *plan.test)
-    }
+    means = {patient: inputs.bags.read(patient).mean_tile for patient in (*plan.train, *plan.test)}
     own, task = baseline_inputs(plan, means, inputs.covariates), inputs.task
     rows = task.baseline_rows(plan, inputs.targets, own)
     if isinstance(task, CombinesModels):

@@ -22,6 +22,7 @@ from mil.training.recipe.epoch_store import EpochKeeper, Progress
 from mil.training.recipe.learning import check_learnt, loss_of_training
 from mil.training.recipe.schedule import EPOCHS, first_choice, rate_at
 from mil.training.task import FoldInputs, FollowsCohort, TrainingTask, learnt_targets
+from mil.training.training_settings import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Fitted:
     best_epoch: int  # whose weights it has: the last one, unless inner validation chose
     stopped_by: str
     history: tuple[Epoch, ...]
-    untrained_loss: float  # on the training patients, of whole bags
+    untrained_loss: float  # on the training patients, see recipe/learning.py
     trained_loss: float
 
 
@@ -62,7 +63,7 @@ def fit(
     standardise(head, fold.read, fold.train)
     head.prepare(lambda patient: fold.read(patient).tiles, fold.train, rng)
     before = loss_of_training(task, head, fold)
-    n_epochs = epochs_of(task, fold)
+    n_epochs = epochs_of(task, config, len(fold.train))
     rate = config.learning_rate * task.learning_rate_factor
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
     progress = Progress() if keeper is None else keeper.restore(head, optimiser, rng)
@@ -103,11 +104,11 @@ def _next_epoch(
     return progress.after(measured, head, may_choose=bool(config.patience) and epoch >= first_choice(n_epochs))
 
 
-def epochs_of(task: TrainingTask[Any], fold: FoldInputs[Any]) -> int:
-    """Return how many epochs are run: what the user named, else what follows from the cohort."""
-    if fold.config.epochs:
-        return fold.config.epochs
-    return task.epochs_for(len(fold.train), fold.config) if isinstance(task, FollowsCohort) else EPOCHS
+def epochs_of(task: TrainingTask[Any], config: TrainConfig, n_train: int) -> int:
+    """Return how many epochs are run: what the user named, else what follows from the number of training patients."""
+    if config.epochs:
+        return config.epochs
+    return task.epochs_for(n_train, config) if isinstance(task, FollowsCohort) else EPOCHS
 
 
 def _check_sound(head: Head, epoch: int, train_loss: float, val_loss: float | None, *, learning_rate: float) -> None:

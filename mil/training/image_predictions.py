@@ -61,7 +61,7 @@ def image_rows(
 
 def _mean_pool(plan: FoldPlan, bags: BagStore, truth_of: Mapping[str, str], classes: Sequence[str]) -> LinearClassifier:
     """Return the mean-pool baseline of a fold, as it stands beside the results by patient."""
-    means = np.stack([bags.read(patient).tiles.mean(axis=0, dtype=np.float64) for patient in plan.train])
+    means = np.stack([bags.read(patient).mean_tile for patient in plan.train])
     labels = np.array([list(classes).index(truth_of[patient]) for patient in plan.train], dtype=np.int64)
     return fit_classifier(means, labels, len(classes))
 

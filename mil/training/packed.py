@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int, Num
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mil.bags.bags import Bag
 from mil.heads.head import Head, Rows, owners
 
 MIN_STD = 1e-4
-SUMMED = 4096  # tiles brought to double precision at once
 ReadBag = Callable[[str], Bag]
 
 
@@ -21,24 +20,12 @@ def standardise(head: Head, read: ReadBag, train: Sequence[str]) -> None:
     """Set the head's input mean and standard deviation from the training patients, each patient counting alike."""
     first, second = np.zeros(head.n_inputs), np.zeros(head.n_inputs)
     for patient in train:
-        sums, squares = _moments(read(patient).tiles)
-        first += sums / len(train)
-        second += squares / len(train)
+        mean, of_squares = read(patient).moments
+        first += mean / len(train)
+        second += of_squares / len(train)
     std = np.sqrt(np.maximum(second - np.square(first), MIN_STD**2))
     head.mean.copy_(torch.from_numpy(first).float())
     head.inverse_std.copy_(torch.from_numpy(1 / std).float())
-
-
-def _moments(
-    tiles: Num[np.ndarray, "tile dim"],
-) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
-    """Return the means of the tiles and of their squares, in bounded memory."""
-    sums, squares = np.zeros(tiles.shape[1]), np.zeros(tiles.shape[1])
-    for start in range(0, len(tiles), SUMMED):
-        own = tiles[start : start + SUMMED].astype(np.float64)
-        sums += own.sum(axis=0)
-        squares += np.einsum("td,td->d", own, own)
-    return sums / len(tiles), squares / len(tiles)
 
 
 def predict(head: Head, read: ReadBag, patients: Sequence[str]) -> Float64[np.ndarray, "n out"]:

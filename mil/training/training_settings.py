@@ -10,13 +10,18 @@ from common.settings import option
 # what does not change a result, and so does not make finished folds invalid
 WITHOUT_EFFECT = (
     "study", "name", "features", "splits", "where", "audit", "covariates", "learning_curve", "bootstrap", "memory_gb", "heads",
-    "save_seconds", "tensorboard", "scheduler", "slurm",
+    "save_seconds", "tensorboard", "scheduler", "slurm", "workers",
     "search", "search_space", "search_folds", "search_sampler",  # so does what is searched
     "target", "kind", "order",  # targets stand in the fingerprint by themselves
     "competing",
 )  # fmt: skip
 
-OF_MACHINE = ("study", "scheduler", "slurm")  # where a run is made: two that differ in it leave the same bytes
+OF_MACHINE = (
+    "study",
+    "scheduler",
+    "slurm",
+    "workers",
+)  # where a run is made: two that differ in it leave the same bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +189,18 @@ class TrainConfig(EngineConfig):
         help="also leave the losses of every epoch as TensorBoard events, in tensorboard/ of the run",
         group="work",
     )
-    threads: int = option(2, help="processor threads; part of the settings, since sums depend on it", group="work")
-    memory_gb: float = option(4.0, help="memory for bags, GB; what does not fit is read again", group="work")
+    workers: int | None = option(
+        None,
+        help="worker processes, each a fold at a time; unset: as many as processors, memory and folds allow, none for a training "
+        "of a minute; 0: none, one fold after the other in this process",
+        group="work",
+    )
+    threads: int = option(
+        1, help="processor threads of a fold; part of the settings, since sums depend on it", group="work"
+    )
+    memory_gb: float = option(
+        4.0, help="memory for bags, GB, of each process; what does not fit is read again", group="work"
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -193,6 +208,8 @@ class TrainConfig(EngineConfig):
         for name in ("hidden", "attention", "max_tiles", "batch_patients", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is a number from 1, got {getattr(self, name)}")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"--workers is a number from 0, got {self.workers}")
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 0.9:
                 raise ValueError(f"--{name} is a fraction from 0 to 0.9, got {getattr(self, name)}")

@@ -100,7 +100,7 @@ def _tried(
 ) -> Trial:  # fmt: skip
     """Train on each inner fold with some settings, and return the mean loss of the held out, by their number."""
     config = replace(fold.config, **values)  # type: ignore[arg-type]
-    config = replace(config, epochs=epochs_of(task, replace(fold, config=config)))  # not longer for fewer patients
+    config = replace(config, epochs=epochs_of(task, config, len(fold.train)))  # not longer for fewer patients
     total, n_held = 0.0, 0
     for place, plan in enumerate(inner):
         try:

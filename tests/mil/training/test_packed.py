@@ -5,8 +5,8 @@ import pytest
 import torch
 from pytest import approx
 
+from mil.bags import bags as bags_room
 from mil.heads.registry import make_head
-from mil.training import packed
 from mil.training.packed import draw, in_blocks, pack, predict, standardise
 from tests.helpers.key_tile_bags import CONFIG, bag
 
@@ -22,7 +22,7 @@ def bags_of(*sizes):
 
 @pytest.mark.parametrize("summed", [3, 4096])
 def test_every_patient_counts_alike_in_mean_and_spread(monkeypatch, summed):
-    monkeypatch.setattr(packed, "SUMMED", summed)
+    monkeypatch.setattr(bags_room, "SUMMED", summed)
     bags, head = bags_of(7, 2, 30), new_head()
     standardise(head, bags.__getitem__, ["p0", "p1", "p2"])
     tiles = [own.tiles.astype(np.float64) for own in bags.values()]

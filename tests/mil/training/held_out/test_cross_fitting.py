@@ -45,6 +45,22 @@ def test_inner_folds_hold_everybody_out_once_and_leave_every_stratum(labels, n_f
     assert inner_folds(plan, strata, n_folds, seed) == plans
 
 
+def test_inner_models_train_as_long_as_the_folds_own_on_half_as_many_tiles(monkeypatch):
+    bags, labels, _ = key_tile_bags(30)
+    plan, seen, own = plan_of(sorted(bags)), [], fitting.fit
+
+    def noted(task, fold, **more):
+        seen.append((fold.config.max_tiles, fold.config.epochs))
+        return own(task, fold, **more)
+
+    monkeypatch.setattr(cross_fitting, "fit", noted)
+    for most in (20, 1):
+        config = dataclasses.replace(FAST, epochs=3, max_tiles=most)
+        fold = inputs(bags, list(plan.train), [], classes_of(labels), config)
+        cross_fit(SUBTYPE.training, plan, fold, FoldRows(predictions=[], validation=[]))
+    assert seen == 3 * [(10, 3)] + 3 * [(1, 3)]
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=4, max_size=40), st.integers(2, 5))
 def test_t14_slides_of_a_patient_are_held_out_together(slides, n_folds):
     strata = {f"s{index:02d}": label for index, (_, label) in enumerate(slides)}

@@ -93,3 +93,42 @@ def test_e6_the_loss_of_training_is_that_of_the_patients_by_themselves():
     time, event = targets.of(patients)
     own = efron_loss(predict(head, bags.__getitem__, patients)[:, 0], time, event) * event.sum() / len(patients)
     assert loss_of_training(SURVIVAL.training, head, fold) == pytest.approx(own)
+
+
+def test_the_losses_that_are_compared_are_of_the_same_few_tiles_of_all_slides():
+    from mil.training.recipe.learning import looked_at, loss_of_training
+
+    bags, labels, _ = key_tile_bags(6)
+    patients, config = sorted(bags), dataclasses.replace(CONFIG, max_tiles=10)
+    fold = inputs(bags, patients, [], classes_of(labels), config)
+    few = {patient: looked_at(fold)(patient) for patient in patients}
+    for patient, own in bags.items():
+        n = len(own.tiles)
+        assert (few[patient].tiles == own.tiles[[i * n // 10 for i in range(10)]]).all()
+        assert len(few[patient].slide_of_tile) == len(few[patient].coords) == 10
+    head = fit(SUBTYPE.training, fold, seed=[1]).head
+    thin = inputs(few, patients, [], classes_of(labels), config)
+    assert loss_of_training(SUBTYPE.training, head, fold) == loss_of_training(SUBTYPE.training, head, thin)
+    assert (
+        looked_at(inputs(bags, patients, [], classes_of(labels)))(patients[0]) is bags[patients[0]]
+    )  # a small one is whole
+
+
+def test_a_fit_passes_over_no_whole_bag_beyond_its_moments(monkeypatch):
+    """Only tiles that a step draws, or that the losses look at, go through the head: bags of 40 tiles, 10 drawn."""
+    bags, labels, _ = key_tile_bags(24)
+    config, seen = dataclasses.replace(CONFIG, max_tiles=10, epochs=4), []
+    own = HEADS["gated_attention"].head
+    for name in ("of_bag", "of_bags"):
+        monkeypatch.setattr(own, name, _noting(getattr(own, name), seen))
+    fit(SUBTYPE.training, inputs(bags, sorted(bags), [], classes_of(labels), config), seed=[0])
+    assert seen
+    assert max(seen) == 10
+
+
+def _noting(method, seen):
+    def noted(head, given):
+        seen.extend([len(given)] if hasattr(given, "dtype") else map(len, given))
+        return method(head, given)
+
+    return noted

@@ -7,7 +7,6 @@ from mil.tasks.subtype import SUBTYPE
 from mil.tasks.survival import SURVIVAL
 from mil.training.fitting import epochs_of
 from mil.training.recipe.schedule import epochs_for_steps, first_choice, rate_at
-from mil.training.task import FoldInputs
 from mil.training.training_settings import TrainConfig
 
 
@@ -38,6 +37,4 @@ def test_small_cohorts_have_as_many_steps_as_large_ones():
 
 def test_epochs_that_are_named_are_run():
     for named, task, wanted in ((7, SUBTYPE, 7), (0, SUBTYPE, 65), (0, SURVIVAL, 30)):
-        config = TrainConfig(epochs=named)
-        fold = FoldInputs(read=lambda _: None, train=["p"] * 56, val=[], targets=None, config=config)
-        assert epochs_of(task.training, fold) == wanted
+        assert epochs_of(task.training, TrainConfig(epochs=named), 56) == wanted
