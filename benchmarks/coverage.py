@@ -1,6 +1,7 @@
 """Do intervals and prediction sets hold what they say, is noise found to be noise, and how fast is the bootstrap?
 
 python benchmarks/coverage.py --part intervals     # a known AUROC in its 95 % interval, 500 simulated cohorts
+python benchmarks/coverage.py --part folds         # the same of linear models, cross-validated: plain bootstrap, and as in a run
 python benchmarks/coverage.py --part sets          # conformal sets at 90 %, by class, 500 simulated calibration parts
 python benchmarks/coverage.py --part noise --bags musk1.npz      # shuffled labels, 100 seeds, through training and evaluation
 python benchmarks/coverage.py --part noise --study study         # the same on a study's features
@@ -20,8 +21,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from mil.metrics import conformal
 from mil.metrics.bootstrap import interval, intervals, plan_resampling, resample
 from mil.metrics.calibration import calibration_metrics
-from mil.metrics.classification import classification_metrics
+from mil.metrics.classification import classification_metrics, ranking_metrics
 from mil.metrics.concordance import concordances
+from mil.metrics.cross_validated import widening
 
 N_NOISE = 80  # patients of a cohort whose times are of others
 TRUE_AUROC, N_PATIENTS = 0.8, 80
@@ -52,6 +54,46 @@ def interval_coverage(n_cohorts: int, n_bootstrap: int) -> None:
         found["percentile"] += hits(plain.low, TRUE_AUROC, plain.high)
     for method, count in found.items():
         print(f"AUROC {TRUE_AUROC} in the 95 % {method} interval: {count / n_cohorts:.1%} of {n_cohorts} cohorts")
+
+
+def fold_coverage(n_cohorts: int, n_bootstrap: int = 400) -> None:
+    """Ridge regression on noise and on a signal in one of its inputs; the figure that is to be held is the mean over cohorts."""
+    print("inputs, signal, patients, folds: mean AUROC; in the plain 95 % interval; in the one of a run")
+    for n_inputs, shift, n, n_folds in (
+        *((d, shift, 80, 5) for d in (1, 5, 100) for shift in (0.0, 0.7, 1.5)),
+        (20, 0.0, 80, 3), (20, 0.0, 80, 10), (20, 0.0, 300, 5), (20, 0.7, 300, 5),
+    ):  # fmt: skip
+        factor, spans = widening(n, n * (1 - 1 / n_folds)), []
+        for seed in range(n_cohorts):
+            rng = np.random.default_rng([seed, n_inputs, n])
+            labels = np.arange(n) % 2
+            inputs = rng.normal(size=(n, n_inputs))
+            inputs[:, 0] += shift * labels
+            fold = np.empty(n, dtype=int)
+            for own in (0, 1):
+                members = np.flatnonzero(labels == own)
+                fold[members] = rng.permutation(len(members)) % n_folds
+            score = np.empty(n)
+            for number in range(n_folds):
+                is_train = fold != number
+                x, y = inputs[is_train] - inputs[is_train].mean(axis=0), labels[is_train] - labels[is_train].mean()
+                weights = np.linalg.solve(x.T @ x + n_inputs * np.eye(n_inputs), x.T @ y)
+                score[~is_train] = (inputs[~is_train] - inputs[is_train].mean(axis=0)) @ weights
+            both = np.stack([-score, score], axis=1)
+            draws = [
+                resample(
+                    lambda w, p=both, y=labels: {"auroc": ranking_metrics(p, y, w)[0][1]},
+                    plan_resampling(labels, n_bootstrap, np.random.default_rng(seed), own),
+                )
+                for own in (1.0, factor)
+            ]
+            spans.append([intervals(own)["auroc"] for own in draws])
+        true = np.mean([own.value for own, _ in spans]) if shift else 0.5
+        plain, wide = (np.mean([hits(own[k].low, true, own[k].high) for own in spans]) for k in (0, 1))
+        print(
+            f"  {n_inputs:3d}, {shift}, {n}, {n_folds}: {true:.3f}; {plain:.1%}; {wide:.1%} (times {factor:.2f})",
+            flush=True,
+        )
 
 
 def set_coverage(n_parts: int) -> None:
@@ -106,7 +148,7 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int, head_name
             probabilities[sets == "test"] = softmax(predict(head, read, part["test"]))
         draws = resample(
             lambda w, p=probabilities, y=shuffled: {"f": classification_metrics(p, y, w)["macro_auroc"]},
-            plan_resampling(shuffled, 1000, rng),
+            plan_resampling(shuffled, 1000, rng, widening(len(patients), 0.8 * len(patients))),
         )
         own = intervals(draws)["f"]
         n_hit += hits(own.low, 0.5, own.high)
@@ -160,9 +202,10 @@ def noise_of_survival(n_seeds: int, first_seed: int, head_name: str) -> None:
             trained = predict(head, read, train)[:, 0]
             score[sets == "test"] = (predict(head, read, test)[:, 0] - trained.mean()) / trained.std()
         draws = resample(
-            lambda w, s=score, t=time, e=event: {"c": concordances(s, t, e, w)}, plan_resampling(event, 1000, rng)
+            lambda w, s=score, t=time, e=event: {"c_index": concordances(s, t, e, w)},
+            plan_resampling(event, 1000, rng, widening(N_NOISE, 0.8 * N_NOISE)),
         )
-        own = intervals(draws)["c"]
+        own = intervals(draws)["c_index"]
         n_hit += hits(own.low, 0.5, own.high)
         values.append(own.value)
     print(
@@ -239,7 +282,7 @@ def speed(n: int, n_bootstrap: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["intervals", "sets", "noise", "survival", "speed"], required=True)
+    parser.add_argument("--part", choices=["intervals", "folds", "sets", "noise", "survival", "speed"], required=True)
     parser.add_argument("--bags", type=Path, help="an .npz file with X, bag and y")
     parser.add_argument("--study", type=Path, help="a study folder with features")
     parser.add_argument("--seeds", type=int, default=100)
@@ -249,6 +292,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.part == "intervals":
         interval_coverage(arguments.cohorts, 1000)
+    elif arguments.part == "folds":
+        fold_coverage(arguments.cohorts)
     elif arguments.part == "sets":
         set_coverage(arguments.cohorts)
     elif arguments.part == "speed":

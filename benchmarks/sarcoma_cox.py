@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.cohort import Cohort, read_cohort
 from mil.metrics.bootstrap import Interval, intervals, plan_resampling, resample
 from mil.metrics.concordance import concordances_within
+from mil.metrics.cross_validated import widening
 from mil.training.covariates import Covariates, choose_covariates, fit_encoder
 from mil.training.time_to_event.end_points import EndPoint, find_end_point
 from mil.training.time_to_event.joint_models import fit_linear_cox
@@ -111,14 +112,15 @@ def concordance(
         risks.append(cox.log_hazard(encode(covariates, plan.test)))
         rows += [place[patient] for patient in plan.test]
         strata += [(number, targets.groups[patient] if is_inside else "") for patient in plan.test]
+    n_train = float(np.mean([len(plan.train) for plan in plans]))
     time, event = targets.of(patients)
     at, risk = np.array(rows), np.concatenate(risks)
     codes = np.unique([f"{number} {group}" for number, group in strata], return_inverse=True)[1]
     samples = resample(
-        lambda weights: {"c": concordances_within(risk, time[at], event[at], codes, weights[at])},
-        plan_resampling(event, n_bootstrap, np.random.default_rng(0)),
+        lambda weights: {"c_index": concordances_within(risk, time[at], event[at], codes, weights[at])},
+        plan_resampling(event, n_bootstrap, np.random.default_rng(0), widening(len(patients), n_train)),
     )
-    return intervals(samples)["c"]
+    return intervals(samples)["c_index"]
 
 
 def shown(own: Interval) -> str:

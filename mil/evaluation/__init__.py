@@ -13,7 +13,7 @@ The formulas are in `metrics`, pictures and words in `report`; nothing is traine
     survival_metrics.py        what metrics.json holds for a survival run
     targets/                   the metrics of ordered classes, numbers and several columns
     subgroups.py               the main metrics by site, sex, age, grade
-    clusters.py                bags that are slides are drawn by patient
+    clusters.py                what is not independent: slides of a patient, models of folds
     image_metrics.py           metrics by image for tile tables
     learning_curve.py          the main metric over growing parts of the training patients
     comparison.py              two runs on the same patients

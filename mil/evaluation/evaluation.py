@@ -44,12 +44,19 @@ def metrics_of_run(run: FinishedRun, task: EvaluationTask, *, n_bootstrap: int, 
             task.metrics_of_fold(run, place, rows) for place, rows in by_fold(run.predictions, ATTENTION)
         ),
         images=image_metrics(
-            run.images, run.classes, n_bootstrap=n_bootstrap, seed=seed, patient_of=run.facts.patient_of
+            run.images,
+            run.classes,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
+            patient_of=run.facts.patient_of,
+            widening=plan.widening,
         ),
         subgroups=subgroup_table(run, task, n_bootstrap=n_bootstrap, seed=seed),
         learning_curve=learning_curve(run, task, named, n_bootstrap=n_bootstrap, seed=seed),
         bags=BagCounts(n=run.facts.n_patients, n_of_one_tile=run.facts.n_bags_of_one_tile),
-        bootstrap=BootstrapFacts(n=n_bootstrap, seed=seed, n_drawn=_n_patients(run, len(plan.counts))),
+        bootstrap=BootstrapFacts(
+            n=n_bootstrap, seed=seed, n_drawn=_n_patients(run, len(plan.counts)), widening=plan.widening
+        ),
         unit=run.facts.unit,
         is_synthetic=run.facts.is_synthetic,
     )

@@ -52,6 +52,7 @@ def image_metrics(
     n_bootstrap: int,
     seed: int,
     patient_of: Mapping[str, str] | None = None,
+    widening: float = 1.0,
 ) -> ImageMetrics | None:
     """Return the metrics by image; None without images.
 
@@ -63,6 +64,7 @@ def image_metrics(
         n_bootstrap: number of patient bootstraps.
         seed: of the bootstrap.
         patient_of: slide to patient, where bags are slides.
+        widening: of the intervals (`clusters.widening_of`).
     """
     if not len(predictions):
         return None
@@ -78,7 +80,7 @@ def image_metrics(
     codes = np.unique(owners, return_inverse=True)[1].astype(np.int64)
     images = _Images(
         truth, codes, np.unique(bags, return_inverse=True)[1].astype(np.int64), len(classes),
-        plan_resampling(patient_strata(truth, codes), n_bootstrap, np.random.default_rng([seed, 73])),
+        plan_resampling(patient_strata(truth, codes), n_bootstrap, np.random.default_rng([seed, 73]), widening),
     )  # fmt: skip
     probabilities = {model: rows[own].to_numpy(dtype=np.float64) for model, own in known.items()}
     samples = {model: _resampled(own, images) for model, own in probabilities.items()}

@@ -28,7 +28,8 @@ def learning_curve(
     """
     points, main = [], task.metrics_kind.main
     for trained in run.facts.learning_curve:
-        own = replace(run, predictions=run.shares[trained.share])
+        folds = tuple(replace(fold, n_train=round(trained.n_train), n_val=0) for fold in run.facts.folds)
+        own = replace(run, predictions=run.shares[trained.share], facts=replace(run.facts, folds=folds))
         plan = task.resampling_plan(own, n_bootstrap=n_bootstrap, seed=seed)
         attention, mean_pool = (
             intervals(task.resampled_metrics(own, model, plan))[main] for model in (ATTENTION, MEAN_POOL)

@@ -121,11 +121,12 @@ class BagCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BootstrapFacts:
-    """How often patients were drawn, and the seed."""
+    """How often patients were drawn, the seed, and how much wider intervals are than the bootstrap's alone."""
 
     n: int
     seed: int
     n_drawn: int = 0  # patients; as many as there are test bags, or fewer where bags are slides
+    widening: float = 1.0  # since models of folds share training patients
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

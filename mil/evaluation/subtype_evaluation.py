@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from common.tables.outcome_names import is_named_like_an_outcome
-from mil.evaluation.clusters import plan_of_bags
+from mil.evaluation.clusters import plan_of_bags, widening_of
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_certainty import calibration_of, conformal_of, resampled_probabilities, selective_of
 from mil.evaluation.subtype_metrics import ClassMetrics, SubtypeFold, SubtypeMetrics
@@ -42,7 +42,8 @@ class SubtypeEvaluation:
     def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
         """Draw patients inside each class."""
         labels = probabilities_and_labels(run, ATTENTION)[1]
-        return plan_of_bags(labels, _patients(run, ATTENTION), n_bootstrap, np.random.default_rng([seed, 71]))
+        rng = np.random.default_rng([seed, 71])
+        return plan_of_bags(labels, _patients(run, ATTENTION), n_bootstrap, rng, widening_of(run))
 
     def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
         """Return discrimination and calibration of a model on a resampling plan."""
@@ -83,7 +84,8 @@ class SubtypeEvaluation:
             own = metrics.classification_metrics(probabilities, labels, weights, least=MIN_EVENTS)
             return {name: own[name] for name in ("macro_auroc", "accuracy")}
 
-        samples = resample(main_metrics, plan_of_bags(labels, patient_of, n_bootstrap, rng))
+        plan = plan_of_bags(labels, patient_of, n_bootstrap, rng, widening_of(run, len(labels)))
+        samples = resample(main_metrics, plan)
         return GroupMetrics(metrics=intervals(supported(samples, support)))
 
     def metrics_of_run(
@@ -109,7 +111,7 @@ class SubtypeEvaluation:
         own, labels = probabilities_and_labels(first, ATTENTION)
         return delong_tests(
             first.classes, own, probabilities_and_labels(second, ATTENTION)[0], labels,
-            are_independent=not first.facts.patient_of,
+            are_independent=not first.facts.patient_of, widening=widening_of(first),
         )  # fmt: skip
 
 
@@ -198,9 +200,12 @@ def _per_class(
 
 def delong_tests(
     classes: tuple[str, ...], first: Float[np.ndarray, "n k"], second: Float[np.ndarray, "n k"],
-    labels: Int[np.ndarray, " n"], *, are_independent: bool = True,
+    labels: Int[np.ndarray, " n"], *, are_independent: bool = True, widening: float = 1.0,
 ) -> tuple[ClassTest, ...]:  # fmt: skip
-    """Test whether two models have the same AUROC in each class; none of too few patients, as of an interval."""
+    """Test whether two models have the same AUROC in each class; none of too few patients, as of an interval.
+
+    The standard error is widened as an interval is (`mil.metrics.cross_validated`).
+    """
     nothing = {"first": None, "second": None, "standard_error": None, "z": None, "p": None}
     rows = []
     for index in range(len(classes)):
@@ -208,7 +213,8 @@ def delong_tests(
         is_defined = (
             are_independent and len(labels) >= MIN_PATIENTS and min(is_class.sum(), (~is_class).sum()) >= MIN_EVENTS
         )
-        rows.append(asdict(compare_aurocs(first[:, index], second[:, index], is_class)) if is_defined else nothing)
+        compared = compare_aurocs(first[:, index], second[:, index], is_class, widening) if is_defined else None
+        rows.append(nothing if compared is None else asdict(compared))
     return tuple(
         ClassTest(class_name=name, n=int((labels == index).sum()), p_holm=adjusted, **row)
         for index, (name, row, adjusted) in enumerate(zip(classes, rows, holm([row["p"] for row in rows]), strict=True))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int
 
+from mil.evaluation.clusters import widening_of
 from mil.evaluation.metrics_record import RunMetrics, with_own
 from mil.evaluation.survival_metrics import RiskGroup, RiskGroups, SurvivalFold, SurvivalMetrics
 from mil.evaluation.survival_parts.added_value import cox_tables, further_models, inside_groups
@@ -53,7 +54,7 @@ class SurvivalEvaluation:
     def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
         """Draw patients among those with the event and among the censored."""
         event = by_patient(run.predictions, ATTENTION, [], ["event"])["event"].to_numpy(int)
-        return plan_resampling(event, n_bootstrap, np.random.default_rng([seed, 72]))
+        return plan_resampling(event, n_bootstrap, np.random.default_rng([seed, 72]), widening_of(run))
 
     def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
         """Return the concordances of a model on a resampling plan."""
@@ -115,7 +116,7 @@ class SurvivalEvaluation:
             return GroupMetrics(events=n_events, why=why)
         samples = resample(
             lambda weights: {"c_index": concordances(score, time, event, weights)},
-            plan_resampling(event, n_bootstrap, rng),
+            plan_resampling(event, n_bootstrap, rng, widening_of(run, len(event))),
         )
         support = survival_support(samples.value, {"c_index": independent_pairs(time, event)}, event)
         return GroupMetrics(events=n_events, metrics=intervals(supported(samples, support)))

@@ -12,6 +12,7 @@ No run, no file and no cohort is known here: which metrics a task gets is `evalu
     survival_curves.py  Kaplan-Meier, log-rank, Breslow's baseline hazard
     censoring.py        Uno's C, AUC and Brier score over time
     bootstrap.py        patient bootstrap, BCa intervals
+    cross_validated.py  how much wider an interval is where models of folds share patients; what a metric lies between
     support.py          what metrics rest on: enough patients or too few, and exact limits where no resample differs
     delong.py           two AUROCs on the same patients
     paired_tests.py     Holm's correction, bootstrap p, corrected resampled t

@@ -3,7 +3,8 @@
 A resample is a column of a weights matrix (how often each patient was drawn), so metrics that take weights are computed
 on many resamples at once. Intervals are BCa (Efron 1987, J Am Stat Assoc 82:171) where bias and acceleration are defined,
 else percentiles; each says which it is. Where no resample differs, or too few patients were tested, `mil.metrics.support` says
-what stands in its place.
+what stands in its place. Figures of several models that share training patients get wider intervals (`cross_validated`):
+resamples are moved away from the figure by that factor, so that intervals, paired differences and p values follow alike.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64
 
 from mil.metrics.classification import Weights
+from mil.metrics.cross_validated import range_of
 from mil.metrics.support import ALIKE, LEVEL, Support
 
 TOO_FEW = "too few"
@@ -38,11 +40,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resampling:
-    """Who is drawn how often in each bootstrap, and the groups that the jackknife leaves out one by one."""
+    """Who is drawn how often in each bootstrap, and the groups that the jackknife leaves out one by one.
+
+    `widening` is how many times further from the figure its resamples lie because models of folds share training patients.
+    """
 
     counts: Int[np.ndarray, "n b"]
     group_of: Int64[np.ndarray, " n"]
     stratum_of_group: Int64[np.ndarray, " g"]
+    widening: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Resamples:
     jackknife: Mapping[str, Float64[np.ndarray, " g"]]
     stratum_of_group: Int64[np.ndarray, " g"]
     support: Mapping[str, Support] = field(default_factory=dict)
+    is_difference: bool = False
 
     def minus(self, other: "Resamples") -> "Resamples":
         """Return the paired difference to another model on the same resamples, for the metrics both have."""
@@ -64,6 +71,7 @@ class Resamples:
             {name: self.jackknife[name] - other.jackknife[name] for name in names},
             self.stratum_of_group,
             {name: Support(_support(self, name).is_enough and _support(other, name).is_enough) for name in names},
+            is_difference=True,
         )
 
 
@@ -92,7 +100,9 @@ def resamples(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Ge
     return np.concatenate(indices, axis=1)
 
 
-def plan_resampling(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator) -> Resampling:
+def plan_resampling(
+    strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.random.Generator, widening: float = 1.0
+) -> Resampling:
     """Draw the bootstraps as counts, and deal patients to jackknife groups inside their stratum."""
     n = len(strata)
     cells = resamples(strata, n_bootstrap, rng) + n * np.arange(n_bootstrap)[:, None]
@@ -104,7 +114,7 @@ def plan_resampling(strata: Int[np.ndarray, " n"], n_bootstrap: int, rng: np.ran
         n_groups = len(own) if n <= MAX_JACKKNIFE else int(np.clip(round(MAX_JACKKNIFE * len(own) / n), 1, len(own)))
         group_of[own] = len(stratum_of_group) + np.arange(len(own)) % n_groups
         stratum_of_group += [int(stratum)] * n_groups
-    return Resampling(counts, group_of, np.array(stratum_of_group, dtype=np.int64))
+    return Resampling(counts, group_of, np.array(stratum_of_group, dtype=np.int64), widening)
 
 
 def resample(metrics: Metrics, plan: Resampling) -> Resamples:
@@ -120,7 +130,13 @@ def resample(metrics: Metrics, plan: Resampling) -> Resamples:
         metrics((plan.group_of[:, None] != groups[None, start : start + width]).astype(np.float64))
         for start in range(0, len(groups), width)
     ]
-    return Resamples(value, _joined(bootstrap), _joined(jackknife), plan.stratum_of_group)
+    draws, left_out = _joined(bootstrap), _joined(jackknife)
+    if plan.widening != 1:
+        draws, left_out = (
+            {name: value[name] + plan.widening * (each - value[name]) for name, each in own.items()}
+            for own in (draws, left_out)
+        )
+    return Resamples(value, draws, left_out, plan.stratum_of_group)
 
 
 def _joined(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:  # blocks may differ in width
@@ -128,16 +144,19 @@ def _joined(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:  # 
 
 
 def intervals(samples: Resamples) -> dict[str, Interval]:
-    """Return each metric with its 95 % interval."""
-    return {
-        name: interval(
-            value,
-            samples.bootstrap[name],
-            acceleration(samples.jackknife[name], samples.stratum_of_group),
-            _support(samples, name),
-        )
-        for name, value in samples.value.items()
-    }
+    """Return each metric with its 95 % interval, inside what the metric lies between."""
+    found = {}
+    for name, value in samples.value.items():
+        accelerated = acceleration(samples.jackknife[name], samples.stratum_of_group)
+        own = interval(value, samples.bootstrap[name], accelerated, _support(samples, name))
+        least, most = range_of(name)
+        least, most = (least - most, most - least) if samples.is_difference else (least, most)
+        found[name] = replace(own, low=_inside(own.low, least, most), high=_inside(own.high, least, most))
+    return found
+
+
+def _inside(end: float | None, least: float, most: float) -> float | None:
+    return None if end is None else float(min(max(end, least), most))
 
 
 def named_intervals(samples: Resamples, names: Collection[str]) -> dict[str, Interval]:

@@ -47,14 +47,17 @@ def auroc_covariance(
 
 
 def compare_aurocs(
-    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], is_positive: Bool[np.ndarray, " n"]
+    first: Float[np.ndarray, " n"],
+    second: Float[np.ndarray, " n"],
+    is_positive: Bool[np.ndarray, " n"],
+    widening: float = 1.0,
 ) -> AurocTest:
-    """Test whether two models have the same AUROC on these patients."""
+    """Test whether two models have the same AUROC on these patients; the standard error is multiplied by `widening`."""
     from scipy.special import ndtr
 
     aurocs, covariance = auroc_covariance(np.stack([first, second]), is_positive)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    error, difference = float(np.sqrt(max(variance, 0.0))), float(aurocs[0] - aurocs[1])
+    error, difference = widening * float(np.sqrt(max(variance, 0.0))), float(aurocs[0] - aurocs[1])
     if error < 1e-12:  # the models rank alike: no difference, or one without any spread
         return AurocTest(float(aurocs[0]), float(aurocs[1]), error, None, 1.0 if difference == 0 else None)
     z = difference / error

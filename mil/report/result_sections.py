@@ -45,9 +45,9 @@ def _discrimination(metrics: RunMetrics, pictures: Pictures, task: ReportTask[An
         note(
             f"{counted(metrics.n_patients, 'test patient')}, each predicted by models that never saw it. In brackets the 95 % "
             f"interval of {metrics.bootstrap.n} patient bootstraps, drawn {wording.drawn}: BCa where bias and acceleration are "
-            "defined, else percentiles. Where every resample is alike, a share has its exact limits (Clopper and Pearson) and "
-            f"{wording.ranked} a conservative bound from the number of independent pairs; other figures have none. "
-            f"{wording.too_few} metrics.json says which is which. The "
+            f"defined, else percentiles{_widened(metrics.bootstrap.widening)}. Where every resample is alike, a share has its "
+            f"exact limits (Clopper and Pearson) and {wording.ranked} a conservative bound from the number of independent "
+            f"pairs; other figures have none. {wording.too_few} metrics.json says which is which. The "
             f"baselines are penalised {wording.regressions}, of the mean of a patient's tiles and of clinical covariates "
             f"alone, with penalties fixed beforehand. {task.chance_words(metrics)}"
         ),
@@ -56,6 +56,15 @@ def _discrimination(metrics: RunMetrics, pictures: Pictures, task: ReportTask[An
     ]
     return Section(
         key="discrimination", title="Discrimination, out of fold, by patient", items="12e, 23a", body=tuple(body)
+    )
+
+
+def _widened(factor: float) -> str:
+    if factor == 1:
+        return ""
+    return (
+        f"; all are {factor:.2f} times as wide as that (but end where the metric does), since models of folds share training "
+        "patients, which no bootstrap of their predictions sees (Nadeau and Bengio 2003)"
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from common.tables.target_columns import ORDERED
-from mil.evaluation.clusters import plan_of_bags
+from mil.evaluation.clusters import plan_of_bags, widening_of
 from mil.evaluation.metrics_record import RunMetrics, confusion_of, with_own
 from mil.evaluation.subtype_evaluation import status_notes
 from mil.evaluation.targets.judged_targets import OF_KIND, RANKED, JudgedTarget, judged, skill
@@ -92,7 +92,8 @@ class TargetsEvaluation:
         of = next((own for own in targets if own.columns.target.classes), targets[0])
         strata = np.full(len(table), -1, dtype=np.int64)
         strata[of.places] = of.labels if of.columns.target.classes else 0
-        return plan_of_bags(strata + 1, run.patient_codes(list(table.index)), n_bootstrap, rng)
+        codes = run.patient_codes(list(table.index))
+        return plan_of_bags(strata + 1, codes, n_bootstrap, rng, widening_of(run, len(table)))
 
     def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
         """Return the metrics of every target, and their mean skill, on a resampling plan."""

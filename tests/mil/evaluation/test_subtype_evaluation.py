@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from mil.evaluation.clusters import patient_strata, plan_of_bags
+from mil.evaluation.clusters import patient_strata, plan_of_bags, widening_of
 from mil.evaluation.evaluation import metrics_of_run
 from mil.evaluation.metrics_record import NotEvaluated
 from mil.evaluation.subtype_certainty import calibrated_predictions, selective_of, temperatures
@@ -356,7 +356,10 @@ def test_the_learning_curve_ends_with_the_run_itself(run):
     assert [(point.share, point.n_train) for point in found] == [(0.25, 5.0), (0.5, 9.0), (1.0, 16.0)]
     whole = metrics_of(replace(run, predictions=both))
     assert whole.learning_curve == ()
-    assert found[1].attention == found[2].attention == whole.attention["macro_auroc"]
+    assert found[2].attention == whole.attention["macro_auroc"]
+    half, full = found[1].attention, found[2].attention  # the same predictions, by models of 9 patients instead of 20
+    assert half.value == full.value
+    assert half.low - half.value == pytest.approx((full.low - full.value) * np.sqrt((1 + 120 / 9) / (1 + 120 / 20)))
     assert found[0].attention.value < found[1].attention.value
     assert found[2].mean_pool == whole.mean_pool["macro_auroc"]
 
@@ -394,3 +397,16 @@ def test_delong_needs_ten_patients_five_of_the_class_and_five_others(n_of, teste
         assert (found[1].first, found[1].second, found[1].p) == (wanted.first, wanted.second, wanted.p)
         assert [test.p_holm for test in found] == holm([test.p for test in found])
     assert all(test.p is None for test in delong_tests(("a", "b"), first, second, labels, are_independent=False))
+
+
+def test_folds_that_share_training_patients_widen_and_one_model_for_all_does_not(run):
+    own = run.predictions["model"] == "attention"
+    n = run.predictions.loc[own, "patient_id"].nunique()
+    assert n == 120
+    assert widening_of(run) == np.sqrt(1 + n / 20)  # 16 trained, 4 in the inner part
+    assert widening_of(run, 10) == np.sqrt(1 + 10 / 20)
+    bare = replace(run, facts=replace(run.facts, folds=()))
+    assert widening_of(bare) == np.sqrt(1 + 120 / 60)  # two folds of 60: all others trained
+    assert widening_of(replace(run, predictions=run.predictions.assign(fold=0, repeat=0))) == 1
+    found = metrics_of(run)
+    assert found.bootstrap.widening == widening_of(run)
