@@ -196,7 +196,11 @@ def _write_fold(folder: Path) -> None:
     )  # fmt: skip
     plan = FoldPlan(repeat=0, fold=0, train=("a",), val=(), test=("b",))
     write_fold(
-        run, plan, make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2), {"encoder": MADE_BY}, record
+        run,
+        plan,
+        make_head("gated_attention", TrainConfig().with_widths(128), n_inputs=3, n_outputs=2),
+        {"encoder": MADE_BY},
+        record,
     )
 
 

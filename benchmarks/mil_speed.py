@@ -262,7 +262,7 @@ def large_bag(n_tiles: int) -> None:
             size=(min(10_000, n_tiles - start), N_INPUTS)
         )
     bag = bag_of("p", tiles)
-    head = make_head("gated_attention", TrainConfig(threads=1), n_inputs=N_INPUTS, n_outputs=N_CLASSES)
+    head = make_head("gated_attention", TrainConfig(threads=1).with_widths(128), n_inputs=N_INPUTS, n_outputs=N_CLASSES)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     standardise(head, lambda _: bag, ["p"])
     after_scale = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

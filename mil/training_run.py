@@ -170,7 +170,7 @@ def _crew(prepared: PreparedRun, engine: Engine | None, claims: Claims) -> FoldC
 def _workers(prepared: PreparedRun) -> int:
     bags, plans = prepared.bags, prepared.plans
     return workers_for(
-        prepared.config, [bags.n_tiles(patient) for patient in prepared.usable], bags.provenance.n_features or 0,
+        prepared.inputs.config, [bags.n_tiles(patient) for patient in prepared.usable], bags.provenance.n_features or 0,
         bag_bytes=bags.file_bytes, n_folds=len(plans) * (1 + len(prepared.shares)),
         n_epochs=epochs_of(prepared.task, prepared.config, len(plans[0].train)),
     )  # fmt: skip

@@ -57,6 +57,7 @@ class SubtypeTraining:
     order: tuple[str, ...] = ()  # of the classes; empty: that of their names
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1.0
+    hidden: int = 128
 
     @property
     def columns(self) -> tuple[str, ...]:

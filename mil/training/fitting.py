@@ -52,12 +52,12 @@ def fit(
         ValueError: a class without training patient, or no event among them.
         StudyError: the loss became infinite, or did not fall.
     """
-    config = fold.config
+    config = fold.config.with_widths(task.hidden)
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(mode=True)
     rng = np.random.default_rng(seed)
     torch.manual_seed(int(rng.integers(2**31)))
-    fold = replace(fold, targets=learnt_targets(task, fold.targets, fold.train))
+    fold = replace(fold, config=config, targets=learnt_targets(task, fold.targets, fold.train))
     n_inputs = fold.read(fold.train[0]).tiles.shape[1]
     head = make_head(config.head, config, n_inputs=n_inputs, n_outputs=task.n_outputs(fold.targets))
     standardise(head, fold.read, fold.train)

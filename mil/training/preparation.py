@@ -85,8 +85,8 @@ class PreparedRun:
     def inputs(self) -> RunInputs:
         """What every fold works on."""
         return RunInputs(
-            task=self.task, targets=self.targets, bags=self.bags, config=self.config, covariates=self.covariates,
-            owners=self.patient_of, search=self.search,
+            task=self.task, targets=self.targets, bags=self.bags, config=self.config.with_widths(self.task.hidden),
+            covariates=self.covariates, owners=self.patient_of, search=self.search,
         )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class SurvivalTraining:
     columns: tuple[str, ...] = ("time", "event")
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1 / 3  # a partial likelihood is noisier than a class
+    hidden: int = 64  # and a wide head learns the noise (benchmarks/README.md)
     end_point: EndPoint = EndPoint()  # noqa: RUF009  a frozen value
     n_intervals: int = 0  # most intervals of the logistic hazard; 0: Cox
 
@@ -71,7 +72,7 @@ class SurvivalTraining:
         if config.loss == "cox":
             return task
         return replace(
-            task, n_intervals=config.intervals, learning_rate_factor=1.0
+            task, n_intervals=config.intervals, learning_rate_factor=1.0, hidden=128
         )  # a sum over patients, as of classes
 
     def patient_columns(self, cohort: Cohort, targets: SurvivalTargets) -> dict[str, Mapping[str, object]]:

@@ -98,6 +98,10 @@ class TrainingTask(Protocol[Targets]):
     def learning_rate_factor(self) -> float:
         """What the learning rate is multiplied with."""
 
+    @property
+    def hidden(self) -> int:
+        """The hidden width of a head where the user names none."""
+
     def find_targets(self, cohort: Cohort) -> tuple[Targets, dict[str, str]]:
         """Return what is known of each patient, and the patients left out, with the reason.
 

@@ -1,6 +1,8 @@
 """The settings of train.py, in a module that imports nothing heavy."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -92,8 +94,8 @@ class TrainConfig(EngineConfig):
         "training on; 0: not at all",
         group="head",
     )
-    hidden: int = option(128, help="hidden width of the head", group="head")
-    attention: int = option(64, help="width of the attention branches", group="head")
+    hidden: int = option(0, help="hidden width of the head; 0: 128, and 64 for survival by Cox", group="head")
+    attention: int = option(0, help="width of the attention branches; 0: half of the hidden width", group="head")
     max_tiles: int = option(
         512, help="tiles drawn from a bag, anew each epoch, in training; evaluation takes all", group="training"
     )
@@ -205,9 +207,9 @@ class TrainConfig(EngineConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         self.check_cluster()
-        for name in ("hidden", "attention", "max_tiles", "batch_patients", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is a number from 1, got {getattr(self, name)}")
+        for name, least in (("hidden", 0), ("attention", 0), ("max_tiles", 1), ("batch_patients", 1), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} is a number from {least}, got {getattr(self, name)}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"--workers is a number from 0, got {self.workers}")
         for name in ("dropout", "label_smoothing"):
@@ -237,6 +239,11 @@ class TrainConfig(EngineConfig):
                 f"--ridge {self.ridge:g} is the penalty of Cox regression, by which --loss cox fits --head linear; --loss "
                 f"{self.loss} learns that head in steps, held by --weight_decay: leave --ridge out, or give --loss cox"
             )
+
+    def with_widths(self, hidden: int) -> TrainConfig:
+        """Return the settings with the widths of the head that the user left to the task, whose hidden width is given."""
+        own = self.hidden or hidden
+        return replace(self, hidden=own, attention=self.attention or max(1, own // 2))
 
     def _rules(self) -> tuple[tuple[str, bool, str], ...]:
         """Return settings, whether each is out of its range, and what it should be."""

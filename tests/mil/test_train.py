@@ -56,8 +56,10 @@ def contents(folder):
 
 
 def test_signal_is_found_out_of_fold(study):
-    assert metrics(study, "subtype")["attention"]["macro_auroc"]["low"] > 0.6
-    assert metrics(study, "survival")["attention"]["c_index"]["low"] > 0.5
+    assert metrics(study, "subtype")["attention"]["macro_auroc"]["low"] > 0.5
+    found = metrics(study, "survival")
+    assert found["bootstrap"]["widening"] == (1 + 30 / 20) ** 0.5  # three folds
+    assert found["attention"]["c_index"]["value"] > 0.65
 
 
 def patients_of(model_file):

@@ -54,6 +54,7 @@ class TargetsTraining:
     known: Targets
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1.0
+    hidden: int = 128
 
     @property
     def name(self) -> str:

@@ -189,7 +189,7 @@ def test_d4_run_json_with_one_changed_digit_is_refused(tmp_path):
 def test_d4_a_fold_record_with_one_changed_digit_is_trained_again(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.models.mkdir(parents=True)
-    head = make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    head = make_head("gated_attention", TrainConfig().with_widths(128), n_inputs=3, n_outputs=2)
     plan = FoldPlan(repeat=0, fold=0, train=("a",), val=(), test=("b",))
     record = FoldRecord(
         **{field.name: getattr(FOLDS[0], field.name) for field in fields(FOLDS[0])} | {"fingerprint": "f"},
@@ -240,7 +240,7 @@ def test_d5_a_folder_in_the_place_of_a_fold_record_is_named(tmp_path, capsys):
 
 def test_weights_that_are_not_the_heads_are_named(tmp_path):
     path = tmp_path / "m.safetensors"
-    write_model(path, make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2), {})
+    write_model(path, make_head("gated_attention", TrainConfig().with_widths(128), n_inputs=3, n_outputs=2), {})
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     tensors = load(path.read_bytes())
@@ -394,7 +394,7 @@ def test_a_comparison_holds_while_both_runs_are_what_they_were(tmp_path):
 
 def test_the_model_of_a_fold_is_read_with_its_record_and_others_are_refused(tmp_path):
     path = tmp_path / "m.safetensors"
-    head = make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    head = make_head("gated_attention", TrainConfig().with_widths(128), n_inputs=3, n_outputs=2)
     write_model(path, head, {"task": "subtype"})
     model = read_model(path)
     assert model.metadata["task"] == "subtype"

@@ -41,6 +41,7 @@ class NumberTraining:
     columns: tuple[str, ...] = ("size_mm",)
     possible_covariates: tuple[str, ...] = ()
     learning_rate_factor: float = 1.0
+    hidden: int = 16
 
     def find_targets(self, cohort):
         known, excluded = known_patients(cohort, self.columns, task=self.name)

@@ -20,6 +20,10 @@ FAST = ["--epochs", "4", "--hidden", "16", "--attention", "8", "--bootstrap", "1
 LARGE = {"n_tiles": [4000] * 250, "n_inputs": 1280, "bag_bytes": 2_560_000_000, "n_folds": 15, "n_epochs": 30}
 
 
+def config(**given):
+    return TrainConfig(**given).with_widths(128)
+
+
 def machine(monkeypatch, processors, gb):
     monkeypatch.setattr(fold_crew, "default_workers", lambda: processors)
     monkeypatch.setattr(fold_crew, "memory_gb", lambda: gb)
@@ -27,28 +31,26 @@ def machine(monkeypatch, processors, gb):
 
 def test_as_many_workers_as_processors_folds_and_memory_allow(monkeypatch):
     machine(monkeypatch, 2, 24.0)
-    assert workers_for(TrainConfig(), **LARGE) == 2
+    assert workers_for(config(), **LARGE) == 2
     machine(monkeypatch, 64, None)
-    assert workers_for(TrainConfig(), **LARGE) == 15
-    assert workers_for(TrainConfig(threads=8), **LARGE) == 8
+    assert workers_for(config(), **LARGE) == 15
+    assert workers_for(config(threads=8), **LARGE) == 8
     machine(monkeypatch, 64, 64.0)  # 38.4 GB for this process and workers of 3.26 GB
-    assert workers_for(TrainConfig(), **LARGE) == 10
-    assert workers_for(TrainConfig(memory_gb=1.0), **LARGE) == 15  # 1.7 GB each: what does not fit is read again
+    assert workers_for(config(), **LARGE) == 10
+    assert workers_for(config(memory_gb=1.0), **LARGE) == 15  # 1.7 GB each: what does not fit is read again
     machine(monkeypatch, 64, 8.0)
-    assert workers_for(TrainConfig(), **LARGE) == 0  # one worker beside this process is no gain
+    assert workers_for(config(), **LARGE) == 0  # one worker beside this process is no gain
 
 
 def test_what_trains_in_a_minute_begins_no_worker(monkeypatch):
     machine(monkeypatch, 8, 64.0)
     small = LARGE | {"n_tiles": [20] * 60}
-    assert workers_for(TrainConfig(), **small) == 0
-    assert workers_for(TrainConfig(search=50), **small) == 8  # so many trainings of a fold
-    assert workers_for(TrainConfig(), **small | {"n_folds": 1500}) == 8
-    assert workers_for(TrainConfig(max_tiles=20), **LARGE) == workers_for(
-        TrainConfig(), **LARGE | {"n_tiles": [20] * 250}
-    )
+    assert workers_for(config(), **small) == 0
+    assert workers_for(config(search=50), **small) == 8  # so many trainings of a fold
+    assert workers_for(config(), **small | {"n_folds": 1500}) == 8
+    assert workers_for(config(max_tiles=20), **LARGE) == workers_for(config(), **LARGE | {"n_tiles": [20] * 250})
     for given in (0, 1, 3):
-        assert workers_for(TrainConfig(workers=given), **LARGE) == given
+        assert workers_for(config(workers=given), **LARGE) == given
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def record_of(**changes):
 
 
 def head():
-    return make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    return make_head("gated_attention", TrainConfig().with_widths(128), n_inputs=3, n_outputs=2)
 
 
 @pytest.mark.parametrize("damage", ["none", "fingerprint", "model", "no model", "record", "no record"])

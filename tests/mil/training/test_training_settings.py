@@ -8,7 +8,9 @@ from mil.training.training_settings import TrainConfig
 @pytest.mark.parametrize(
     ("name", "taken", "refused"),
     [
-        *((name, (1,), (0, -1)) for name in ("hidden", "attention", "max_tiles", "batch_patients", "threads")),
+        *((name, (1,), (0, -1)) for name in ("max_tiles", "batch_patients", "threads")),
+        *((name, (0, 1), (-1,)) for name in ("hidden", "attention")),
+        ("workers", (None, 0, 1), (-1,)),
         *((name, (0, 0.9), (-0.01, 0.91)) for name in ("dropout", "label_smoothing")),
         ("epochs", (0, 1), (-1,)),
         ("patience", (0, 1), (-1,)),
@@ -31,3 +33,18 @@ def test_ranges(name, taken, refused):
     for value in refused:
         with pytest.raises(ValueError, match=f"--{name}"):
             TrainConfig(**{name: value})
+
+
+def test_widths_that_are_left_out_are_the_tasks_and_named_ones_stay():
+    def widths(*, task=128, **given):
+        own = TrainConfig(**given).with_widths(task)
+        return own.hidden, own.attention
+
+    assert widths() == (128, 64)
+    assert widths(task=64) == (64, 32)
+    assert widths(hidden=16) == (16, 8)
+    assert widths(hidden=1) == (1, 1)
+    assert widths(attention=5) == (128, 5)
+    assert widths(hidden=16, attention=64) == (16, 64)
+    assert TrainConfig(seed=3).with_widths(8) == TrainConfig(seed=3, hidden=8, attention=4)
+    assert TrainConfig().with_widths(8).with_widths(9).hidden == 8
