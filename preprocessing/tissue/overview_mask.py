@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of, scaled, texture
 from preprocessing.tissue.mask_shapes import Mask, closed, components, small_parts
@@ -93,24 +93,32 @@ def tissue_near_glass(
 def glass_colour(overview: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, float]:
     """Return the colour of the bare glass: the mode of the bright, colourless pixels."""
     step = max(1, int(np.sqrt(overview.shape[0] * overview.shape[1] / N_GLASS_PIXELS)))
-    pixels = overview[::step, ::step].reshape(-1, 3)
-    red, green, blue = (np.ascontiguousarray(pixels[:, channel]) for channel in range(3))
-    darkest = np.minimum(np.minimum(red, green), blue)
-    brightest = np.maximum(np.maximum(red, green), blue)
-    is_bright = (darkest > 195) & (brightest - darkest < 22)
+    channels = cv2.split(np.ascontiguousarray(overview[::step, ::step]))
+    darkest, brightest = (function(function(*channels[:2]), channels[2]) for function in (cv2.min, cv2.max))
+    is_bright = (darkest > 195) & (cv2.subtract(brightest, darkest) < 22)
     # fills of pure white beside the scanned area would hide the real glass
-    is_filled = darkest == 255
-    candidates = pixels[is_bright & ~is_filled]
-    if len(candidates) < MIN_GLASS_SHARE * len(pixels):
-        candidates = pixels[is_bright]
-    if len(candidates) < MIN_GLASS_SHARE * len(pixels):
+    is_glass = is_bright & (darkest != 255)
+    if np.count_nonzero(is_glass) < MIN_GLASS_SHARE * darkest.size:
+        is_glass = is_bright
+    if np.count_nonzero(is_glass) < MIN_GLASS_SHARE * darkest.size:
         return DEFAULT_GLASS
-    greens = candidates[:, 1]
-    counts = np.convolve(np.bincount(greens, minlength=256), np.ones(5), mode="same")
+    counts = np.convolve(_histogram(channels[1], is_glass), np.ones(5), mode="same")
     mode = int(counts.argmax())
-    near = candidates[np.abs(greens.astype(int) - mode) <= 3]
-    of_red, of_green, of_blue = (float(value) for value in np.median(near, axis=0))
-    return of_red, of_green, of_blue
+    is_near = is_glass & (cv2.absdiff(channels[1], np.full_like(channels[1], mode)) <= 3)
+    red, green, blue = (_median(_histogram(channel, is_near)) for channel in channels)
+    return red, green, blue
+
+
+def _histogram(channel: UInt8[np.ndarray, "h w"], mask: Mask) -> Float64[np.ndarray, " 256"]:
+    """Return how often each grey level stands inside a mask."""
+    return cv2.calcHist([channel], [0], mask.view(np.uint8), [256], [0, 256]).ravel().astype(np.float64)
+
+
+def _median(counts: Float64[np.ndarray, " 256"]) -> float:
+    """Return the median of as many grey levels; between two of them their mean."""
+    below, n = np.cumsum(counts), counts.sum()
+    lower, upper = (int(np.searchsorted(below, rank, side="right")) for rank in ((n - 1) // 2, n // 2))
+    return (lower + upper) / 2
 
 
 def _distance(densities: Densities) -> UInt8[np.ndarray, "h w"]:
