@@ -68,7 +68,12 @@ def whole_process(command: Sequence[str | Path], folder: Path) -> tuple[float, f
     """Seconds by the clock, peak MiB and processor seconds of a command, with modules compiled once as users have them."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found = subprocess.run(
-        [sys.executable, "-S", "-c", MEASURED, *command], cwd=folder, check=True, capture_output=True, text=True, env=own
+        [sys.executable, "-S", "-c", MEASURED, *command],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=own,
     )
     seconds, peak_mib, processor_s = map(float, found.stdout.split())
     return seconds, peak_mib, processor_s

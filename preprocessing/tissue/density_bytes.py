@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from preprocessing.colour.optical_density import Glass
 
@@ -37,6 +37,21 @@ def densities_of(overview: UInt8[np.ndarray, "h w 3"], glass: Glass, sigma: floa
 def scaled(plane: UInt8[np.ndarray, "h w"], factor: float) -> UInt8[np.ndarray, "h w"]:
     """Multiply bytes by a factor, rounded and cut off at 255."""
     return cv2.LUT(plane, np.clip(np.round(np.arange(256) * factor), 0, 255).astype(np.uint8))
+
+
+def above(plane: UInt8[np.ndarray, "h w"], density: float) -> Bool[np.ndarray, "h w"]:
+    """Return where a plane in OD_STEP lies above a density: NumPy's comparison with a fraction first makes floats of all bytes."""
+    return cv2.threshold(plane, math.floor(density / OD_STEP), 1, cv2.THRESH_BINARY)[1].view(bool)
+
+
+def up_to(plane: UInt8[np.ndarray, "h w"], density: float) -> Bool[np.ndarray, "h w"]:
+    """Return where a plane lies at a density or below it."""
+    return cv2.threshold(plane, math.floor(density / OD_STEP), 1, cv2.THRESH_BINARY_INV)[1].view(bool)
+
+
+def below(plane: UInt8[np.ndarray, "h w"], density: float) -> Bool[np.ndarray, "h w"]:
+    """Return where a plane lies below a density."""
+    return cv2.threshold(plane, math.ceil(density / OD_STEP) - 1, 1, cv2.THRESH_BINARY_INV)[1].view(bool)
 
 
 def texture(densities: Densities, mpp: float) -> UInt8[np.ndarray, "h w"]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, scaled
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, above, below, scaled, up_to
 from preprocessing.tissue.mask_shapes import closed, small_parts
 
 WALL_OD = 0.03  # distance to the glass: a wall of 3 µm in a pixel of 8 µm
@@ -38,7 +38,7 @@ def open_fat(distance: UInt8[np.ndarray, "h w"], mpp: float) -> Bool[np.ndarray,
         distance: how far each pixel is from the glass, in OD_STEP.
         mpp: µm a pixel.
     """
-    wall = cv2.threshold(distance, WALL_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
+    wall = above(distance, WALL_OD).view(np.uint8)
     thick = cv2.morphologyEx(wall, cv2.MORPH_OPEN, _square(THICK_UM / mpp))
     thin = cv2.subtract(wall, cv2.dilate(thick, _square(THICK_UM / 2 / mpp)))
     side = 2 * max(1, round(AROUND_UM / 2 / mpp)) + 1
@@ -55,13 +55,13 @@ def veil(
     A lumen lit by stray light comes with its rim: the texture measured there is that of the tissue beside it.
     """
     uneven = cv2.blur(unevenness, (3, 3))
-    is_clear = (distance < VEIL_OD / OD_STEP) & (densities.chroma < MAX_VEIL_CHROMA / OD_STEP)
+    is_clear = below(distance, VEIL_OD) & below(densities.chroma, MAX_VEIL_CHROMA)
     side = 2 * max(1, round(DENSE_UM / 2 / mpp)) + 1
-    dense = cv2.threshold(cv2.blur(distance, (side, side)), DENSE_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
-    is_clear &= cv2.dilate(dense, _square(SCATTER_UM / mpp)).view(bool)
-    is_smooth = is_clear & (uneven <= MAX_VEIL_TEXTURE / OD_STEP)
+    dense = above(cv2.blur(distance, (side, side)), DENSE_OD)
+    is_clear &= cv2.dilate(dense.view(np.uint8), _square(SCATTER_UM / mpp)).view(bool)
+    is_smooth = is_clear & up_to(uneven, MAX_VEIL_TEXTURE)
     core = cv2.morphologyEx(is_smooth.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
-    is_lit = core.view(bool) & (distance > STRAY_OD / OD_STEP)
+    is_lit = core.view(bool) & above(distance, STRAY_OD)
     large = (is_lit & ~small_parts(is_lit, MIN_RIMMED_MM2, mpp)).view(np.uint8)
     if not large.any():
         return core.view(bool)
@@ -74,12 +74,12 @@ def shade(densities: Densities, unevenness: UInt8[np.ndarray, "h w"], mpp: float
     Pieces are judged as a whole by their colour; a shadow that the closing would join to one is not judged by itself.
     """
     most = cv2.add(scaled(densities.strongest, MAX_SHADE_TINT), MAX_SHADE_CHROMA / OD_STEP)
-    is_dense = densities.strongest > STRAY_OD / OD_STEP
+    is_dense = above(densities.strongest, STRAY_OD)
     is_grey = densities.chroma <= most
     if not (is_grey & is_dense).any():
         return np.zeros(is_grey.shape, dtype=bool)
-    is_grey &= densities.strongest <= MAX_SHADE_OD / OD_STEP
-    is_grey &= unevenness <= MAX_SHADE_TEXTURE / OD_STEP
+    is_grey &= up_to(densities.strongest, MAX_SHADE_OD)
+    is_grey &= up_to(unevenness, MAX_SHADE_TEXTURE)
     core = cv2.morphologyEx(is_grey.view(np.uint8), cv2.MORPH_OPEN, _square(VEIL_RADIUS_UM / mpp))
     return core.view(bool) & is_dense
 

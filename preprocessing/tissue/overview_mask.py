@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of, scaled, texture
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, above, densities_of, scaled, texture
 from preprocessing.tissue.mask_shapes import Mask, closed, components, small_parts
 from preprocessing.tissue.open_fat import open_fat, shade, veil
 from preprocessing.tissue.pen_strokes import find_ink
@@ -61,8 +61,9 @@ def find_tissue(
     glass = glass_colour(overview) if glass is None else glass
     densities = densities_of(overview, glass, SMOOTH_UM / mpp)
     is_ink = find_ink(densities, mpp)
-    stained = _stained(densities, is_ink, mpp)
-    is_tissue = _true_pieces(stained, densities, mpp)
+    unevenness = texture(densities, mpp)
+    stained = _stained(densities, unevenness, is_ink, mpp)
+    is_tissue = _true_pieces(stained, densities, unevenness, mpp)
     is_dropped = stained & ~is_tissue & ~is_ink
     is_dropped &= ~small_parts(is_dropped, MIN_PIECE_MM2, mpp)
     if is_ink.any():
@@ -71,11 +72,10 @@ def find_tissue(
     return Tissue(is_tissue, is_ink, is_dropped, glass)
 
 
-def _stained(densities: Densities, is_ink: Mask, mpp: float) -> Mask:
+def _stained(densities: Densities, unevenness: UInt8[np.ndarray, "h w"], is_ink: Mask, mpp: float) -> Mask:
     """Return what differs from the glass: stained pixels with the gaps between them, and open fat; no stray light, no shadow."""
     distance = _distance(densities)
     distance[is_ink] = 0
-    unevenness = texture(densities, mpp)
     distance[veil(densities, distance, unevenness, mpp)] = 0
     distance[shade(densities, unevenness, mpp)] = 0
     return closed(_candidates(distance), CLOSING_UM / mpp) | open_fat(distance, mpp)
@@ -86,7 +86,7 @@ def tissue_near_glass(
 ) -> Bool[np.ndarray, "h w"]:
     """Return the tissue of a part of a slide, without the rules on whole pieces: for a closer look at an edge."""
     densities = densities_of(view, glass, CLOSE_SMOOTH_UM / mpp)
-    mask = _stained(densities, np.zeros(view.shape[:2], dtype=bool), mpp)
+    mask = _stained(densities, texture(densities, mpp), np.zeros(view.shape[:2], dtype=bool), mpp)
     return mask | small_parts(~mask, MAX_HOLE_MM2, mpp)
 
 
@@ -133,19 +133,19 @@ def _distance(densities: Densities) -> UInt8[np.ndarray, "h w"]:
 
 def _candidates(distance: UInt8[np.ndarray, "h w"]) -> Mask:
     """Return weakly stained pixels that hang together (8 neighbours) with surely stained ones."""
-    weak = cv2.threshold(distance, WEAK_OD / OD_STEP, 1, cv2.THRESH_BINARY)[1]
+    weak = above(distance, WEAK_OD).view(np.uint8)
     n_labels, labels = components(weak)
     kept = np.zeros(n_labels, dtype=bool)
-    kept[np.compress(distance.ravel() > STRONG_OD / OD_STEP, labels.ravel())] = True
+    kept[np.compress(above(distance, STRONG_OD).ravel(), labels.ravel())] = True
     kept[0] = False
     return np.take(kept, labels)
 
 
-def _true_pieces(mask: Mask, densities: Densities, mpp: float) -> Mask:
+def _true_pieces(mask: Mask, densities: Densities, unevenness: UInt8[np.ndarray, "h w"], mpp: float) -> Mask:
     """Fill small holes, and keep pieces that are large enough, coloured, and not as smooth as a smear or a bubble."""
     contours, hierarchy = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     kept = mask.view(np.uint8).copy()
-    unevenness, px_mm2 = texture(densities, mpp), (mpp / 1000) ** 2
+    px_mm2 = (mpp / 1000) ** 2
     is_true = np.zeros(len(contours), dtype=bool)
     for index, contour in enumerate(contours):
         is_outer = hierarchy[0][index][3] < 0

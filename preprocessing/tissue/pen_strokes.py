@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, scaled, texture
+from preprocessing.tissue.density_bytes import Densities, above, scaled, texture
 from preprocessing.tissue.mask_shapes import Mask, dilated, disk, small_parts, touching
 
 MIN_INK_MM2, MIN_RED_INK_MM2 = 0.004, 0.1
@@ -26,7 +26,7 @@ def find_ink(densities: Densities, mpp: float) -> Mask:
     red, green = densities.red, densities.green
     is_even = _weakest(densities) > scaled(densities.strongest, 0.52)
     has_colour = (red > scaled(green, 1.08)) | is_even | (red < scaled(green, RED_INK[0]))
-    is_rim = (densities.strongest > 0.1 / OD_STEP) & has_colour
+    is_rim = above(densities.strongest, 0.1) & has_colour
     near = dilated(sure, 3 * INK_MARGIN_UM / mpp)
     grown = touching(sure | (is_rim & near), sure)
     return dilated(grown, INK_MARGIN_UM / mpp)
@@ -40,15 +40,15 @@ def _has_ink_colour(densities: Densities) -> bool:
 
 
 def _is_sure_ink(densities: Densities) -> Mask:
-    is_strong = densities.strongest > 0.35 / OD_STEP
+    is_strong = above(densities.strongest, 0.35)
     is_blue_or_green = is_strong & (densities.red > scaled(densities.green, 1.15))  # no stain takes more red than green
     # haematoxylin and eosin leave one channel below 0.55 of the strongest; black and dark violet ink do not
     weakest = _weakest(densities)
-    return is_blue_or_green | ((weakest > 0.6 / OD_STEP) & (weakest > scaled(densities.strongest, 0.62)))
+    return is_blue_or_green | (above(weakest, 0.6) & (weakest > scaled(densities.strongest, 0.62)))
 
 
 def _is_red(densities: Densities) -> Mask:
-    is_strong = densities.strongest > 0.35 / OD_STEP
+    is_strong = above(densities.strongest, 0.35)
     is_pure = densities.red < scaled(densities.green, RED_INK[0])
     return is_strong & is_pure & (densities.blue > scaled(densities.green, RED_INK[1]))
 

@@ -12,7 +12,7 @@ from shapely.geometry import shape
 
 from preprocessing.tiling.grid import box_shares, piece_of_tiles, shares_of_tiles, tile_grid
 from preprocessing.tissue import overview_mask
-from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of
+from preprocessing.tissue.density_bytes import OD_STEP, Densities, densities_of, texture
 from preprocessing.tissue.open_fat import STRAY_OD, veil
 from preprocessing.tissue.outline import geojson, outlines
 from preprocessing.tissue.overview_mask import _true_pieces, find_tissue, glass_colour
@@ -346,7 +346,8 @@ def test_v10_a_ring_is_measured_less_its_large_hole_and_with_its_small_one(hole_
     mask[20 + width_px : 20 + width_px + hole_px, 20 + width_px : 20 + width_px + hole_px] = False
     view = np.full((80, 80, 3), 240, np.uint8)
     view[::2] = (150, 80, 160)  # coloured and uneven everywhere: sizes alone decide
-    found = _true_pieces(mask, densities_of(view, (240.0, 240.0, 240.0), 1.0), MPP)
+    densities = densities_of(view, (240.0, 240.0, 240.0), 1.0)
+    found = _true_pieces(mask, densities, texture(densities, MPP), MPP)
     assert found[20, 20] == is_kept
     assert found[20 + outer // 2, 20 + outer // 2] == (is_kept and hole_px < 28)
 
@@ -371,7 +372,7 @@ def test_a_piece_is_tissue_by_colour_and_texture_and_a_large_one_may_be_pale(
     mask[10 : 10 + side_px, 10 : 10 + side_px] = True
     monkeypatch.setattr("preprocessing.tissue.overview_mask.texture", lambda densities, mpp: plane + np.uint8(uneven))
     densities = Densities(plane, plane, plane, plane, plane + np.uint8(chroma))
-    assert (_true_pieces(mask, densities, 62.5) == (mask & is_kept)).all()
+    assert (_true_pieces(mask, densities, texture(densities, 62.5), 62.5) == (mask & is_kept)).all()
 
 
 def test_a_box_half_a_pixel_beyond_the_slide_is_cut_at_its_edge_and_one_further_is_not():
