@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from common.failures import StudyError
 from mil.metrics import conformal
 from mil.metrics.bootstrap import interval, intervals, plan_resampling, resample
 from mil.metrics.calibration import calibration_metrics
@@ -132,30 +133,30 @@ def noise(read, patients: list[str], labels: np.ndarray, n_seeds: int, head_name
         shuffled = rng.permutation(labels)
         labels_of = dict(zip(patients, shuffled.tolist(), strict=True))
         targets = ClassTargets(labels=labels_of, classes=[str(number) for number in range(n_classes)])
+        strata = Strata(
+            classes=shuffled, events=np.full(len(shuffled), -1), times=np.full(len(shuffled), np.nan)
+        )  # fmt: skip
         probabilities = np.empty((len(patients), n_classes))
-        for _, fold, sets in k_fold_sets(
-            Strata(classes=shuffled, events=np.full(len(shuffled), -1), times=np.full(len(shuffled), np.nan)),
-            n_folds=5,
-            n_repeats=1,
-            val_fraction=0.0,
-            seed=seed,
-        ):
-            part = {
-                name: [p for p, own in zip(patients, sets, strict=True) if own == name] for name in ("train", "test")
-            }
-            inputs = FoldInputs(read=read, train=part["train"], val=[], targets=targets, config=config)
-            head = fit(SUBTYPE.training, inputs, seed=[seed, fold]).head
-            probabilities[sets == "test"] = softmax(predict(head, read, part["test"]))
+        try:
+            for _, fold, sets in k_fold_sets(strata, n_folds=5, n_repeats=1, val_fraction=0.0, seed=seed):
+                train, test = (
+                    [p for p, own in zip(patients, sets, strict=True) if own == name] for name in ("train", "test")
+                )
+                inputs = FoldInputs(read=read, train=train, val=[], targets=targets, config=config)
+                head = fit(SUBTYPE.training, inputs, seed=[seed, fold]).head
+                probabilities[sets == "test"] = softmax(predict(head, read, test))
+        except StudyError:  # a head learnt nothing, with which a run ends
+            continue
         draws = resample(
-            lambda w, p=probabilities, y=shuffled: {"f": classification_metrics(p, y, w)["macro_auroc"]},
+            lambda w, p=probabilities, y=shuffled: {"macro_auroc": classification_metrics(p, y, w)["macro_auroc"]},
             plan_resampling(shuffled, 1000, rng, widening(len(patients), 0.8 * len(patients))),
         )
-        own = intervals(draws)["f"]
+        own = intervals(draws)["macro_auroc"]
         n_hit += hits(own.low, 0.5, own.high)
         values.append(own.value)
     print(
-        f"{head_name}, shuffled labels: 0.5 in the 95 % interval of the macro AUROC for {n_hit} of {n_seeds} seeds; mean "
-        f"{np.mean(values):.3f}, SD {np.std(values):.3f}"
+        f"{head_name}, shuffled labels: 0.5 in the 95 % interval of the macro AUROC for {n_hit} of {len(values)} seeds; mean "
+        f"{np.mean(values):.3f}, SD {np.std(values):.3f}; {n_seeds - len(values)} runs ended because a head learnt nothing"
     )
 
 

@@ -49,12 +49,15 @@ def read_slide_map(path: Path) -> SlideMap:
         ValueError: the file is damaged or of another kind.
     """
     file = read_arrays(path)
-    known = dict(file.attributes)
+    known = {str(name): value for name, value in file.attributes.items()}
     if known.pop("schema", None) != SCHEMA:
         raise ValueError(f"{path}: not of format {SCHEMA}; rerun mil/explain.py")
-    own = {name: known.pop(name) for name in ("slide_id", "patient_id", "told", "coords_unit")}
-    return SlideMap(
-        **own, outputs=tuple(json.loads(known.pop("outputs"))), coords=file.arrays["coords"],
-        contributions=file.arrays["contributions"], attention=file.arrays["attention"],
-        known={name: value for name, value in known.items() if not name.endswith("sha256") or name == "model_sha256"},
-    )  # fmt: skip
+    try:
+        own = {name: known.pop(name) for name in ("slide_id", "patient_id", "told", "coords_unit")}
+        return SlideMap(
+            **own, outputs=tuple(json.loads(known.pop("outputs"))), coords=file.arrays["coords"],
+            contributions=file.arrays["contributions"], attention=file.arrays["attention"],
+            known={name: value for name, value in known.items() if not name.endswith("sha256") or name == "model_sha256"},
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:  # what is missing, no text, or no list of names
+        raise ValueError(f"{path}: damaged ({error}); rerun mil/explain.py") from error

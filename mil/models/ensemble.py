@@ -206,9 +206,24 @@ def read_ensemble(path: Path) -> Ensemble:
     """
     tensors, record = read_sealed_tensors(path, schema=SCHEMA, remedy=REMEDY)
     known = record_of(EnsembleRecord, record, path, REMEDY)
+    if (fault := _contradiction(known)) is not None:
+        raise StudyError(f"{path}: {fault}; {REMEDY}")
     heads = tuple(_head(path, fold.head, tensors, fold.key) for fold in known.folds)
-    clouds = {kind: _cloud(tensors, kind) for kind in CLOUDS if f"{kind}.mean" in tensors}
+    clouds = {kind: _cloud(path, tensors, kind) for kind in CLOUDS if f"{kind}.mean" in tensors}
     return Ensemble(known, heads, clouds)
+
+
+def _contradiction(record: EnsembleRecord) -> str | None:
+    """Return what parts of a record say against each other, as no file that was written here does; None: nothing."""
+    sets, grid = record.prediction_sets, () if record.survival is None else record.survival.times
+    if sets is not None and set(sets.thresholds) != set(record.classes):
+        return f"prediction sets of {', '.join(sorted(sets.thresholds))}, classes {', '.join(sorted(record.classes))}"
+    for fold in record.folds:
+        if record.survival is not None and fold.scale is None:
+            return f"{fold.key} has no scale of hazards"
+        if fold.hazard_shift is not None and len(fold.hazard) != len(grid):
+            return f"{fold.key} has a hazard at {len(fold.hazard)} times, survival is given at {len(grid)}"
+    return None
 
 
 def _head(path: Path, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], key: str) -> Head:
@@ -222,11 +237,14 @@ def _head(path: Path, record: Mapping[str, Any], tensors: Mapping[str, torch.Ten
     return head.eval()
 
 
-def _cloud(tensors: Mapping[str, torch.Tensor], kind: str) -> Cloud:
-    mean, scale, axes, variances = (
-        tensors[f"{kind}.{name}"].double().numpy() for name in ("mean", "scale", "axes", "variances")
-    )
-    return Cloud(mean=mean, scale=scale, axes=axes, variances=variances, rest=float(tensors[f"{kind}.rest"][0]))
+def _cloud(path: Path, tensors: Mapping[str, torch.Tensor], kind: str) -> Cloud:
+    try:
+        mean, scale, axes, variances, rest = (
+            tensors[f"{kind}.{name}"].double().numpy() for name in ("mean", "scale", "axes", "variances", "rest")
+        )
+        return Cloud(mean=mean, scale=scale, axes=axes, variances=variances, rest=float(rest[0]))
+    except (KeyError, IndexError) as error:
+        raise StudyError(f"{path}: what is familiar to the model ({kind}) is not whole: {error}; {REMEDY}") from error
 
 
 def mean_embeddings(

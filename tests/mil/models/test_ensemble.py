@@ -15,6 +15,8 @@ from mil.metrics.conformal import COVERAGE, class_thresholds
 from mil.models.ensemble import class_opinion, hazard_opinion, read_ensemble, write_ensemble
 from mil.models.known_patients import known_patients
 from mil.models.making import model_of_run, stain_point
+from mil.models.record import SCHEMA
+from mil.models.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 from mil.runs.run_folder import RunFolder
 from mil.runs.run_store import read_run
 from mil.survival.prognosis import prognosis_of
@@ -132,6 +134,37 @@ def test_features_made_otherwise_are_refused_with_every_difference(trained_study
             model.check_features(replace(made, **{name: value}))
     with pytest.raises(StudyError, match=r"encoder .*; tile_um"):
         model.check_features(replace(made, encoder="uni", tile_um=128.0))
+
+
+@pytest.mark.parametrize("lost", ["axes", "rest"])
+def test_d2_a_model_that_lacks_a_part_of_what_is_familiar_is_named(trained_study, tmp_path, lost):
+    whole = folder_of(trained_study, "subtype").model
+    tensors, record = read_sealed_tensors(whole, schema=SCHEMA, remedy="")
+    kind = next(name.rpartition(".")[0] for name in tensors if name.endswith(".axes"))
+    less = {name: value for name, value in tensors.items() if name != f"{kind}.{lost}"}
+    write_sealed_tensors(tmp_path / "less.safetensors", less, record | {"schema": SCHEMA})
+    with pytest.raises(StudyError, match=rf"less\.safetensors: what is familiar to the model \({kind}\) .*{lost}"):
+        read_ensemble(tmp_path / "less.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "said"),
+    [
+        ("subtype", lambda own: own["prediction_sets"]["thresholds"].popitem(), "prediction sets of .*, classes "),
+        ("survival", lambda own: own["folds"][1].update(scale=None), "repeat0_fold1 has no scale"),
+        (
+            "survival",
+            lambda own: own["folds"][0]["hazard"].pop(),
+            "repeat0_fold0 has a hazard at .* times, survival is given at",
+        ),
+    ],
+)
+def test_d2_a_model_whose_parts_contradict_each_other_is_named(trained_study, tmp_path, task, change, said):
+    tensors, record = read_sealed_tensors(folder_of(trained_study, task).model, schema=SCHEMA, remedy="")
+    change(record)
+    write_sealed_tensors(tmp_path / "odd.safetensors", tensors, record | {"schema": SCHEMA})
+    with pytest.raises(StudyError, match=rf"odd\.safetensors: {said}.*train again"):
+        read_ensemble(tmp_path / "odd.safetensors")
 
 
 def test_a_model_of_one_fold_is_told_from_that_of_a_run(trained_study):
