@@ -187,7 +187,7 @@ def _finished(
     models = read_models(folder, prepared.plans)
     write_image_predictions(folder, task.training.predict_images(models, prepared.bags, prepared.targets))
     write_sealed(folder.facts, _facts(prepared, records, curve), RUN_SCHEMA)
-    settings = yaml.safe_dump({"train": settings_of(config, without=OF_MACHINE)}, sort_keys=False)
+    settings = yaml.safe_dump({"train": settings_of(prepared.inputs.config, without=OF_MACHINE)}, sort_keys=False)
     write_text(folder.settings, settings)
     if config.tensorboard:
         write_events(folder.events, records, below=folder.root)
@@ -247,8 +247,9 @@ def _facts(prepared: PreparedRun, records: Sequence[FoldRecord], curve: Sequence
         split=SplitFacts(
             name=config.splits, n_repeats=int(splits["repeat"].nunique()), n_folds=int(splits["fold"].nunique())
         ),
-        settings=settings_of(config, without=OF_MACHINE), seed=config.seed,
-        defaults=settings_of(TrainConfig(), without=OF_MACHINE), versions={name: version(name) for name in PACKAGES},
+        settings=settings_of(prepared.inputs.config, without=OF_MACHINE), seed=config.seed,
+        defaults=settings_of(TrainConfig().with_widths(prepared.task.hidden), without=OF_MACHINE),
+        versions={name: version(name) for name in PACKAGES},
         command=_command(config), n_slides=sum(len(bags.slides_of(patient)) for patient in usable),
         n_tiles=sum(sizes), n_bags_of_one_tile=sizes.count(1),
         excluded=tuple(Exclusion(patient_id=patient, reason=reason) for patient, reason in excluded),

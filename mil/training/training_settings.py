@@ -18,12 +18,8 @@ WITHOUT_EFFECT = (
     "competing",
 )  # fmt: skip
 
-OF_MACHINE = (
-    "study",
-    "scheduler",
-    "slurm",
-    "workers",
-)  # where a run is made: two that differ in it leave the same bytes
+# where a run is made, and by how many: two that differ in it leave the same bytes
+OF_MACHINE = ("study", "scheduler", "slurm", "workers")
 
 
 @dataclass(frozen=True, kw_only=True)

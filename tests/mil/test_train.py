@@ -62,6 +62,19 @@ def test_signal_is_found_out_of_fold(study):
     assert found["attention"]["c_index"]["value"] > 0.65
 
 
+def test_widths_that_the_task_chose_stand_in_the_record_as_its_defaults(copied):
+    few = ["--epochs", "4", "--bootstrap", "100", "--cross_fit", "0", "--learning_rate", "0.01", "--name", "wide"]
+    for task, widths in (("subtype", (128, 64)), ("survival", (64, 32))):
+        assert train(["--study", str(copied.root), "--task", task, *few]) == 0
+        folder = copied.run(task, "wide")
+        facts = json.loads((folder / "run.json").read_text())
+        for own in (facts["settings"], facts["defaults"]):
+            assert (own["hidden"], own["attention"]) == widths
+        assert "--hidden" not in facts["command"]
+        head = read_model(folder / "models" / "repeat0_fold0.safetensors").head
+        assert head.project.weight.shape[0] == widths[0]
+
+
 def patients_of(model_file):
     """Return who trained, validated and tested a model, from the record beside it."""
     return json.loads(model_file.with_suffix(".json").read_text())["patients"]
