@@ -42,7 +42,7 @@ class EvaluationTask(Protocol):
         """The class of the metrics of a run."""
 
     def resampling_plan(self, run: FinishedRun, *, n_bootstrap: int, seed: int) -> Resampling:
-        """Return how often each test patient is drawn, inside the strata of the task; intervals are as wide as `widening_of` says."""
+        """Return how often each test patient is drawn, inside the strata of the task, and the widening (`widening_of`)."""
 
     def resampled_metrics(self, run: FinishedRun, model: str, plan: Resampling) -> Resamples:
         """Return all metrics of a model on a resampling plan; patients are in the order of their ids."""
