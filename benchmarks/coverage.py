@@ -2,6 +2,7 @@
 
 python benchmarks/coverage.py --part intervals     # a known AUROC in its 95 % interval, 500 simulated cohorts
 python benchmarks/coverage.py --part folds         # the same of linear models, cross-validated: plain bootstrap, and as in a run
+python benchmarks/coverage.py --part groups        # log-rank p of risk groups out of fold, of noise
 python benchmarks/coverage.py --part sets          # conformal sets at 90 %, by class, 500 simulated calibration parts
 python benchmarks/coverage.py --part noise --bags musk1.npz      # shuffled labels, 100 seeds, through training and evaluation
 python benchmarks/coverage.py --part noise --study study         # the same on a study's features
@@ -25,6 +26,9 @@ from mil.metrics.calibration import calibration_metrics
 from mil.metrics.classification import classification_metrics, ranking_metrics
 from mil.metrics.concordance import concordances
 from mil.metrics.cross_validated import widening
+from mil.metrics.survival_curves import log_rank_p
+from mil.survival.partial_likelihood import loss_and_gradient
+from mil.survival.risk_sets import risk_sets
 
 N_NOISE = 80  # patients of a cohort whose times are of others
 TRUE_AUROC, N_PATIENTS = 0.8, 80
@@ -95,6 +99,28 @@ def fold_coverage(n_cohorts: int, n_bootstrap: int = 400) -> None:
             f"  {n_inputs:3d}, {shift}, {n}, {n_folds}: {true:.3f}; {plain:.1%}; {wide:.1%} (times {factor:.2f})",
             flush=True,
         )
+
+
+def group_tests(n_cohorts: int, n: int = 80, n_folds: int = 5) -> None:
+    """One step of Cox regression on noise, risk groups at the median of the training scores; how often p is below 0.05."""
+    factor = widening(n, n * (1 - 1 / n_folds))
+    print("inputs: log-rank p below 0.05, plain and as in a run")
+    for n_inputs in (1, 2, 5, 20, 100):
+        below = np.zeros(2)
+        for seed in range(n_cohorts):
+            rng = np.random.default_rng([seed, n_inputs, 7])
+            inputs, fold = rng.normal(size=(n, n_inputs)), rng.permutation(np.arange(n) % n_folds)
+            to_event, to_end = rng.exponential(size=n), rng.uniform(0.3, 3, n)
+            time, event = np.minimum(to_event, to_end), (to_event <= to_end).astype(int)
+            group = np.empty(n, dtype=int)
+            for number in range(n_folds):
+                is_train = fold != number
+                _, gradient = loss_and_gradient(np.zeros(is_train.sum()), risk_sets(time[is_train], event[is_train]))
+                score = -inputs @ (inputs[is_train].T @ gradient)
+                group[~is_train] = score[~is_train] > np.median(score[is_train])
+            p = [log_rank_p(time, event, group, own) for own in (1.0, factor)]
+            below += [own is not None and own < 0.05 for own in p]
+        print(f"  {n_inputs:3d}: {below[0] / n_cohorts:.1%}, {below[1] / n_cohorts:.1%}", flush=True)
 
 
 def set_coverage(n_parts: int) -> None:
@@ -283,7 +309,9 @@ def speed(n: int, n_bootstrap: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["intervals", "folds", "sets", "noise", "survival", "speed"], required=True)
+    parser.add_argument(
+        "--part", choices=["intervals", "folds", "groups", "sets", "noise", "survival", "speed"], required=True
+    )
     parser.add_argument("--bags", type=Path, help="an .npz file with X, bag and y")
     parser.add_argument("--study", type=Path, help="a study folder with features")
     parser.add_argument("--seeds", type=int, default=100)
@@ -295,6 +323,8 @@ def main() -> None:
         interval_coverage(arguments.cohorts, 1000)
     elif arguments.part == "folds":
         fold_coverage(arguments.cohorts)
+    elif arguments.part == "groups":
+        group_tests(arguments.cohorts)
     elif arguments.part == "sets":
         set_coverage(arguments.cohorts)
     elif arguments.part == "speed":

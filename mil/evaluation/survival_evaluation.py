@@ -134,7 +134,7 @@ class SurvivalEvaluation:
                 for index, name in enumerate(risk_group_names(run))
             ),
             parted_by=_parted_by(run),
-            log_rank_p=log_rank_p(time, event, group),
+            log_rank_p=log_rank_p(time, event, group, plan.widening),
         )
         return with_own(
             SurvivalMetrics,

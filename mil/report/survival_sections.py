@@ -135,7 +135,8 @@ def _risk_groups(groups: RiskGroups) -> Paragraph:
     ).capitalize()
     return Paragraph(
         words=f"{said}; log-rank p {p_value(groups.log_rank_p)}: it asks whether these groups differ, which were made out of fold "
-        f"by the models of all folds, and not how far a risk goes. The cut-offs of each fold ({how}) are made of the risks "
+        "by the models of all folds (it allows for the training patients these share, as intervals do), and not how far a risk "
+        f"goes. The cut-offs of each fold ({how}) are made of the risks "
         "of its training patients, as inner models predict those they never saw (or, without inner folds, as its own model does). "
         "Scores of different folds are put on one scale by mean and SD of the same; the C-index within folds needs no such scale."
     )

@@ -58,7 +58,7 @@ def test_a_curve_that_stays_above_half_has_no_median():
 
 
 def test_the_log_rank_test_is_scipys_of_two_groups_and_none_of_one():
-    from scipy.stats import CensoredData, logrank
+    from scipy.stats import CensoredData, chi2, logrank
 
     rng = np.random.default_rng(3)
     time, event, group = np.ceil(20 * rng.exponential(size=60)), rng.integers(0, 2, 60), np.arange(60) % 2
@@ -68,6 +68,12 @@ def test_the_log_rank_test_is_scipys_of_two_groups_and_none_of_one():
         for at in (0, 1)
     )
     assert log_rank_p(time, event, group) == pytest.approx(logrank(x, y).pvalue, rel=1e-6)
+    assert log_rank_p(time, event, group, 1.5) == pytest.approx(
+        chi2.sf(chi2.isf(logrank(x, y).pvalue, 1) / 2.25, 1), rel=1e-6
+    )
+    three = np.arange(60) % 3
+    plain = log_rank_p(time, event, three)
+    assert log_rank_p(time, event, three, 2.0) == pytest.approx(chi2.sf(chi2.isf(plain, 2) / 4, 2), rel=1e-6)
     assert log_rank_p(time, event, group * 0) is None
     assert log_rank_p(time, event * 0, group) is None
     assert 0 < log_rank_p(time, event, np.arange(60) % 3) < 1
