@@ -113,6 +113,7 @@ def make_head(name: str, options: object, *, n_inputs: int, n_outputs: int) -> H
 
     Raises:
         StudyError: there is no such head, or the run's settings lack one that the head needs.
+        ValueError: a width is 0, as settings have it that leave it to the task.
     """
     entry = head_named(name)
     wanted = fields(entry.settings)
@@ -120,6 +121,8 @@ def make_head(name: str, options: object, *, n_inputs: int, n_outputs: int) -> H
     needed = [f.name for f in wanted if f.default is MISSING and f.default_factory is MISSING]
     if absent := sorted(set(needed) - set(given)):
         raise StudyError(f"the head {name} needs {', '.join(absent)}, which is no setting of this run")
+    if not all(given.get(width, 1) for width in ("hidden", "attention")):
+        raise ValueError("a head of no width: the task's own comes by TrainConfig.with_widths")
     return entry.head(entry.settings(**given), n_inputs=n_inputs, n_outputs=n_outputs)
 
 

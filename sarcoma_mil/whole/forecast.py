@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from common.running.progress import duration
 from common.slide_files import find_slides, named_as_in_table
 from common.study import open_study
 from features.encoder.registry import find_card
-from sarcoma_mil.whole.rates import try_embedding, try_training
+from mil.training.fold_crew import workers_for
+from mil.training.training_settings import TrainConfig
+from sarcoma_mil.whole.rates import WIDTH, try_embedding, try_training
 from sarcoma_mil.whole.run_settings import RunConfig
 from sarcoma_mil.whole.slide_forecast import MAX_LOOKED_AT, SlideLook, look_at_slides, try_tiling
 from sarcoma_mil.whole.study_steps import (
@@ -183,9 +185,9 @@ def _patients(own: StudySettings, config: RunConfig, cohort: Cohort, n_tiles: fl
         state = _state(own, step)
         seconds = None
         if state == "due" and n_tiles:
+            bag, dimension = n_tiles / max(1, n_patients), find_card(own.encoder).dimension
             if step_s is None:
-                bag = n_tiles / max(1, n_patients)
-                step_s = try_training(own.train, tiles_a_bag=bag, dimension=find_card(own.encoder).dimension)
+                step_s = try_training(own.train, tiles_a_bag=bag, dimension=dimension)
                 forecast.basis.append(
                     f"train: a step of {own.train.batch_patients} bags of {min(bag, own.train.max_tiles):.0f} tiles took "
                     f"{1000 * step_s:.0f} ms here; baselines, intervals and report come to it"
@@ -193,12 +195,29 @@ def _patients(own: StudySettings, config: RunConfig, cohort: Cohort, n_tiles: fl
             steps = max(1, round(n_patients * (1 - 1 / own.splits.folds) / own.train.batch_patients))
             n_steps = max(30 * steps, STEPS_OF_SMALL) if not own.train.epochs else own.train.epochs * steps
             seconds = folds * n_steps * step_s * (1 + (INNER if own.train.cross_fit else 0))
+            seconds /= _side_by_side(
+                own.train, [bag] * n_patients, n_folds=folds, n_epochs=n_steps // steps, dimension=dimension
+            )
         forecast.add(f"train {task.name}", state, "", seconds)
         if config.explain and not task.why_not:
             state = _state(own, explaining_step(own, task))
             forecast.add(f"explain {task.name}", state, "")
             if state == "due" and NOT_TRIED not in forecast.basis:
                 forecast.basis.append(NOT_TRIED)
+
+
+def _side_by_side(config: TrainConfig, tiles: Sequence[float], *, n_folds: int, n_epochs: int, dimension: int) -> int:
+    """Return how many folds train at once."""
+    sizes = [round(own) for own in tiles]
+    workers = workers_for(
+        config.with_widths(WIDTH),
+        sizes,
+        dimension,
+        bag_bytes=2 * dimension * sum(sizes),
+        n_folds=n_folds,
+        n_epochs=n_epochs,
+    )
+    return max(1, min(workers, n_folds))
 
 
 def _table(forecast: Forecast) -> str:

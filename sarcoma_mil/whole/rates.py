@@ -10,6 +10,7 @@ from mil.training.training_settings import TrainConfig
 
 TRIED_S = 3.0  # of each
 N_OUTPUTS = 5
+WIDTH = 128  # hidden units of a subtype's head
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def try_training(config: TrainConfig, *, tiles_a_bag: float, dimension: int) -> 
         for _ in range(config.batch_patients)
     ]
     labels = torch.arange(config.batch_patients) % N_OUTPUTS
-    head = make_head(config.head, config, n_inputs=dimension, n_outputs=N_OUTPUTS)
+    head = make_head(config.head, config.with_widths(WIDTH), n_inputs=dimension, n_outputs=N_OUTPUTS)
     head.prepare(lambda patient: bags[int(patient)].tiles.numpy(), [str(place) for place in range(len(bags))], rng)
     optimiser = torch.optim.AdamW(head.parameters())
     spent: list[float] = []

@@ -128,3 +128,11 @@ def test_rates_are_tried_on_this_machine(monkeypatch):
     assert rate.device.startswith("OpenVINO")
     for head in ("gated_attention", "mean_mlp", "dsmil"):
         assert 0 < try_training(TrainConfig(head=head, threads=1), tiles_a_bag=20.0, dimension=64) < 10
+
+
+@pytest.mark.parametrize(("workers", "wanted"), [(0, 1), (1, 1), (3, 3), (9, 5)])
+def test_folds_side_by_side_share_the_time_of_a_training(workers, wanted):
+    from mil.training.training_settings import TrainConfig
+    from sarcoma_mil.whole.forecast import _side_by_side
+
+    assert _side_by_side(TrainConfig(workers=workers), [20.0] * 6, n_folds=5, n_epochs=30, dimension=64) == wanted

@@ -113,3 +113,11 @@ def test_an_unknown_head_is_refused_before_anything_is_read(tmp_path):
     study = make_feature_study(tmp_path / "study", n_patients=3)
     with pytest.raises(StudyError, match="--head 'none' is no head"):
         prepare(study, replace(CONFIG, head="none"), SUBTYPE.training)
+
+
+def test_a_head_of_no_width_is_not_made():
+    """Settings leave the widths to the task; made before they are known a head would have none, and say the same of everybody."""
+    with pytest.raises(ValueError, match="with_widths"):
+        make_head("gated_attention", TrainConfig(), n_inputs=3, n_outputs=2)
+    assert make_head("mean_mlp", TrainConfig(hidden=2), n_inputs=3, n_outputs=2).project.out_features == 2
+    assert make_head("gated_attention", TrainConfig().with_widths(6), n_inputs=3, n_outputs=2).project.out_features == 6
