@@ -8,7 +8,6 @@ side, with and without small levels (minutes).
 """
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -125,19 +124,15 @@ def beside_peers(study: Path, clam: Path | None, peers: Peers, runs: int) -> Non
     """Let all take turns, so that a drift of the machine meets each."""
     commands = {"ours": our_command(study, "--second_pass", "false", "--quality", "false")}
     commands |= peer_commands(study, clam, peers)
-    for name, command in commands.items():  # the first run compiles
-        clear(study / "tiles")
-        (study / "peers").mkdir(exist_ok=True)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            whole_process(command, study if clam is None or name != "CLAM" else clam)
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
-    for _ in range(runs):
+    for turn in range(runs + 1):
         for name, command in list(commands.items()):
             clear(study / "tiles")
             clear(study / "peers")
             (study / "peers").mkdir(exist_ok=True)
             try:
-                figures[name].append(whole_process(command, study if clam is None or name != "CLAM" else clam))
+                found = whole_process(command, study if clam is None or name != "CLAM" else clam)
+                figures[name] += [found] if turn else []  # the first turn compiles modules
             except subprocess.CalledProcessError as error:
                 lacking(
                     f"tissue.{name.lower()}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Int, Int64
 
@@ -29,7 +31,7 @@ def plan_of_bags(
     if patient_of is None:
         return plan_resampling(labels, n_bootstrap, rng, widening)
     plan = plan_resampling(patient_strata(labels, patient_of), n_bootstrap, rng, widening)
-    return Resampling(plan.counts[patient_of], plan.group_of[patient_of], plan.stratum_of_group, widening)
+    return replace(plan, counts=plan.counts[patient_of], group_of=plan.group_of[patient_of])
 
 
 def patient_strata(labels: Int[np.ndarray, " n"], patient_of: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
@@ -54,7 +56,5 @@ def widening_of(run: FinishedRun, n_tested: int | None = None) -> float:
         return 1.0
     n_bags = tested["patient_id"].nunique()
     trained = [fold.n_train + fold.n_val for fold in run.facts.folds if fold.n_test]
-    n_train = (
-        float(np.mean(trained)) if trained else float(n_bags - sizes.mean())
-    )  # of a run without models: all others
+    n_train = float(np.mean(trained) if trained else n_bags - sizes.mean())  # of a run without models: all others
     return widening(n_bags if n_tested is None else n_tested, n_train)
