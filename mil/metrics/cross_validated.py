@@ -3,7 +3,7 @@
 A bootstrap of out-of-fold predictions takes the scores as given. But the models of the folds learnt from nearly the same
 patients, and what each says of its own test patients depends on the outcomes of all the others, so that figures of the same
 method on another cohort of this size vary more than the bootstrap sees: of linear models on noise (80 patients, five folds), its
-95 % interval holds 0.5 in 79 to 87 % of cohorts (benchmarks/README.md). Nadeau and Bengio (2003, Mach Learn 52:239) put the
+95 % interval holds 0.5 in 81 to 88 % of cohorts (benchmarks/README.md). Nadeau and Bengio (2003, Mach Learn 52:239) put the
 variance of a mean over J test parts at (1 / J + n_test / n_train) s^2 instead of s^2 / J. Of patients who are each tested once,
 J n_test of them, this is the bootstrap's variance times 1 + n_tested / n_train.
 """
