@@ -69,8 +69,8 @@ def _exact(head: Head, bag: Float[Tensor, "tile dim"]) -> Terms | None:
     """Return the terms of a head that is a sum over tiles; None for another."""
     if isinstance(head, AdditiveHead):
         weights = torch.softmax(torch.cat([head.scores(own) for own in head.hidden_blocks(bag)]), dim=0)
-        said = torch.cat([head.outputs_of_tiles(own) for own in head.hidden_blocks(bag)])
-        base = head.outputs_of_tiles(_average(head))[0]
+        said = torch.cat([head.values(own) for own in head.hidden_blocks(bag)])
+        base = head.values(_average(head))[0]
         return weights * (said - base), base, EXACT
     if isinstance(head, AttentionPooledHead) and type(head).read_out is AttentionPooledHead.read_out:
         return _pooled(head, bag)

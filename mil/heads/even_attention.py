@@ -33,7 +33,7 @@ class EvenAttentionHead(AttentionPooledHead):
         hidden = self.hidden_of(bags)
         scores = self.scores(hidden)
         weight = self.settings.evenness * max(LAST_SHARE, 1 - 2 * self.progress)
-        outputs = self.of_pooled(pool(scores, hidden, owners(sizes), len(bags)))
+        outputs = self.of_pooled(pool(scores, self.values(hidden), owners(sizes), len(bags)))
         return outputs, weight * unevenness(scores, sizes)
 
 

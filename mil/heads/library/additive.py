@@ -7,10 +7,9 @@ tile, so that the sum does not grow with the number of tiles. What a tile adds t
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from mil.heads.attention_pooling import pool, running_pool
 from mil.heads.gated_attention import GatedAttentionHead, GatedAttentionSettings
 
 
@@ -28,16 +27,10 @@ class AdditiveHead(GatedAttentionHead):
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
         self.of_tile = nn.Linear(settings.hidden, settings.hidden)
 
-    def read_out(
-        self, hidden: Float[Tensor, "tile hidden"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int
-    ) -> Float[Tensor, "bag out"]:
-        """Average outputs of tiles."""
-        return pool(self.scores(hidden), self.outputs_of_tiles(hidden), bag_of_tile, n_bags)[0]
+    def values(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, "tile value"]:
+        """Return what each tile says by itself, its outputs."""
+        return self.output(self.dropout(torch.relu(self.of_tile(hidden))))  # type: ignore[no-any-return]
 
-    def of_bag(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, " out"]:
-        """Return the outputs of one bag of any size."""
-        return running_pool((self.scores(own), self.outputs_of_tiles(own)) for own in self.hidden_blocks(tiles))[0]
-
-    def outputs_of_tiles(self, hidden: Float[Tensor, "tile hidden"]) -> Float[Tensor, "tile out"]:
-        """Return what each tile says by itself."""
-        return self.output(self.dropout(torch.relu(self.of_tile(hidden))))
+    def of_pooled(self, pooled: Float[Tensor, "1 bag value"]) -> Float[Tensor, "bag out"]:
+        """Return the averages as they are."""
+        return pooled[0]

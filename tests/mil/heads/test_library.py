@@ -75,6 +75,19 @@ def test_order_of_tiles_and_blocks_change_nothing_and_attention_sums_to_1(name, 
     assert torch.allclose(head.attention(parts[2]), weights, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_step_of_training_teaches_is_what_the_head_says(name):
+    head, parts = prepared(name)
+    head.eval()  # ACMIL masks tiles in training alone; dropout is 0
+    bags = [Rows(part) for part in parts]
+    taught, _ = head.taught(bags, torch.tensor([0, 1, 2, 0]))
+    assert torch.allclose(taught, head.of_bags(bags), atol=1e-6)
+    one, two = gradients(head, taught), gradients(head, head.of_bags(bags))
+    assert one.keys() == two.keys()
+    for key, own in one.items():
+        assert torch.allclose(own, two[key], atol=1e-4, rtol=1e-4), key
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_head_learns_classes_and_takes_a_survival_task(name):
