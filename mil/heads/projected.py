@@ -5,26 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mil.heads.head import Head, Rows, owners
+from mil.heads.head import Head, ReadTiles, Rows, owners
+from mil.heads.principal_axes import sample_tiles, start_in_axes
 from mil.heads.projection import project
 
 WHOLE_BLOCK = 8192  # tiles whose hidden vectors are held at once where a bag of any size is predicted
 
 
 class ProjectedHead(Head):
-    """Base of heads on relu(W x + b) of each tile. A subclass has `read_out`, and `of_bag` where it can go block by block.
+    """Base of heads on relu(W x + b) of each tile. A subclass has `output`, its last layer, and `read_out`; `of_bag` where it can.
 
     Its settings have `hidden`, the width, and `dropout`, the share of hidden numbers left out in training. Inputs are never left
     out: it costs half of an epoch's time and gains nothing (benchmarks/README.md).
     """
 
+    output: nn.Linear
+
     def __init__(self, settings: Any, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
         self.project = nn.Linear(n_inputs, settings.hidden)
+
+    def prepare(self, read: ReadTiles, patients: Sequence[str], rng: np.random.Generator) -> None:
+        """Begin in the principal axes of the training patients' tiles, and with the same outputs for everybody.
+
+        What a last layer drawn at random says has to be unlearnt first, and a few dozen patients are soon learnt by heart instead.
+        """
+        start_in_axes(self.project, sample_tiles(self, read, patients, rng))
+        nn.init.zeros_(self.output.weight)
 
     def read_out(
         self, hidden: Float[Tensor, "tile hidden"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mil.heads.head import Head, ReadTiles
+from mil.heads.principal_axes import principal_axes, sample_tiles
 
-MOST_SAMPLED = 20_000  # tiles that the mixture is fitted on, the same number of each patient
+MOST_SAMPLED = 20_000  # tiles that the mixture is fitted on
 BLOCK = 4096
 PRIOR_TILES = 5.0  # that a component's own mean counts for
 
@@ -52,20 +53,10 @@ class PrototypeHead(Head):
         """Fit principal components and mixture on tiles of the training patients."""
         from sklearn.mixture import GaussianMixture
 
-        n_each = max(1, MOST_SAMPLED // len(patients))
-        parts = []
-        for patient in patients:
-            tiles = read(patient)
-            chosen = np.sort(rng.choice(len(tiles), min(n_each, len(tiles)), replace=False))
-            parts.append(self.standardised(torch.from_numpy(tiles[chosen].astype(np.float32))))
-        sample = torch.cat(parts).double()
-        _, vectors = torch.linalg.eigh(sample.T @ sample)
-        found = vectors.T.flip(0)[: len(self.axes)]
-        signs = torch.sign(
-            found.gather(1, found.abs().argmax(dim=1, keepdim=True))
-        )  # eigenvectors come with either sign
-        self.axes.copy_(found * signs)
-        scores = (sample @ self.axes.double().T).numpy()
+        sample = sample_tiles(self, read, patients, rng, most=MOST_SAMPLED)
+        axes = principal_axes(sample, len(self.axes))
+        self.axes.zero_()[: len(axes)].copy_(axes)
+        scores = (sample @ self.axes.T).double().numpy()
         k = min(self.settings.n_components, len(scores))
         mixture = GaussianMixture(
             k, covariance_type="diag", reg_covar=1e-3, max_iter=50, tol=1e-2, random_state=int(rng.integers(2**31))
