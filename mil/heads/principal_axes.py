@@ -18,6 +18,7 @@ from mil.heads.head import Head, ReadTiles
 
 MOST_SAMPLED = 8192  # tiles, the same number of each patient
 N_AXES = 24
+LEAST_SPREAD = 1e-6
 N_SPARE, N_ROUNDS = 8, 4  # of the subspace iteration: further directions, and rounds
 
 
@@ -47,9 +48,15 @@ def principal_axes(sample: Float[Tensor, "tile dim"], n_axes: int) -> Float[Tens
 
 @torch.no_grad()
 def start_in_axes(layer: nn.Linear, sample: Float[Tensor, "tile dim"]) -> None:
-    """Give a first layer weights at random in the span of the first `N_AXES` axes, its sums spread as wide as they were."""
+    """Give a first layer weights at random in the span of the first `N_AXES` axes.
+
+    Along each axis tiles count as their deviations from it (else tissues and sites would drown what sets a few tiles apart),
+    and the sums of the layer spread as wide as those of PyTorch's own start on standardised inputs.
+    """
     axes = principal_axes(sample, N_AXES)
-    weight = torch.randn(layer.out_features, len(axes)) @ axes
-    wanted = 3**-0.5  # of nn.Linear's weights, uniform within 1 / sqrt(dim), on standardised inputs
-    spread = (sample @ weight.T).std(dim=0, keepdim=True, correction=0).T
-    layer.weight.copy_(weight * wanted / spread.clamp_min(1e-6))
+    along = sample @ axes.T
+    shares = torch.randn(layer.out_features, len(axes)) / along.std(dim=0, correction=0).clamp_min(LEAST_SPREAD)
+    spread = (along @ shares.T).std(dim=0, correction=0)[:, None]
+    layer.weight.copy_(
+        shares @ axes * (3**-0.5 / spread.clamp_min(LEAST_SPREAD))
+    )  # weights uniform within 1 / sqrt(dim)

@@ -50,6 +50,10 @@ def test_weights_lie_in_the_axes_and_their_sums_spread_as_those_of_a_plain_layer
     weight = layer.weight.detach()
     assert torch.allclose(weight @ axes.T @ axes, weight, atol=1e-5)
     assert (sample @ weight.T).std(dim=0).numpy() == approx(3**-0.5, rel=1e-3)
+    spreads = (sample @ axes.T).std(dim=0)
+    assert spreads[0] > 5 * spreads[-1]
+    shown = (weight @ axes.T).square().mean(dim=0).sqrt() * spreads  # along each axis alike, whatever its own spread
+    assert shown.max() < 1.5 * shown.min()
     assert torch.linalg.matrix_rank(weight, rtol=1e-3) == N_AXES
     assert torch.equal(layer.bias, bias)
 
