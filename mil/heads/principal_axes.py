@@ -18,7 +18,7 @@ from mil.heads.head import Head, ReadTiles
 
 MOST_SAMPLED = 8192  # tiles, the same number of each patient
 N_AXES = 24
-LEAST_SPREAD = 1e-6
+LEAST_SPREAD = 1e-3  # of tiles along an axis, over that along the first: below it the axis is left out
 N_SPARE, N_ROUNDS = 8, 4  # of the subspace iteration: further directions, and rounds
 
 
@@ -51,12 +51,15 @@ def start_in_axes(layer: nn.Linear, sample: Float[Tensor, "tile dim"]) -> None:
     """Give a first layer weights at random in the span of the first `N_AXES` axes.
 
     Along each axis tiles count as their deviations from it (else tissues and sites would drown what sets a few tiles apart),
-    and the sums of the layer spread as wide as those of PyTorch's own start on standardised inputs.
+    and the sums of the layer spread as wide as those of PyTorch's own start on standardised inputs. Where tiles do not differ, the
+    layer stays as it is.
     """
     axes = principal_axes(sample, N_AXES)
-    along = sample @ axes.T
-    shares = torch.randn(layer.out_features, len(axes)) / along.std(dim=0, correction=0).clamp_min(LEAST_SPREAD)
-    spread = (along @ shares.T).std(dim=0, correction=0)[:, None]
-    layer.weight.copy_(
-        shares @ axes * (3**-0.5 / spread.clamp_min(LEAST_SPREAD))
-    )  # weights uniform within 1 / sqrt(dim)
+    spreads = (sample @ axes.T).std(dim=0, correction=0)
+    is_told = spreads > LEAST_SPREAD * spreads.max()  # deviations from next to nothing would be weights without bound
+    if not is_told.any():
+        return
+    axes = axes[is_told] / spreads[is_told, None]
+    weight = torch.randn(layer.out_features, len(axes)) @ axes
+    wanted = 3**-0.5  # of weights uniform within 1 / sqrt(dim)
+    layer.weight.copy_(weight * (wanted / (sample @ weight.T).std(dim=0, correction=0)[:, None]))

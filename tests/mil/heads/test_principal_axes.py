@@ -58,10 +58,20 @@ def test_weights_lie_in_the_axes_and_their_sums_spread_as_those_of_a_plain_layer
     assert torch.equal(layer.bias, bias)
 
 
-def test_tiles_that_are_all_alike_give_finite_weights():
+@pytest.mark.parametrize("sample", [torch.zeros(30, 8), torch.ones(1, 8), torch.ones(30, 8) * 0.3])
+def test_tiles_that_are_all_alike_leave_the_layer_as_it_is(sample):
     layer = torch.nn.Linear(8, 4)
-    start_in_axes(layer, torch.zeros(30, 8))
-    assert torch.isfinite(layer.weight).all()
+    before = layer.weight.detach().clone()
+    start_in_axes(layer, sample)
+    assert torch.equal(layer.weight, before)
+
+
+def test_a_direction_in_which_no_tile_differs_has_no_weight():
+    sample = torch.cat([tissues(300, 5), torch.zeros(300, 35)], dim=1)
+    layer = torch.nn.Linear(40, 16)
+    start_in_axes(layer, sample)
+    assert float(layer.weight.detach()[:, 5:].abs().max()) < 1e-5
+    assert 0.05 < float(layer.weight.detach()[:, :5].abs().max()) < 5
 
 
 def test_no_patient_gives_more_tiles_than_its_share_and_every_one_gives_one():
