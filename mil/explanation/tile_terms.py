@@ -22,7 +22,6 @@ from torch import Tensor
 
 from mil.heads.attention_pooling import AttentionPooledHead
 from mil.heads.head import Head, Rows
-from mil.heads.library.additive import AdditiveHead
 from mil.heads.library.linear import LinearHead
 from mil.heads.library.max_pool import MaxHead
 from mil.heads.library.prototypes import PRIOR_TILES, PrototypeHead
@@ -67,11 +66,6 @@ def tile_terms(head: Head, tiles: Num[np.ndarray, "tile dim"]) -> TileTerms:
 
 def _exact(head: Head, bag: Float[Tensor, "tile dim"]) -> Terms | None:
     """Return the terms of a head that is a sum over tiles; None for another."""
-    if isinstance(head, AdditiveHead):
-        weights = torch.softmax(torch.cat([head.scores(own) for own in head.hidden_blocks(bag)]), dim=0)
-        said = torch.cat([head.values(own) for own in head.hidden_blocks(bag)])
-        base = head.values(_average(head))[0]
-        return weights * (said - base), base, EXACT
     if isinstance(head, AttentionPooledHead) and type(head).read_out is AttentionPooledHead.read_out:
         return _pooled(head, bag)
     if isinstance(head, LinearHead):
@@ -89,17 +83,17 @@ def _average(head: ProjectedHead) -> Float[Tensor, "1 hidden"]:
 
 def _pooled(head: AttentionPooledHead, bag: Float[Tensor, "tile dim"]) -> Terms | None:
     hidden = torch.cat(list(head.hidden_blocks(bag)))
-    weights = torch.softmax(head.scores(hidden), dim=0)
-    n_branches, width = weights.shape[1], hidden.shape[1]
-    unit = torch.eye(n_branches * width, dtype=hidden.dtype).reshape(-1, n_branches, width).permute(1, 0, 2)
-    start = head.of_pooled(hidden.new_zeros((n_branches, 1, width)))[0]
+    weights, values = torch.softmax(head.scores(hidden), dim=0), head.values(hidden)
+    n_branches, width = weights.shape[1], values.shape[1]
+    unit = torch.eye(n_branches * width, dtype=values.dtype).reshape(-1, n_branches, width).permute(1, 0, 2)
+    start = head.of_pooled(values.new_zeros((n_branches, 1, width)))[0]
     slopes = (head.of_pooled(unit) - start).reshape(n_branches, width, -1)
-    pooled = weights.T @ hidden
+    pooled = weights.T @ values
     of_layer, of_slopes = head.of_pooled(pooled[:, None])[0], start + torch.einsum("bh,bho->o", pooled, slopes)
     if float((of_layer - of_slopes).abs().max()) > LINEAR * max(1.0, float(of_layer.abs().max())):
         return None
-    average = _average(head)[0]
-    apart = hidden - average
+    average = head.values(_average(head))[0]
+    apart = values - average
     terms = torch.stack([weights[:, branch, None] * (apart @ slopes[branch]) for branch in range(n_branches)]).sum(
         dim=0
     )

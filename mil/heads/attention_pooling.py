@@ -33,7 +33,14 @@ class AttentionPooledHead(ProjectedHead):
         self, hidden: Float[Tensor, "tile hidden"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int
     ) -> Float[Tensor, "bag out"]:
         """Pool by attention."""
-        return self.of_pooled(pool(self.scores(hidden), self.values(hidden), bag_of_tile, n_bags))
+        return self.of_scored(self.scores(hidden), hidden, bag_of_tile, n_bags)
+
+    def of_scored(
+        self, scores: Float[Tensor, "tile branch"], hidden: Float[Tensor, "tile hidden"],
+        bag_of_tile: Int64[Tensor, " tile"], n_bags: int,
+    ) -> Float[Tensor, "bag out"]:  # fmt: skip
+        """Return the outputs of each bag, for a step of training that needs the scores too."""
+        return self.of_pooled(pool(scores, self.values(hidden), bag_of_tile, n_bags))
 
     def of_bag(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, " out"]:
         """Return the outputs of one bag of any size: of a block only what goes into the average is kept."""

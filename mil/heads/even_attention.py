@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mil.heads.attention_pooling import AttentionPooledHead, pool
+from mil.heads.attention_pooling import AttentionPooledHead
 from mil.heads.head import Rows, owners
 
 LAST_SHARE = 0.1  # of the weight, from the middle of the training on
@@ -33,7 +33,7 @@ class EvenAttentionHead(AttentionPooledHead):
         hidden = self.hidden_of(bags)
         scores = self.scores(hidden)
         weight = self.settings.evenness * max(LAST_SHARE, 1 - 2 * self.progress)
-        outputs = self.of_pooled(pool(scores, self.values(hidden), owners(sizes), len(bags)))
+        outputs = self.of_scored(scores, hidden, owners(sizes), len(bags))
         return outputs, weight * unevenness(scores, sizes)
 
 

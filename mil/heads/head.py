@@ -90,7 +90,7 @@ class Head(nn.Module):
         return self.of_bags(bags), torch.zeros(())
 
     def prepare(self, read: ReadTiles, patients: Sequence[str], rng: np.random.Generator) -> None:
-        """Learn from the training patients' tiles what the head needs before its first step; most heads need nothing."""
+        """Learn from the training patients' tiles what the head needs before its first step: where to begin, or nothing."""
 
     def standardised(self, tiles: Float[Tensor, "tile dim"]) -> Float[Tensor, "tile dim"]:
         """Return the tiles on the scale of the training patients, outliers clipped."""

@@ -18,13 +18,11 @@ WHOLE_BLOCK = 8192  # tiles whose hidden vectors are held at once where a bag of
 
 
 class ProjectedHead(Head):
-    """Base of heads on relu(W x + b) of each tile. A subclass has `output`, its last layer, and `read_out`; `of_bag` where it can.
+    """Base of heads on relu(W x + b) of each tile. A subclass has `read_out`, and `of_bag` where it can go block by block.
 
     Its settings have `hidden`, the width, and `dropout`, the share of hidden numbers left out in training. Inputs are never left
-    out: it costs half of an epoch's time and gains nothing (benchmarks/README.md).
+    out: it costs half of an epoch's time and gains nothing (benchmarks/README.md). A linear layer named `output` is its last one.
     """
-
-    output: nn.Linear
 
     def __init__(self, settings: Any, *, n_inputs: int, n_outputs: int) -> None:
         super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
@@ -36,7 +34,8 @@ class ProjectedHead(Head):
         What a last layer drawn at random says has to be unlearnt first, and a few dozen patients are soon learnt by heart instead.
         """
         start_in_axes(self.project, sample_tiles(self, read, patients, rng))
-        nn.init.zeros_(self.output.weight)
+        if isinstance(last := getattr(self, "output", None), nn.Linear):  # a head of one's own may end in another way
+            nn.init.zeros_(last.weight)
 
     def read_out(
         self, hidden: Float[Tensor, "tile hidden"], bag_of_tile: Int64[Tensor, " tile"], n_bags: int

@@ -37,20 +37,8 @@ from tests.helpers.feature_study import ENCODER, make_feature_study
 from tests.helpers.slide_recipes import recipe
 from tests.helpers.target_study import make_target_study
 
-FAST = [
-    "--epochs",
-    "6",
-    "--hidden",
-    "8",
-    "--attention",
-    "4",
-    "--bootstrap",
-    "100",
-    "--threads",
-    "1",
-    "--learning_rate",
-    "0.01",
-]
+FAST = ["--epochs", "6", "--hidden", "8", "--attention", "4", "--bootstrap", "100", "--threads", "1"]
+FAST += ["--learning_rate", "0.01"]
 
 
 def make_slide_study(root: Path) -> Study:

@@ -14,7 +14,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mil.heads.attention_pooling import pool
 from mil.heads.gate import GatedHead
 from mil.heads.head import Rows, owners
 
@@ -55,7 +54,7 @@ class ClamSingleHead(GatedHead):
         """Return outputs, and the loss of extreme tiles for a task with classes."""
         hidden, sizes = self.hidden_of(bags), [len(bag) for bag in bags]
         scores = self.scores(hidden)
-        outputs = self.of_pooled(pool(scores, hidden, owners(sizes), len(bags)))
+        outputs = self.of_scored(scores, hidden, owners(sizes), len(bags))
         if labels is None:
             return outputs, torch.zeros(())
         parts = zip(torch.split(hidden, sizes), torch.split(scores, sizes), labels.tolist(), strict=True)

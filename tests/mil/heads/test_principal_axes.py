@@ -6,6 +6,7 @@ import torch
 from pytest import approx
 from sklearn.decomposition import PCA
 
+from mil.heads.library.mean_mlp import MeanHead, MeanSettings
 from mil.heads.principal_axes import N_AXES, principal_axes, sample_tiles, start_in_axes
 from mil.heads.registry import HEADS, make_head
 from mil.training.packed import standardise
@@ -103,3 +104,17 @@ def test_a_head_starts_in_the_axes_and_says_the_same_of_everybody(name):
     if name != "dsmil":  # whose other stream reads the strongest tile by a layer of its own
         said = torch.stack([head.of_bag(torch.from_numpy(own)) for own in tiles.values()]).detach()
         assert float((said - said[0]).abs().max()) < 1e-6
+
+
+def test_a_head_of_ones_own_may_end_in_another_layer():
+    class Own(MeanHead):
+        def __init__(self, settings, *, n_inputs, n_outputs):
+            super().__init__(settings, n_inputs=n_inputs, n_outputs=n_outputs)
+            del self.output
+            self.last = torch.nn.Linear(settings.hidden, n_outputs)
+
+    tiles = {"a": tissues(60, 40).numpy(), "b": tissues(60, 40, seed=1).numpy()}
+    head = Own(MeanSettings(hidden=8, dropout=0.0), n_inputs=40, n_outputs=2)
+    last = head.last.weight.detach().clone()
+    head.prepare(tiles.__getitem__, sorted(tiles), np.random.default_rng(0))
+    assert torch.equal(head.last.weight, last)
