@@ -35,8 +35,6 @@ FAST = (
     "1",
     "--cross_fit",
     "0",
-    "--learning_rate",
-    "0.01",
 )
 LIMIT_S = 240
 HEAVY = (  # what a step imports on its way
